@@ -1,0 +1,1 @@
+"""Decisions: experts, baselines, policies."""

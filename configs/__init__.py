@@ -1,0 +1,1 @@
+"""Typed configuration: the schema, the strict loader, and the recipes that ship."""

@@ -1,0 +1,1 @@
+"""The world: episodes, protocols, metrics, simulators and gymnasium environments. No torch."""

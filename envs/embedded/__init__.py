@@ -1,0 +1,1 @@
+"""The built-in simulator: software rendering, ray casting, free space."""

@@ -1,0 +1,1 @@
+"""Generated houses: plans, furniture, materials, tours, instructions, and data sets of them."""

@@ -1,0 +1,1 @@
+"""Parametric furniture: one builder a category."""

@@ -1,0 +1,1 @@
+"""Learning and measuring: evaluation, statistics, reports, the command line."""
