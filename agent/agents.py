@@ -1,0 +1,50 @@
+"""The interface of an agent and the registry of those that need no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Protocol
+
+from navloop.envs.navigation import NavigationEnv, Observation
+from navloop.registry import Registry
+
+
+class Agent(Protocol):
+    """Whoever chooses actions. One agent walks one environment at a time."""
+
+    def reset(self, env: NavigationEnv, seed: int) -> None:
+        """Start an episode, right after `env.reset`.
+
+        Args:
+            env: The environment. Only privileged agents (experts) look past the observations at its simulator and goal.
+            seed: Decides every random choice of this episode.
+        """
+
+    def act(self, observation: Observation, info: dict[str, Any]) -> int:
+        """Return a code of `navloop.envs.simulator.Action` for the newest observation and info."""
+
+
+AGENTS: Registry[Callable[[], Agent]] = Registry("agent")
+"""Agents that need no weights, by name."""
+
+
+def create_agent(name: str) -> Agent:
+    """Return a fresh agent.
+
+    Raises:
+        ValueError: If the name is unknown, with the nearest known ones.
+    """
+    _load()
+    return AGENTS[name]()
+
+
+def list_agents() -> list[str]:
+    """Return the names that `create_agent` knows."""
+    _load()
+    return list(AGENTS)
+
+
+def _load() -> None:
+    for module in ("baselines", "experts"):  # they enter themselves; imported late because they import this module
+        import_module(f"navloop.agent.{module}")
