@@ -5,6 +5,10 @@
 
 import gymnasium
 
-for _name, _entry in {"navloop/VLN-v0": "make_vln", "navloop/Houses-v0": "make_houses"}.items():
-    if _name not in gymnasium.registry:
-        gymnasium.register(_name, entry_point=f"navloop.envs.worlds:{_entry}")
+if "navloop/VLN-v0" not in gymnasium.registry:
+    gymnasium.register(
+        "navloop/VLN-v0",
+        entry_point="navloop.envs.worlds:make_vln",
+        vector_entry_point="navloop.envs.vector:make_vln_vector",
+    )
+    gymnasium.register("navloop/Houses-v0", entry_point="navloop.envs.worlds:make_houses")

@@ -44,6 +44,7 @@ def make_vln(
     protocol: str | Protocol = "r2r-ce",
     world: str = "embedded",
     renderer: str = "auto",
+    numbers: Sequence[int] | None = None,
     **options: Any,
 ) -> NavigationEnv:
     """Make the environment over any episode file and any world; the entry point of "navloop/VLN-v0".
@@ -54,11 +55,13 @@ def make_vln(
         protocol: Name or value of a protocol.
         world: Name of a world.
         renderer: See `create_simulator`.
-        **options: Keyword arguments of `NavigationEnv`; gymnasium checks none, the class does.
+        numbers: Places in the file of the episodes to walk, in this order; None takes all.
+        **options: Keyword arguments of `NavigationEnv`, which refuses what it does not know.
     """
     chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    file = read_episodes(Path(episodes))
-    return NavigationEnv(create_simulator(world, scenes, chosen, renderer), file.episodes, chosen, **options)
+    listed = read_episodes(Path(episodes)).episodes
+    walked = listed if numbers is None else [listed[number] for number in numbers]
+    return NavigationEnv(create_simulator(world, scenes, chosen, renderer), walked, chosen, **options)
 
 
 def make_houses(
