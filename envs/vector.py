@@ -21,7 +21,6 @@ from navloop.envs.episodes import read_episodes
 from navloop.envs.navigation import text_space
 from navloop.envs.protocols import Protocol
 from navloop.envs.worlds import make_vln
-from navloop.records import Episode
 
 Make = Callable[[], gymnasium.Env[Any, Any]]
 Frames = dict[str, np.ndarray[Any, Any]]
@@ -250,7 +249,7 @@ class _Memory:
 
     def __init__(self, space: spaces.Space[Any], num_envs: int, context: BaseContext) -> None:
         if not isinstance(space, spaces.Dict):
-            raise ValueError(f"expected a Dict of boxes and an instruction, got {space}")
+            raise TypeError(f"expected a Dict of boxes and an instruction, got {space}")
         self._layout = {
             name: ((num_envs, *box.shape), np.dtype(box.dtype))
             for name, box in space.items()
@@ -282,7 +281,7 @@ def _work(make: CloudpickleWrapper, pipe: Connection, memory: _Memory, index: in
             pipe.send((True, _COMMANDS[command](env, data, frames, same_step)))
     except (EOFError, KeyboardInterrupt):
         pass  # the parent is gone or going; nobody is left to tell
-    except Exception:
+    except Exception:  # noqa: BLE001 (the parent raises it, with this traceback)
         pipe.send((False, traceback.format_exc()))
 
 
