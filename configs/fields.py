@@ -1,0 +1,108 @@
+"""The fields of a schema as people read them: dotted paths, types and ranges in words."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+_WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldEntry:
+    """One field of a schema.
+
+    Attributes:
+        path: Dotted, from the top of the recipe: "report.maps".
+        annotation: Its Python type.
+        kind: Type and range in words: "integer, at least 0".
+        default: As a recipe would write it; None where the recipe must say.
+        description: What it means.
+    """
+
+    path: str
+    annotation: Any
+    kind: str
+    default: str | None
+    description: str
+
+
+def list_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[FieldEntry]:
+    """Yield every field of a schema in order, those of its sections after the section itself."""
+    for name, info in schema.model_fields.items():
+        path = f"{prefix}{name}"
+        yield FieldEntry(path, info.annotation, describe_type(info), _default(info), info.description or "")
+        if is_section(info.annotation):
+            assert info.annotation is not None
+            yield from list_fields(info.annotation, f"{path}.")
+
+
+def is_section(annotation: Any) -> bool:
+    """Whether a field holds further fields."""
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def is_optional(annotation: Any) -> bool:
+    """Whether a field may be null."""
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
+def describe_type(info: FieldInfo) -> str:
+    """Return the type and range of a field in words, such as "integer, from 1 to 8"."""
+    words = type_words(info.annotation)
+    limits = [limit for limit in _limits(info) if limit]
+    return ", ".join([words, *limits])
+
+
+def type_words(annotation: Any) -> str:
+    """Return a type in words: "list of text", "integer or null", "one of embedded, habitat"."""
+    if get_origin(annotation) is Literal:
+        choices = get_args(annotation)
+        return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else f"{choices[0]}"
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join(type_words(part) for part in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {type_words(get_args(annotation)[0])}"
+    if is_section(annotation):
+        return "section"
+    return _WORDS.get(annotation, str(annotation))
+
+
+def _limits(info: FieldInfo) -> Iterator[str]:
+    low = high = None
+    for rule in info.metadata:
+        if isinstance(rule, annotated_types.Ge):
+            low = rule.ge
+        elif isinstance(rule, annotated_types.Le):
+            high = rule.le
+        elif isinstance(rule, annotated_types.Gt):
+            yield f"above {rule.gt}"
+        elif isinstance(rule, annotated_types.Lt):
+            yield f"below {rule.lt}"
+        elif isinstance(rule, annotated_types.MultipleOf):
+            yield f"a multiple of {rule.multiple_of}"
+        elif isinstance(rule, annotated_types.MinLen):
+            yield "not empty"
+        elif getattr(rule, "pattern", None):
+            yield f"of the form {rule.pattern}"
+    if low is not None and high is not None:
+        yield f"from {low} to {high}"
+    elif low is not None or high is not None:
+        yield f"at least {low}" if low is not None else f"at most {high}"
+
+
+def _default(info: FieldInfo) -> str | None:
+    if info.is_required():
+        return None
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel):
+        return ""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
