@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import multiprocessing
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space
 
 from navloop.envs.episodes import read_episodes
 from navloop.envs.navigation import text_space
 from navloop.envs.protocols import Protocol
+from navloop.envs.worker import SharedFrames, serve
 from navloop.envs.worlds import make_vln
 
 Make = Callable[[], gymnasium.Env[Any, Any]]
-Frames = dict[str, np.ndarray[Any, Any]]
 
 
 class WorkerError(RuntimeError):
@@ -77,7 +74,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._makes, self._autoreset, self._copy = tuple(makes), autoreset, copy
         self._context = multiprocessing.get_context(start)
-        self._memory = _Memory(self.single_observation_space, self.num_envs, self._context)
+        self._memory = SharedFrames(self.single_observation_space, self.num_envs, self._context)
         self._instructions = [""] * self.num_envs
         self._failed: set[int] = set()
         self._workers = [self._hire(index) for index in range(self.num_envs)]
@@ -148,7 +145,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         make = CloudpickleWrapper(self._makes[index])
         same_step = self._autoreset == AutoresetMode.SAME_STEP
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(make, theirs, self._memory, index, same_step), daemon=True, name=f"navloop-env-{index}"
+            target=serve, args=(make, theirs, self._memory, index, same_step), daemon=True, name=f"navloop-env-{index}"
         )
         process.start()
         theirs.close()
@@ -201,7 +198,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         return f"the process {cause} (exit code {code})"
 
     def _observations(self) -> dict[str, Any]:
-        frames = self._memory.frames()
+        frames = self._memory.views()
         if self._copy:
             frames = {name: array.copy() for name, array in frames.items()}
         return {**frames, "instruction": tuple(self._instructions)}
@@ -242,73 +239,3 @@ def make_vln_vector(
 def _plain(actions: Any) -> Iterable[int]:
     """Return plain integers, which pickle small."""
     return [int(action) for action in np.asarray(actions)]
-
-
-class _Memory:
-    """Frames (E, ...) of every Box of an observation, in memory that all processes see."""
-
-    def __init__(self, space: spaces.Space[Any], num_envs: int, context: BaseContext) -> None:
-        if not isinstance(space, spaces.Dict):
-            raise TypeError(f"expected a Dict of boxes and an instruction, got {space}")
-        self._layout = {
-            name: ((num_envs, *box.shape), np.dtype(box.dtype))
-            for name, box in space.items()
-            if isinstance(box, spaces.Box)
-        }
-        self._buffers = {
-            name: context.RawArray("B", int(np.prod(shape)) * dtype.itemsize)
-            for name, (shape, dtype) in self._layout.items()
-        }
-
-    def frames(self) -> Frames:
-        """Return views (E, ...) of the memory."""
-        return {
-            name: np.frombuffer(self._buffers[name], dtype).reshape(shape)
-            for name, (shape, dtype) in self._layout.items()
-        }
-
-
-def _work(make: CloudpickleWrapper, pipe: Connection, memory: _Memory, index: int, same_step: bool) -> None:
-    """Serve one environment until told to close; a failure is told to the parent, and ends the process."""
-    frames = {name: array[index] for name, array in memory.frames().items()}
-    try:
-        env = make.fn()
-        while True:
-            command, data = pipe.recv()
-            if command == "close":
-                env.close()
-                break
-            pipe.send((True, _COMMANDS[command](env, data, frames, same_step)))
-    except (EOFError, KeyboardInterrupt):
-        pass  # the parent is gone or going; nobody is left to tell
-    except Exception:  # noqa: BLE001 (the parent raises it, with this traceback)
-        pipe.send((False, traceback.format_exc()))
-
-
-def _publish(observation: dict[str, Any], frames: Frames) -> str:
-    for name, target in frames.items():
-        target[...] = observation[name]
-    return str(observation["instruction"])
-
-
-def _reset(env: Any, data: dict[str, Any], frames: Frames, same_step: bool) -> tuple[str, dict[str, Any]]:
-    observation, info = env.reset(**data)
-    return _publish(observation, frames), info
-
-
-def _step(env: Any, action: int, frames: Frames, same_step: bool) -> tuple[str, float, bool, bool, dict[str, Any]]:
-    observation, reward, terminated, truncated, info = env.step(action)
-    if same_step and (terminated or truncated):
-        final = {"final_obs": observation, "final_info": info}
-        observation, info = env.reset()
-        info = {**info, **final}
-    return _publish(observation, frames), reward, terminated, truncated, info
-
-
-def _call(env: Any, data: tuple[str, tuple[Any, ...]], frames: Frames, same_step: bool) -> Any:
-    name, args = data
-    attribute = getattr(env.unwrapped, name)
-    return attribute(*args) if callable(attribute) else attribute
-
-
-_COMMANDS: dict[str, Callable[..., Any]] = {"reset": _reset, "step": _step, "call": _call}
