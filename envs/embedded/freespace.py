@@ -1,0 +1,154 @@
+"""Where an agent may stand: the free space of a scene as polygons on the floor, and questions about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import shapely
+from numpy.typing import ArrayLike, NDArray
+
+from navloop.envs.embedded.footprints import Floor, find_floor
+from navloop.envs.simulator import Body
+from navloop.geometry import Vector
+
+Edge = tuple[float, float, float, float, float]
+"""A boundary edge: its start (x, z), its unit direction (x, z) with free space on its left, its length."""
+
+CELL: float = 0.5
+"""Metres, edge of the cells by which boundary edges are found."""
+
+SNAP: float = 1e-3
+"""Metres by which sight lines may leave the polygons, so that points on their boundary are not lost to rounding."""
+
+
+class FreeSpace:
+    """Where the centre of a body may stand in one scene: polygons in (x, z) and the height of the floor on them.
+
+    Attributes:
+        polygons: The connected parts, the largest first; the interior is on the left of every ring.
+        components: float64 (C,), the areas of the parts, square metres.
+        body: What they were computed for.
+        floor: The surface underfoot.
+    """
+
+    def __init__(self, polygons: Sequence[shapely.Polygon], floor: Floor, body: Body) -> None:
+        """Take parts that do not overlap.
+
+        Raises:
+            ValueError: If there is no part.
+        """
+        if not polygons:
+            raise ValueError("free space without any polygon: an agent needs somewhere to stand")
+        oriented = shapely.orient_polygons(np.asarray(polygons, dtype=object))
+        self.polygons: tuple[shapely.Polygon, ...] = tuple(sorted(oriented, key=lambda part: -part.area))
+        self.components: Vector = np.array([part.area for part in self.polygons])
+        self.body = body
+        self.floor = floor
+        self.region = shapely.MultiPolygon(self.polygons)
+        shapely.prepare(self.region)
+        self._near: dict[tuple[int, int, float], list[Edge]] = {}
+
+    @classmethod
+    def from_triangles(cls, triangles: ArrayLike, body: Body) -> FreeSpace:
+        """Compute the free space of a scene from its triangles (F, 3, 3), counter-clockwise seen from outside.
+
+        Raises:
+            SceneError: If the scene has no floor that the body fits on.
+        """
+        floor = find_floor(np.asarray(triangles, dtype=np.float64), body)
+        return cls(floor.free, floor, body)
+
+    @cached_property
+    def roomy(self) -> shapely.Geometry:
+        """The free space grown by `SNAP`, prepared: sight lines between points of the free space are tested in it."""
+        grown = self.region.buffer(SNAP, join_style="mitre")
+        shapely.prepare(grown)
+        return grown
+
+    @cached_property
+    def edges(self) -> tuple[Vector, shapely.STRtree]:
+        """The boundary as float64 (E, 2, 2), free space on the left of each edge, and an index over it."""
+        rings = [ring for part in self.polygons for ring in (part.exterior, *part.interiors)]
+        corners = [shapely.get_coordinates(ring) for ring in rings]
+        edges = np.concatenate([np.stack([c[:-1], c[1:]], axis=1) for c in corners])
+        return edges, shapely.STRtree(shapely.linestrings(edges))
+
+    def edges_near(self, x: float, z: float, reach: float) -> list[Edge]:
+        """Return at least the boundary edges within `reach` metres of a point; answers are kept by cell."""
+        key = (math.floor(x / CELL), math.floor(z / CELL), reach)
+        found = self._near.get(key)
+        if found is None:
+            edges, tree = self.edges
+            low_x, low_z = key[0] * CELL - reach, key[1] * CELL - reach
+            near = tree.query(shapely.box(low_x, low_z, low_x + CELL + 2 * reach, low_z + CELL + 2 * reach))
+            along = edges[near, 1] - edges[near, 0]
+            lengths = np.hypot(along[:, 0], along[:, 1])[:, None]
+            rows = np.concatenate([edges[near, 0], along / lengths, lengths], axis=1)
+            found = self._near[key] = [tuple(row) for row in rows.tolist()]
+        return found
+
+    def contains(self, points: ArrayLike, tolerance: float = 1e-3) -> NDArray[np.bool_]:
+        """Whether the body can stand at points (N, 3): bool (N,).
+
+        A point counts up to `tolerance` metres beside the free space and `Body.max_climb` above or below the floor.
+        """
+        points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        flat = shapely.points(points[:, [0, 2]])
+        inside: NDArray[np.bool_] = shapely.covers(self.region, flat)
+        if tolerance > 0 and not inside.all():
+            inside |= shapely.dwithin(self.region, flat, tolerance)
+        return inside & (np.abs(points[:, 1] - self.floor_height(points)) <= self.body.max_climb + 1e-6)
+
+    def nearest(self, point: ArrayLike, max_distance: float = np.inf) -> Vector | None:
+        """Return the free point (3,) nearest on the floor, itself where it is free, or None beyond `max_distance` metres."""
+        x, _, z = np.asarray(point, dtype=np.float64)
+        flat = shapely.Point(x, z)
+        if not self.region.covers(flat):
+            line = shapely.shortest_line(self.region, flat)
+            if shapely.length(line) > max_distance:
+                return None
+            x, z = shapely.get_coordinates(line)[0]
+        found = np.array([x, 0.0, z])
+        found[1] = self.floor_height(found)[0]
+        return found
+
+    def sample(self, rng: np.random.Generator) -> Vector:
+        """Draw a point (3,), uniform over the area of the largest part."""
+        triangles, weights = self._sampling
+        a, b, c = triangles[int(np.searchsorted(weights, rng.random(), side="right").clip(max=len(weights) - 1))]
+        u, v = rng.random(2)
+        if u + v > 1:
+            u, v = 1 - u, 1 - v
+        x, z = a + u * (b - a) + v * (c - a)
+        point = np.array([x, 0.0, z])
+        point[1] = self.floor_height(point)[0]
+        return point
+
+    @cached_property
+    def _sampling(self) -> tuple[Vector, Vector]:
+        pieces = shapely.get_parts(shapely.constrained_delaunay_triangles(self.polygons[0]))
+        areas = np.cumsum(shapely.area(pieces))
+        return shapely.get_coordinates(pieces).reshape(-1, 4, 2)[:, :3], areas / areas[-1]
+
+    def floor_height(self, points: ArrayLike) -> Vector:
+        """Return the height of the floor at the (x, z) of points (N, 3): float64 (N,), of the nearest floor beside it."""
+        points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        return self.floor.heights(points[:, [0, 2]])
+
+    def height_at(self, x: float, z: float) -> float:
+        """Return the height of the floor at one (x, z)."""
+        return float(self.floor.heights(np.array([[x, z]]))[0])
+
+    def raster(self, cell: float) -> tuple[NDArray[np.bool_], Vector]:
+        """Return bool (rows, columns), True where a cell's centre is free, and the (x, z) of the first cell's corner.
+
+        Row r covers z from origin[1] + r * cell, column c covers x from origin[0] + c * cell.
+        """
+        origin, end = np.floor(np.reshape(self.region.bounds, (2, 2)) / cell) * cell
+        columns, rows = np.maximum(np.round((end - origin) / cell).astype(int) + 1, 1)
+        x = origin[0] + (np.arange(columns) + 0.5) * cell
+        z = origin[1] + (np.arange(rows) + 0.5) * cell
+        return shapely.contains_xy(self.region, *np.meshgrid(x, z)), origin
