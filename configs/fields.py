@@ -38,8 +38,7 @@ def list_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[FieldEntr
     for name, info in schema.model_fields.items():
         path = f"{prefix}{name}"
         yield FieldEntry(path, info.annotation, describe_type(info), _default(info), info.description or "")
-        if is_section(info.annotation):
-            assert info.annotation is not None
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from list_fields(info.annotation, f"{path}.")
 
 

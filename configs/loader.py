@@ -29,7 +29,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if key in seen:
                 raise RecipeError(f"line {line}: {key!r} is already set on line {seen[key]}; keep one of the two")
@@ -42,7 +42,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _resolver in (_Loader, _Dumper):
-    _resolver.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))  # type: ignore[no-untyped-call]
+    _resolver.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
 def list_recipes() -> tuple[str, ...]:

@@ -74,5 +74,5 @@ class EvalConfig(Config):
 Recipe = HousesConfig | EvalConfig
 """Any recipe; its `kind` says which."""
 
-KINDS: dict[str, type[HousesConfig] | type[EvalConfig]] = {"houses": HousesConfig, "eval": EvalConfig}
+KINDS: dict[str, type[HousesConfig | EvalConfig]] = {"houses": HousesConfig, "eval": EvalConfig}
 """The schema of each kind of recipe."""

@@ -1,0 +1,132 @@
+"""Run folders: one config, one writer at a time, and a record of every start."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from navloop.files import write_text
+from navloop.provenance import provenance
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked; the message names the folder and the mend."""
+
+
+class RunFolder:
+    """A folder that holds what one config led to.
+
+    `config.yaml` is the resolved config and itself a recipe; `provenance.json` lists each start of the run (`navloop.provenance`)
+    with the fingerprints of the data it read.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @contextmanager
+    def open(self, config: str, data: Mapping[str, str], resumable: Sequence[str] = ()) -> Iterator[None]:
+        """Hold the folder for writing: begin a run, or go on with one of the same config and data.
+
+        Args:
+            config: The resolved config, YAML.
+            data: Fingerprint of each file that the results depend on, by name.
+            resumable: Top-level fields in which the config may differ from that of the earlier starts.
+
+        Raises:
+            RunError: If another process writes here, the folder holds something else, or config or data differ, naming each difference.
+            OSError: If the folder cannot be written.
+        """
+        self._check_is_ours()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"cannot write to the run folder ({error.strerror}); choose another with --run-dir",
+                str(self.path),
+            ) from error
+        try:
+            self._take(lock)
+            self._check_same(yaml.safe_load(config), data, resumable)
+            write_text(self.config_file, config)
+            starts = [*self.starts(), {**provenance(), "data": dict(data)}]
+            write_text(self.path / "provenance.json", json.dumps({"starts": starts}, indent=1) + "\n")
+            yield
+        finally:
+            os.close(lock)  # gives the lock back; so does the end of the process, however it comes
+
+    def starts(self) -> list[dict[str, Any]]:
+        """Return the record of each start, the first one first."""
+        file = self.path / "provenance.json"
+        if not file.is_file():
+            return []
+        try:
+            return list(json.loads(file.read_text())["starts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{file}: not a record of starts ({error!r}); choose another folder with --run-dir"
+            ) from error
+
+    def _check_is_ours(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path}: not a folder; choose another with --run-dir")
+        if self.path.is_dir() and not self.config_file.exists():
+            others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+            if others:
+                raise RunError(
+                    f"{self.path}: holds other files ({others[0]}, ...) and no run; choose another with --run-dir"
+                )
+
+    def _take(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 100, 0).decode(errors="replace").strip()
+            raise RunError(
+                f"{self.path}: process {owner or '?'} is writing here; wait for it or choose another --run-dir"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _check_same(self, config: dict[str, Any], data: Mapping[str, str], resumable: Sequence[str]) -> None:
+        if not self.config_file.exists():
+            return
+        old = yaml.safe_load(self.config_file.read_text())
+        if not isinstance(old, dict):
+            raise RunError(f"{self.config_file}: not a config; choose another folder with --run-dir")
+        faults = [
+            f"{path} was {before}, now {now}"
+            for path, before, now in _differences(old, config)
+            if path.split(".")[0] not in resumable
+        ]
+        earlier = self.starts()[-1]["data"] if self.starts() else {}
+        faults += [f"data of {path} was {before}, now {now}" for path, before, now in _differences(earlier, dict(data))]
+        if faults:
+            raise RunError(
+                f"{self.path}: holds a run that began differently: {'; '.join(faults)}. Take the old values or another --run-dir"
+            )
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    for key in [*old, *(key for key in new if key not in old)]:
+        path, before, now = f"{prefix}{key}", old.get(key, "absent"), new.get(key, "absent")
+        if isinstance(before, dict) and isinstance(now, dict):
+            yield from _differences(before, now, f"{path}.")
+        elif before != now:
+            yield path, str(before), str(now)
