@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
-from navloop.envs.embedded.footprints import Floor, find_floor
+from navloop.envs.embedded.floors import Floor, find_floor
 from navloop.envs.simulator import Body
 from navloop.geometry import Vector
 
@@ -58,8 +58,8 @@ class FreeSpace:
         Raises:
             SceneError: If the scene has no floor that the body fits on.
         """
-        floor = find_floor(np.asarray(triangles, dtype=np.float64), body)
-        return cls(floor.free, floor, body)
+        floor, polygons = find_floor(np.asarray(triangles, dtype=np.float64).reshape(-1, 3, 3), body)
+        return cls(polygons, floor, body)
 
     @cached_property
     def roomy(self) -> shapely.Geometry:

@@ -1,0 +1,264 @@
+"""Floors in a heap of triangles: which surfaces a body reaches on foot, and where on them it can stand.
+
+Surfaces that adjoin without a step make a patch; from the largest patch the floor grows over steps that the body can climb onto
+patches that have room for it. One floor is found, not several storeys above each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from navloop.envs.embedded import footprints
+from navloop.envs.embedded.footprints import Polygons
+from navloop.envs.simulator import Body, SceneError
+from navloop.geometry import Vector
+
+COVERING: float = 0.02
+"""Metres: rugs and sills up to this thickness do not lift the body."""
+
+STANCE: float = 0.1
+"""Metres: a surface that is nowhere wider than twice this is not stepped on (skirting boards, shelves, ledges)."""
+
+SAGITTA: float = 0.008
+"""Metres by which the polygons round a corner more tightly than the body's radius."""
+
+CRACK: float = 1e-3
+"""Metres of gap between triangles of one floor that are closed."""
+
+SMALLEST_PART: float = 0.05
+"""Square metres of free space below which a part is dropped."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The surface underfoot.
+
+    Attributes:
+        triangles: float64 (T, 3, 3), what it is made of.
+        planes: float64 (T, 3), (a, b, c) of the height a x + b z + c that each holds the body at.
+    """
+
+    triangles: Vector
+    planes: Vector
+
+    @cached_property
+    def level(self) -> float | None:
+        """The height in metres of a floor that is flat everywhere, else None."""
+        return (
+            float(self.planes[0, 2]) if not np.ptp(self.planes, axis=0).any() and not self.planes[0, :2].any() else None
+        )
+
+    @cached_property
+    def _index(self) -> shapely.STRtree:
+        return shapely.STRtree(footprints.shadows(self.triangles))
+
+    def heights(self, points: Vector) -> Vector:
+        """Return the height at (x, z) (N, 2): float64 (N,); beside the floor, that of its nearest edge."""
+        if self.level is not None:
+            return np.full(len(points), self.level)
+        places = shapely.points(points)
+        at, under = self._index.query(places, predicate="intersects")
+        heights = np.full(len(points), -np.inf)
+        np.maximum.at(heights, at, footprints.heights_on(self.planes[under], points[at]))
+        for i in np.nonzero(np.isinf(heights))[0]:
+            nearest = self._index.nearest(places[i])
+            edge = shapely.shortest_line(self._index.geometries[nearest], places[i]).coords[0]
+            heights[i] = footprints.heights_on(self.planes[nearest], np.array(edge))
+        return heights
+
+
+@dataclass
+class _Patch:
+    """Surfaces that adjoin without a step.
+
+    Attributes:
+        triangles: float64 (T, 3, 3).
+        polygons: Shadows (G,) of its plane pieces.
+        planes: The planes (G, 3) of those.
+        blocked: Shadows of what stands in the way on it.
+    """
+
+    triangles: Vector
+    polygons: Polygons
+    planes: Vector
+    blocked: Polygons = field(default_factory=lambda: np.zeros(0, dtype=object))
+
+    @cached_property
+    def shadow(self) -> shapely.Geometry:
+        """All of it seen from above, cracks closed."""
+        joined = shapely.union_all(self.polygons).buffer(CRACK, join_style="mitre")
+        return joined.buffer(-CRACK, join_style="mitre")
+
+
+def find_floor(triangles: Vector, body: Body) -> tuple[Floor, tuple[shapely.Polygon, ...]]:
+    """Return the floor with the most room for a body in a scene of triangles (F, 3, 3), and the parts where its centre may stand.
+
+    Of floors with much the same room (a storey and its roof) it is the lowest.
+
+    Raises:
+        SceneError: If nothing faces up, or the body fits nowhere.
+    """
+    up = triangles[footprints.faces_up(triangles)]
+    if not len(up):
+        raise SceneError(
+            f"no floor: none of the {len(triangles)} triangles faces up; y must be the up axis, in metres, and "
+            "triangles counter-clockwise seen from above"
+        )
+    scene = _Scene(triangles, up, body)
+    found = [(floor, parts, sum(part.area for part in parts)) for floor, parts in scene.floors()]
+    largest = max((area for _, _, area in found), default=0.0)
+    if not largest:
+        raise SceneError(
+            f"no floor with room for a body of radius {body.radius:g} m and height {body.height:g} m among "
+            f"{len(up)} triangles that face up; is the scene in metres, with y up?"
+        )
+    spacious = [(floor, parts) for floor, parts, area in found if area >= largest / 2]
+    return min(spacious, key=lambda it: float(np.median(it[0].planes[:, 2])))
+
+
+class _Scene:
+    """The triangles of a scene, sorted into patches that are joined by steps."""
+
+    def __init__(self, triangles: Vector, up: Vector, body: Body) -> None:
+        self.triangles, self.up, self.body = triangles, up, body
+        pairs, steps = footprints.adjoining(up, max(body.max_climb, COVERING))
+        self.patch_of = footprints.group(len(up), pairs[np.abs(steps) <= COVERING])
+        self.joints = np.unique(np.sort(self.patch_of[pairs], axis=1), axis=0)
+        self.index = shapely.STRtree(shapely.box(*_bounds(triangles)))
+
+    def floors(self) -> Iterator[tuple[Floor, tuple[shapely.Polygon, ...]]]:
+        """Grow a floor in each group of patches that might be the main one."""
+        count = int(self.patch_of.max()) + 1
+        patch_areas = np.bincount(self.patch_of, shapely.area(footprints.shadows(self.up)), count)
+        groups = footprints.group(count, self.joints)
+        areas = np.bincount(groups, patch_areas)
+        for number in np.nonzero(areas >= areas.max() / 2)[0]:
+            members = np.nonzero(groups == number)[0]
+            patches = self._grow(int(members[patch_areas[members].argmax()]))
+            yield _floor(patches), self._parts(patches)
+
+    def _grow(self, seed: int) -> list[_Patch]:
+        """Return the patches that a body reaches from a seed, the seed first."""
+        grown, seen, border = [self._patch(seed)], {seed}, [seed]
+        while border:
+            here = border.pop(0)
+            beside = np.unique(self.joints[(self.joints == here).any(axis=1)])
+            for number in (int(n) for n in beside if int(n) not in seen):
+                seen.add(number)
+                patch = self._patch(number)
+                if self._has_room(patch) and not self._above_or_below(patch, grown):
+                    grown.append(patch)
+                    border.append(number)
+        return grown
+
+    def _patch(self, number: int) -> _Patch:
+        triangles = self.up[self.patch_of == number]
+        heights = triangles[:, :, 1]
+        if np.ptp(heights) <= COVERING:
+            areas = shapely.area(footprints.shadows(triangles))
+            levels, which = np.unique(np.round(heights.mean(axis=1), 4), return_inverse=True)
+            level = levels[np.bincount(which, areas).argmax()]
+            shadow = shapely.union_all(footprints.shadows(triangles))
+            patch = _Patch(triangles, np.array([shadow], dtype=object), np.array([[0.0, 0.0, level]]))
+        else:
+            patch = _Patch(triangles, *footprints.coplanar(triangles))
+        return patch
+
+    def _obstruct(self, patch: _Patch) -> None:
+        """Find what stands in the way on a patch."""
+        low, high = self.body.max_climb + 1e-4, self.body.height - 1e-4
+        on, over = self.index.query(patch.polygons, predicate="intersects")
+        hulls, which = footprints.obstacles(self.triangles[over], patch.planes[on], low, high)
+        ground = patch.polygons[on[which]]
+        if len(patch.polygons) > 1:
+            hulls = shapely.intersection(hulls, ground)
+        patch.blocked = hulls[~shapely.is_empty(hulls)]
+
+    def _has_room(self, patch: _Patch) -> bool:
+        """Whether a body can stand on a patch that is not the seed."""
+        if patch.shadow.buffer(-min(STANCE, self.body.radius), quad_segs=1).is_empty:
+            return False
+        self._obstruct(patch)
+        patch.blocked = shapely.intersection(patch.blocked, patch.shadow)
+        return bool(self._open(patch.shadow, patch.blocked, min(STANCE, self.body.radius)).area > 1e-4)
+
+    def _above_or_below(self, patch: _Patch, grown: list[_Patch]) -> bool:
+        """Whether a patch is mostly another storey over or under the floor so far."""
+        reach = self.body.height
+        level = float(np.median(patch.triangles[:, :, 1]))
+        others = [p for p in grown if abs(float(np.median(p.triangles[:, :, 1])) - level) > reach]
+        shared = sum(patch.shadow.intersection(other.shadow).area for other in others)
+        return bool(shared > patch.shadow.area / 2)
+
+    def _parts(self, patches: list[_Patch]) -> tuple[shapely.Polygon, ...]:
+        """Return where the centre of the body may stand on patches, the largest part first."""
+        self._obstruct(patches[0])
+        blocked = []
+        ground = shapely.union_all([patch.shadow for patch in patches])
+        for patch in patches:
+            higher = [other.shadow for other in patches if _stands_on(other, patch)]
+            blocked.append(_without(patch.blocked, higher))
+        free = self._open(ground, np.concatenate(blocked), self.body.radius).simplify(SAGITTA / 4)
+        parts = [p for p in shapely.get_parts(free) if p.geom_type == "Polygon" and p.area >= SMALLEST_PART]
+        parts.sort(key=lambda part: -part.area)
+        floor = _floor(patches)
+        return tuple(part for i, part in enumerate(parts) if i == 0 or not self._inside_solid(part, floor))
+
+    def _open(self, ground: shapely.Geometry, blocked: Polygons, radius: float) -> shapely.Geometry:
+        """Return the ground that a disc can be centred on, all of it on the ground and off what is blocked."""
+        segments = max(1, math.ceil(math.pi / 4 / math.acos(max(1 - SAGITTA / radius, 0.0))))
+        open_ground = ground.buffer(-radius, quad_segs=segments)
+        taken = shapely.buffer(shapely.geometrycollections(blocked), radius, quad_segs=segments)
+        return open_ground.difference(taken)
+
+    def _inside_solid(self, part: shapely.Polygon, floor: Floor) -> bool:
+        """Whether what is above a part shows its back: a part inside a wardrobe or a thick wall, not a room."""
+        x, z = part.representative_point().coords[0]
+        over = self.triangles[self.index.query(shapely.Point(x, z))]
+        normals = np.cross(over[:, 1] - over[:, 0], over[:, 2] - over[:, 0])[:, 1]
+        over, normals = (
+            over[np.abs(normals) > 2 * footprints.SMALLEST],
+            normals[np.abs(normals) > 2 * footprints.SMALLEST],
+        )
+        covers = shapely.intersects_xy(footprints.shadows(over), x, z)
+        heights = footprints.heights_on(footprints.planes_of(over), np.array([x, z]))
+        above = covers & (heights > floor.heights(np.array([[x, z]]))[0] + self.body.max_climb)
+        return bool(above.any() and normals[above][heights[above].argmin()] > 0)
+
+
+def _floor(patches: list[_Patch]) -> Floor:
+    planes = []
+    for patch in patches:
+        flat = len(patch.planes) == 1
+        planes.append(
+            np.repeat(patch.planes, len(patch.triangles), axis=0) if flat else footprints.planes_of(patch.triangles)
+        )
+    return Floor(np.concatenate([patch.triangles for patch in patches]), np.concatenate(planes))
+
+
+def _stands_on(patch: _Patch, lower: _Patch) -> bool:
+    """Whether a patch lies on top of another, so that what is in the way on the lower one does not count there."""
+    return patch is not lower and float(np.median(patch.triangles[:, :, 1])) > float(
+        np.median(lower.triangles[:, :, 1])
+    )
+
+
+def _without(blocked: Polygons, covers: list[shapely.Geometry]) -> Polygons:
+    if not covers or not len(blocked):
+        return blocked
+    cover = shapely.union_all(covers).buffer(2 * CRACK, join_style="mitre")
+    shapely.prepare(cover)
+    hit = shapely.intersects(cover, blocked)
+    return np.concatenate([blocked[~hit], shapely.difference(blocked[hit], cover)])
+
+
+def _bounds(triangles: Vector) -> tuple[NDArray[np.float64], ...]:
+    low, high = triangles.min(axis=1), triangles.max(axis=1)
+    return low[:, 0], low[:, 2], high[:, 0], high[:, 2]
