@@ -138,7 +138,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         truncated = not terminated and len(walk.actions) >= self.protocol.max_steps
         walk.done = bool(terminated or truncated)
         info = self._info(collided)
-        reward = self.reward.success * info["success"] - self.reward.slack
+        reward = self.reward.success * (info["success"] == 1) - self.reward.slack
         if math.isfinite(before - distance):
             reward += self.reward.progress * (before - distance)
         return self._observe(), float(reward), bool(terminated), truncated, info
