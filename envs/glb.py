@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import json
+import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
+from navloop.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +52,106 @@ class Model:
 
     nodes: tuple[Node, ...]
     textures: dict[str, NDArray[np.uint8]]
+
+
+def write_glb(path: Path, model: Model) -> None:
+    """Write a model as glTF 2.0 binary, whole or not at all; the same model gives the same bytes.
+
+    Textures are embedded as PNG and shown unlit (KHR_materials_unlit), repeated and filtered with mipmaps; faces show
+    their front only. A node is a mesh with one primitive per part.
+
+    Raises:
+        ValueError: If a part names a texture that the model lacks.
+        OSError: If the folder cannot be written, naming it.
+    """
+    write_bytes(path, _to_glb(model))
+
+
+def _to_glb(model: Model) -> bytes:
+    names = sorted({part.texture for node in model.nodes for part in node.parts})
+    for name in names:
+        if name not in model.textures:
+            raise ValueError(f"texture {name!r} is used but is not among the model's: {sorted(model.textures)}")
+    chunks = _Chunks()
+    document = {
+        "asset": {"version": "2.0", "generator": "navloop"},
+        "extensionsUsed": ["KHR_materials_unlit"],
+        "scene": 0,
+        "scenes": [{"nodes": list(range(len(model.nodes)))}],
+        "nodes": [{"name": node.name, "mesh": i} for i, node in enumerate(model.nodes)],
+        "meshes": [
+            {
+                "name": node.name,
+                "primitives": [chunks.primitive(part, names.index(part.texture)) for part in node.parts],
+            }
+            for node in model.nodes
+        ],
+        "materials": [
+            {
+                "name": name,
+                "doubleSided": False,
+                "extensions": {"KHR_materials_unlit": {}},
+                "pbrMetallicRoughness": {
+                    "baseColorTexture": {"index": i},
+                    "metallicFactor": 0.0,
+                    "roughnessFactor": 1.0,
+                },
+            }
+            for i, name in enumerate(names)
+        ],
+        "textures": [{"source": i, "sampler": 0} for i in range(len(names))],
+        "images": [chunks.image(name, model.textures[name]) for name in names],
+        # Linear, linear between mipmaps, repeat both ways.
+        "samplers": [{"magFilter": 9729, "minFilter": 9987, "wrapS": 10497, "wrapT": 10497}],
+    }
+    document |= {"accessors": chunks.accessors, "bufferViews": chunks.views}
+    document["buffers"] = [{"byteLength": len(chunks.data)}]
+    # glTF forbids empty lists.
+    text = json.dumps({key: value for key, value in document.items() if value != []}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    body = struct.pack("<I4s", len(text), b"JSON") + text
+    body += struct.pack("<I4s", len(chunks.data), b"BIN\0") + bytes(chunks.data)
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
+
+
+class _Chunks:
+    """The binary buffer of a GLB and the tables that point into it."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.views: list[dict[str, int]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def primitive(self, part: Part, material: int) -> dict[str, Any]:
+        vertices = np.ascontiguousarray(part.vertices, "<f4")
+        bounds = {"min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()}
+        attributes = {
+            "POSITION": self._accessor(vertices, "VEC3", 5126, 34962, bounds),
+            "TEXCOORD_0": self._accessor(np.ascontiguousarray(part.uv, "<f4"), "VEC2", 5126, 34962),
+        }
+        faces = np.ascontiguousarray(part.faces, "<u4").reshape(-1)
+        return {
+            "attributes": attributes,
+            "indices": self._accessor(faces, "SCALAR", 5125, 34963),
+            "material": material,
+            "mode": 4,
+        }
+
+    def image(self, name: str, pixels: NDArray[np.uint8]) -> dict[str, Any]:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG", compress_level=6)
+        return {"name": name, "mimeType": "image/png", "bufferView": self._view(file.getvalue())}
+
+    def _accessor(
+        self, values: NDArray[Any], kind: str, component: int, target: int, bounds: dict[str, Any] | None = None
+    ) -> int:
+        view = self._view(values.tobytes(), target)
+        entry = {"bufferView": view, "componentType": component, "count": len(values), "type": kind}
+        self.accessors.append(entry | (bounds or {}))
+        return len(self.accessors) - 1
+
+    def _view(self, data: bytes, target: int | None = None) -> int:
+        view = {"buffer": 0, "byteOffset": len(self.data), "byteLength": len(data)}
+        self.views.append(view if target is None else view | {"target": target})
+        self.data += data + b"\0" * (-len(data) % 4)
+        return len(self.views) - 1
