@@ -62,11 +62,11 @@ class FreeSpace:
         return cls(polygons, floor, body)
 
     @cached_property
-    def roomy(self) -> shapely.Geometry:
-        """The free space grown by `SNAP`, prepared: sight lines between points of the free space are tested in it."""
-        grown = self.region.buffer(SNAP, join_style="mitre")
-        shapely.prepare(grown)
-        return grown
+    def walls(self) -> shapely.Geometry:
+        """The boundary moved `SNAP` outwards, prepared: a line between free points that does not meet it is a free way."""
+        walls = self.region.buffer(SNAP, join_style="mitre").boundary
+        shapely.prepare(walls)
+        return walls
 
     @cached_property
     def edges(self) -> tuple[Vector, shapely.STRtree]:
@@ -140,7 +140,8 @@ class FreeSpace:
 
     def height_at(self, x: float, z: float) -> float:
         """Return the height of the floor at one (x, z)."""
-        return float(self.floor.heights(np.array([[x, z]]))[0])
+        level = self.floor.level
+        return float(self.floor.heights(np.array([[x, z]]))[0]) if level is None else level
 
     def raster(self, cell: float) -> tuple[NDArray[np.bool_], Vector]:
         """Return bool (rows, columns), True where a cell's centre is free, and the (x, z) of the first cell's corner.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import shapely
@@ -12,22 +14,47 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from navloop.envs.embedded.freespace import FreeSpace
+from navloop.envs.embedded.freespace import SNAP, FreeSpace
 from navloop.geometry import Vector
 
 REACH: float = 0.5
-"""Metres from free space up to which a point is moved to the nearest free point; beyond, it is unreachable."""
+"""Metres beside free space, and above or below its floor, up to which a point stands for the nearest free point.
+
+Beyond, it is unreachable.
+"""
 
 FIELDS_KEPT: int = 16
+"""Goals whose fields are kept, the most recent ones."""
+
+BATCH: int = 8
+"""Sight lines tested at once."""
 
 
-@dataclass(frozen=True, slots=True)
+class _Answer(NamedTuple):
+    """The shortest walk from a point: the node it goes to first (-1: there is no walk), and its length in metres."""
+
+    point: tuple[float, float, float]
+    node: int
+    length: float
+
+
+@dataclass(slots=True)
 class _Field:
-    """Distances to one goal: nodes are the corners that reach it and, last, the goal itself."""
+    """Walks to one goal.
 
-    nodes: Vector  # (M, 3)
-    distances: Vector  # (M,)
-    successors: NDArray[np.int64]  # (M,), the next node on the way; the goal's is itself
+    Attributes:
+        nodes: float64 (M, 3), the corners that the goal can be reached from and, last, the goal itself.
+        distances: float64 (M,), metres from each to the goal.
+        successors: int64 (M,), the next node on the way; the goal's is itself.
+        neighbours: float64 (M, 2, 2), the (x, z) before and after each corner on the boundary; the goal's are itself.
+        last: The answer to the question before, a good guess at the next one.
+    """
+
+    nodes: Vector
+    distances: Vector
+    successors: NDArray[np.int64]
+    neighbours: Vector
+    last: _Answer | None = None
 
 
 class Geodesics:
@@ -47,7 +74,7 @@ class Geodesics:
         field = self._field(np.asarray(goal, dtype=np.float64))
         if field is None:
             return np.full(len(points), np.inf)
-        return np.array([self._first_node(point, field)[1] for point in points])
+        return np.array([self._answer(point, field).length for point in points])
 
     def path(self, start: ArrayLike, goal: ArrayLike) -> Vector:
         """Return the corners (K, 3) of the shortest walk, both ends included; (0, 3) where none exists."""
@@ -55,8 +82,8 @@ class Geodesics:
         origin = self._snapped(np.asarray(start, dtype=np.float64))
         if field is None or origin is None:
             return np.zeros((0, 3))
-        node, length = self._first_node(origin, field)
-        if not np.isfinite(length):
+        node = self._answer(origin, field).node
+        if node < 0:
             return np.zeros((0, 3))
         corners = [origin, field.nodes[node]]
         while node != len(field.nodes) - 1:
@@ -65,24 +92,64 @@ class Geodesics:
         return np.array(corners)
 
     def _snapped(self, point: Vector) -> Vector | None:
-        if shapely.contains_xy(self.free.region, point[0], point[2]):
-            return point
-        return self.free.nearest(point, REACH)
+        """Return the free point on the floor that stands for a point (3,), None where that is too far off."""
+        x, y, z = float(point[0]), float(point[1]), float(point[2])
+        if not shapely.contains_xy(self.free.region, x, z):
+            nearest = self.free.nearest(point, REACH)
+            if nearest is None:
+                return None
+            x, _, z = nearest
+        height = self.free.height_at(x, z)
+        return np.array([x, height, z]) if abs(y - height) <= REACH else None
 
-    def _first_node(self, point: Vector, field: _Field) -> tuple[int, float]:
+    def _answer(self, point: Vector, field: _Field) -> _Answer:
+        """Find the node that the shortest walk from a point (3,) goes to first."""
+        place = (float(point[0]), float(point[1]), float(point[2]))
+        if field.last is not None and place == field.last.point:
+            return field.last
         origin = self._snapped(point)
         if origin is None:
-            return -1, np.inf
-        totals = np.sqrt(((field.nodes - origin) ** 2).sum(axis=1)) + field.distances
-        for node in np.argsort(totals):
-            if self._sees(origin[[0, 2]][None], field.nodes[node : node + 1, [0, 2]])[0]:
-                return int(node), float(totals[node])
-        return -1, np.inf
+            return _Answer(place, -1, np.inf)
+        apart = field.nodes - origin
+        totals = np.sqrt(np.einsum("ij,ij->i", apart, apart)) + field.distances
+        node, least = self._guess(origin, totals, field)
+        # Only a node that promises less, and that a tight string would bend around, can do better.
+        hopeful = np.nonzero((totals < (np.inf if node < 0 else totals[node])) & (totals > least))[0]
+        if len(hopeful):
+            tight = _tangent(origin[::2], field.nodes[hopeful, ::2], field.neighbours[hopeful])
+            hopeful = hopeful[tight]
+            node = self._first_seen(origin, hopeful[np.argsort(totals[hopeful])], field, node)
+        field.last = _Answer(place, node, np.inf if node < 0 else float(totals[node]))
+        return field.last
+
+    def _first_seen(self, origin: Vector, hopeful: NDArray[np.int64], field: _Field, otherwise: int) -> int:
+        """Return the first of some nodes that is in sight."""
+        for first in range(0, len(hopeful), BATCH):
+            batch = hopeful[first : first + BATCH]
+            seen = self._sees(origin, field.nodes[batch])
+            place = int(seen.argmax())
+            if seen[place]:
+                return int(batch[place])
+        return otherwise
+
+    def _guess(self, origin: Vector, totals: Vector, field: _Field) -> tuple[int, float]:
+        """Return the node of the question before if it is in sight (else -1), and a bound below the shortest walk."""
+        last = field.last
+        if last is None or last.node < 0:
+            return -1, -np.inf
+        sees_node, sees_point = self._sees(origin, np.array([field.nodes[last.node], last.point]))
+        least = -np.inf
+        if sees_point and self.free.floor.level is not None:
+            least = last.length - math.dist(origin, last.point) - 4 * SNAP
+        return (last.node if sees_node else -1), least
 
     def _sees(self, starts: Vector, ends: Vector) -> NDArray[np.bool_]:
-        starts, ends = np.broadcast_arrays(starts, ends)
-        seen: NDArray[np.bool_] = shapely.covers(self.free.roomy, shapely.linestrings(np.stack([starts, ends], axis=1)))
-        return seen
+        """Whether nothing stands between starts (N, 3) or (3,) and ends (N, 3), all of them free: bool (N,)."""
+        lines = np.empty((len(ends), 2, 2))
+        lines[:, 0] = starts[..., ::2]
+        lines[:, 1] = ends[:, ::2]
+        blocked: NDArray[np.bool_] = shapely.intersects(self.free.walls, shapely.linestrings(lines))
+        return ~blocked
 
     def _field(self, goal: Vector) -> _Field | None:
         key = goal.tobytes()
@@ -100,8 +167,8 @@ class Geodesics:
         if target is None:
             return None
         corners, neighbours, graph = self._graph
-        seen = np.nonzero(_tangent(target[[0, 2]], corners[:, [0, 2]], neighbours))[0]
-        seen = seen[self._sees(target[[0, 2]][None], corners[seen][:, [0, 2]])]
+        seen = np.nonzero(_tangent(target[::2], corners[:, ::2], neighbours))[0]
+        seen = seen[self._sees(target, corners[seen])]
         lengths = np.maximum(np.linalg.norm(corners[seen] - target, axis=1), 1e-12)
         count = len(corners)
         rows, columns = graph.nonzero()
@@ -119,9 +186,10 @@ class Geodesics:
         kept = np.nonzero(np.isfinite(distances))[0]
         index = np.full(count + 1, -1)
         index[kept] = np.arange(len(kept))
-        nodes = np.concatenate([corners, target[None]])[kept]
         before[count] = count
-        return _Field(nodes, distances[kept], index[before[kept]])
+        nodes = np.concatenate([corners, target[None]])
+        beside = np.concatenate([neighbours, np.broadcast_to(target[[0, 2]], (1, 2, 2))])
+        return _Field(nodes[kept], distances[kept], index[before[kept]], beside[kept])
 
     @cached_property
     def _graph(self) -> tuple[Vector, Vector, csr_array]:
@@ -136,7 +204,7 @@ class Geodesics:
             j = j[_tangent_at(flat[i], neighbours[i], flat[j])]
             pairs.append(np.column_stack([np.full(len(j), i), j]))
         joined = np.concatenate(pairs)
-        joined = joined[self._sees(flat[joined[:, 0]], flat[joined[:, 1]])]
+        joined = joined[self._sees(corners[joined[:, 0]], corners[joined[:, 1]])]
         lengths = np.maximum(np.linalg.norm(corners[joined[:, 0]] - corners[joined[:, 1]], axis=1), 1e-12)
         graph = csr_array((lengths, (joined[:, 0], joined[:, 1])), shape=(len(flat), len(flat)))
         return corners, neighbours, csr_array(graph + graph.T)
@@ -159,13 +227,13 @@ def _tangent(point: Vector, corners: Vector, neighbours: Vector) -> NDArray[np.b
     """Whether the line from a point (2,) to corners (V, 2) leaves both neighbours of a corner on one side."""
     along = corners - point
     sides = _cross(along[:, None], neighbours - corners[:, None])
-    return sides.min(axis=1) * sides.max(axis=1) >= -1e-12
+    return np.asarray(sides[:, 0] * sides[:, 1] >= -1e-12)
 
 
 def _tangent_at(corner: Vector, neighbours: Vector, points: Vector) -> NDArray[np.bool_]:
     """The same for one corner (2,) with neighbours (2, 2), seen from many points (V, 2)."""
     sides = _cross((corner - points)[:, None], (neighbours - corner)[None])
-    return sides.min(axis=1) * sides.max(axis=1) >= -1e-12
+    return np.asarray(sides[:, 0] * sides[:, 1] >= -1e-12)
 
 
 def _cross(a: Vector, b: Vector) -> Vector:
