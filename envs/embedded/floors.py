@@ -103,8 +103,10 @@ def find_floor(triangles: Vector, body: Body) -> tuple[Floor, tuple[shapely.Poly
     Of floors with much the same room (a storey and its roof) it is the lowest.
 
     Raises:
-        SceneError: If nothing faces up, or the body fits nowhere.
+        SceneError: If nothing faces up, the body fits nowhere, or a vertex is not finite.
     """
+    if not np.isfinite(triangles).all():
+        raise SceneError("vertices that are not finite (nan or inf); export the scene again")
     up = triangles[footprints.faces_up(triangles)]
     if not len(up):
         raise SceneError(

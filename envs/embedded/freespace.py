@@ -146,10 +146,12 @@ class FreeSpace:
     def raster(self, cell: float) -> tuple[NDArray[np.bool_], Vector]:
         """Return bool (rows, columns), True where a cell's centre is free, and the (x, z) of the first cell's corner.
 
-        Row r covers z from origin[1] + r * cell, column c covers x from origin[0] + c * cell.
+        Row r covers z from origin[1] + r * cell, column c covers x from origin[0] + c * cell; the outermost are not free.
         """
-        origin, end = np.floor(np.reshape(self.region.bounds, (2, 2)) / cell) * cell
-        columns, rows = np.maximum(np.round((end - origin) / cell).astype(int) + 1, 1)
+        bounds = np.reshape(self.region.bounds, (2, 2)) / cell
+        first, last = np.floor(bounds[0]) - 1, np.ceil(bounds[1]) + 1
+        origin = first * cell
+        columns, rows = (last - first).astype(int)
         x = origin[0] + (np.arange(columns) + 0.5) * cell
         z = origin[1] + (np.arange(rows) + 0.5) * cell
-        return shapely.contains_xy(self.region, *np.meshgrid(x, z)), origin
+        return shapely.intersects_xy(self.region, *np.meshgrid(x, z)), origin

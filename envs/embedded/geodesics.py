@@ -171,16 +171,11 @@ class Geodesics:
         seen = seen[self._sees(target, corners[seen])]
         lengths = np.maximum(np.linalg.norm(corners[seen] - target, axis=1), 1e-12)
         count = len(corners)
-        rows, columns = graph.nonzero()
+        known, centre = graph.tocoo(), np.full(len(seen), count)
+        rows = np.concatenate([known.row, seen, centre])
+        columns = np.concatenate([known.col, centre, seen])
         whole = csr_array(
-            (
-                np.concatenate([graph.data, lengths, lengths]),
-                (
-                    np.concatenate([rows, seen, np.full(len(seen), count)]),
-                    np.concatenate([columns, np.full(len(seen), count), seen]),
-                ),
-            ),
-            shape=(count + 1, count + 1),
+            (np.concatenate([known.data, lengths, lengths]), (rows, columns)), shape=(count + 1, count + 1)
         )
         distances, before = dijkstra(whole, indices=count, return_predecessors=True)
         kept = np.nonzero(np.isfinite(distances))[0]
