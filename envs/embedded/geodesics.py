@@ -112,36 +112,37 @@ class Geodesics:
             return _Answer(place, -1, np.inf)
         apart = field.nodes - origin
         totals = np.sqrt(np.einsum("ij,ij->i", apart, apart)) + field.distances
-        node, least = self._guess(origin, totals, field)
-        # Only a node that promises less, and that a tight string would bend around, can do better.
-        hopeful = np.nonzero((totals < (np.inf if node < 0 else totals[node])) & (totals > least))[0]
-        if len(hopeful):
-            tight = _tangent(origin[::2], field.nodes[hopeful, ::2], field.neighbours[hopeful])
-            hopeful = hopeful[tight]
-            node = self._first_seen(origin, hopeful[np.argsort(totals[hopeful])], field, node)
+        least, most = self._bounds(origin, totals, field)
+        # A tight string bends around its first node; rounding may hide that, hence the second try.
+        hopeful = np.nonzero((totals >= least) & (totals <= most))[0]
+        tight = _tangent(origin[::2], field.nodes[hopeful, ::2], field.neighbours[hopeful])
+        node = self._nearest_seen(origin, hopeful[tight], totals, field)
+        if node < 0:
+            node = self._nearest_seen(origin, np.arange(len(totals)), totals, field)
         field.last = _Answer(place, node, np.inf if node < 0 else float(totals[node]))
         return field.last
 
-    def _first_seen(self, origin: Vector, hopeful: NDArray[np.int64], field: _Field, otherwise: int) -> int:
-        """Return the first of some nodes that is in sight."""
-        for first in range(0, len(hopeful), BATCH):
-            batch = hopeful[first : first + BATCH]
+    def _nearest_seen(self, origin: Vector, among: NDArray[np.int64], totals: Vector, field: _Field) -> int:
+        """Return the node in sight that promises the shortest walk, -1 if there is none."""
+        among = among[np.argsort(totals[among], kind="stable")]
+        for first in range(0, len(among), BATCH):
+            batch = among[first : first + BATCH]
             seen = self._sees(origin, field.nodes[batch])
             place = int(seen.argmax())
             if seen[place]:
                 return int(batch[place])
-        return otherwise
+        return -1
 
-    def _guess(self, origin: Vector, totals: Vector, field: _Field) -> tuple[int, float]:
-        """Return the node of the question before if it is in sight (else -1), and a bound below the shortest walk."""
+    def _bounds(self, origin: Vector, totals: Vector, field: _Field) -> tuple[float, float]:
+        """Return bounds on the walk's length by the answer before: nothing beyond them needs to be looked at."""
         last = field.last
         if last is None or last.node < 0:
-            return -1, -np.inf
+            return -np.inf, np.inf
         sees_node, sees_point = self._sees(origin, np.array([field.nodes[last.node], last.point]))
         least = -np.inf
         if sees_point and self.free.floor.level is not None:
             least = last.length - math.dist(origin, last.point) - 4 * SNAP
-        return (last.node if sees_node else -1), least
+        return least, float(totals[last.node]) if sees_node else np.inf
 
     def _sees(self, starts: Vector, ends: Vector) -> NDArray[np.bool_]:
         """Whether nothing stands between starts (N, 3) or (3,) and ends (N, 3), all of them free: bool (N,)."""
