@@ -113,14 +113,19 @@ class Geodesics:
         apart = field.nodes - origin
         totals = np.sqrt(np.einsum("ij,ij->i", apart, apart)) + field.distances
         least, most = self._bounds(origin, totals, field)
-        # A tight string bends around its first node; rounding may hide that, hence the second try.
-        hopeful = np.nonzero((totals >= least) & (totals <= most))[0]
-        tight = _tangent(origin[::2], field.nodes[hopeful, ::2], field.neighbours[hopeful])
-        node = self._nearest_seen(origin, hopeful[tight], totals, field)
+        node = self._tight(origin, np.nonzero((totals >= least) & (totals <= most))[0], totals, field)
+        everything = np.arange(len(totals))
         if node < 0:
-            node = self._nearest_seen(origin, np.arange(len(totals)), totals, field)
+            node = self._tight(origin, everything, totals, field)
+        if node < 0:  # rounding may hide that a string bends
+            node = self._nearest_seen(origin, everything, totals, field)
         field.last = _Answer(place, node, np.inf if node < 0 else float(totals[node]))
         return field.last
+
+    def _tight(self, origin: Vector, among: NDArray[np.int64], totals: Vector, field: _Field) -> int:
+        """Return the same of the nodes that a tight string from the origin would bend around."""
+        tight = _tangent(origin[::2], field.nodes[among, ::2], field.neighbours[among])
+        return self._nearest_seen(origin, among[tight], totals, field)
 
     def _nearest_seen(self, origin: Vector, among: NDArray[np.int64], totals: Vector, field: _Field) -> int:
         """Return the node in sight that promises the shortest walk, -1 if there is none."""
