@@ -1,0 +1,140 @@
+"""The `navloop` command: one subcommand a kind of recipe, and the page about a run."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import navloop
+from navloop.configs.fields import list_fields
+from navloop.configs.loader import list_recipes, load
+from navloop.configs.schema import KINDS, EvalConfig, HousesConfig
+
+_ABOUT = {
+    "houses": "generate a data set of houses and of tours through them",
+    "eval": "measure agents on every episode of a split; run again to resume",
+    "report": "write a page about an evaluation: tables, plots, maps, videos",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 a fault of navloop's, 2 a fault in what was given, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        _COMMANDS[options.command](options)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what is finished is kept. {_resume_hint(options)}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        if options.debug:
+            raise
+        print(f"navloop {options.command}: {_tell(error)}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError | OSError) or getattr(error, "is_input", False) else 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="navloop", description="Agents that follow directions: houses, benchmarks, and the loop between them."
+    )
+    parser.add_argument("--version", action="version", version=f"navloop {navloop.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, schema in KINDS.items():
+        command = commands.add_parser(
+            name,
+            help=_ABOUT[name],
+            description=_ABOUT[name].capitalize() + ".",
+            epilog=_describe_fields(schema),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        shipped = ", ".join(recipe for recipe in list_recipes() if recipe.startswith(name))
+        command.add_argument("recipe", metavar="RECIPE", help=f"YAML file, run folder, or one that ships: {shipped}")
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="fields to set, such as seed=3")
+        place = "data/NAME" if name == "houses" else "runs/NAME"
+        command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
+        _add_debug(command)
+    report = commands.add_parser("report", help=_ABOUT["report"], description=_ABOUT["report"].capitalize() + ".")
+    report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation")
+    report.add_argument(
+        "--against", type=Path, metavar="RUN", help="another evaluation of the same episodes to compare with"
+    )
+    report.add_argument("--output", type=Path, metavar="FILE", help="where the page goes (default: RUN/report.html)")
+    _add_debug(report)
+    return parser
+
+
+def _add_debug(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--debug", action="store_true", help="show where in the code an error arose")
+
+
+def _describe_fields(schema: type[HousesConfig | EvalConfig]) -> str:
+    lines = ["fields of the recipe:"]
+    for field in list_fields(schema):
+        default = "required" if field.default is None else f"default {field.default}" if field.default else ""
+        lines.append(f"  {field.path}  ({', '.join(part for part in (field.kind, default) if part)})")
+        lines += textwrap.wrap(field.description, 96, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def _houses(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="houses")
+    assert isinstance(config, HousesConfig)
+    from navloop.training.houses import make_houses  # commands load what they need, so that each starts at once
+
+    make_houses(config, options.run_dir or Path("data") / config.name)
+
+
+def _eval(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="eval")
+    assert isinstance(config, EvalConfig)
+    from rich.console import Console
+
+    from navloop.training.evaluation import evaluate
+    from navloop.training.tables import print_results
+
+    options.run_dir = options.run_dir or Path("runs") / config.name
+    console = Console(stderr=True)
+    evaluation = evaluate(config, options.run_dir, console)
+    print_results(evaluation, Console(width=None if sys.stdout.isatty() else 100))
+    console.print(
+        f"rows and summary: {options.run_dir}; a page about them: navloop report {options.run_dir}", soft_wrap=True
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from navloop.training.report import write_report
+
+    page = write_report(options.run, options.against, options.output, Console(stderr=True))
+    print(page)
+
+
+_COMMANDS = {"houses": _houses, "eval": _eval, "report": _report}
+
+
+def _tell(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        mends = {
+            errno.ENOSPC: "; free some space and run the same command again to resume",
+            errno.EDQUOT: "; free some space and run the same command again to resume",
+        }
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}{mends.get(error.errno, '')}"
+    return str(error)
+
+
+def _resume_hint(options: argparse.Namespace) -> str:
+    return (
+        f"The same command resumes: navloop {' '.join(sys.argv[1:])}"
+        if options.command == "eval"
+        else "Run the same command again."
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

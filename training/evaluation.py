@@ -1,0 +1,139 @@
+"""A benchmark run: every agent on every episode, by any number of processes, resumed exactly where it was left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from navloop.agent import create_agent
+from navloop.configs.loader import dump
+from navloop.configs.schema import EvalConfig
+from navloop.envs.episodes import EpisodeFile, read_episodes
+from navloop.envs.protocols import get_protocol
+from navloop.files import fingerprint
+from navloop.provenance import usable_processors
+from navloop.records import Episode
+from navloop.runs import RunFolder
+from navloop.training.progress import EvaluationProgress
+from navloop.training.results import (
+    Evaluation,
+    Header,
+    Session,
+    read_evaluation,
+    rows_file,
+    selection_fingerprint,
+    write_header,
+    write_summary,
+)
+from navloop.training.rows import RowWriter, read_rows, sort_rows
+from navloop.training.workers import Job, run_jobs
+
+
+def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) -> Evaluation:
+    """Return each agent's rows over the episodes of a split, walking those that the run folder does not have yet.
+
+    A row depends on (seed, episode, agent, protocol, scene) alone, so that the files of a run that was killed and resumed, with however
+    many workers, equal those of one that was not. The folder gets `rows/<agent>.jsonl`, `header.json`, `summary.json`, and the run's
+    own files (`navloop.runs`).
+
+    Args:
+        config: What to measure.
+        run_dir: Folder of the run, new or begun.
+        console: Where to show the progress; None shows nothing.
+
+    Raises:
+        ValueError: If the config names what does not exist, or the folder holds another run.
+        WorkerError: If an episode cannot be walked. What was finished is kept.
+        OSError: If the folder cannot be written.
+    """
+    protocol = get_protocol(config.protocol)
+    for agent in config.agents:
+        create_agent(agent)
+    file = read_episodes(Path(config.episodes))
+    episodes = select_episodes(file.episodes, config.max_episodes, config.seed)
+    data = {"episodes": file.fingerprint, "scenes": _scenes_fingerprint(Path(config.scenes), episodes)}
+    with RunFolder(run_dir).open(dump(config), data, config.RESUMABLE):
+        header = Header(
+            protocol=protocol.label,
+            protocol_fingerprint=protocol.fingerprint,
+            data=data,
+            selection=selection_fingerprint([episode.episode_id for episode in episodes]),
+            split=_split_name(file),
+            episodes=len(episodes),
+            seed=config.seed,
+            weights=dict.fromkeys(config.agents),
+            sessions=_earlier_sessions(run_dir),
+        )
+        write_header(run_dir, header)
+        try:
+            _walk_missing(config, run_dir, header, episodes, console)
+        finally:
+            write_summary(read_evaluation(run_dir))
+    return read_evaluation(run_dir)
+
+
+def select_episodes(episodes: Sequence[Episode], count: int | None, seed: int) -> list[Episode]:
+    """Return `count` episodes in the file's order, drawn with the seed and as evenly over scenes as they allow; None returns all."""
+    if count is None or count >= len(episodes):
+        return list(episodes)
+    rng = np.random.default_rng(seed)
+    order: dict[str, list[int]] = {}
+    for number in rng.permutation(len(episodes)).tolist():
+        order.setdefault(episodes[number].scene_id, []).append(number)
+    # The nth draw of every scene comes before the (n + 1)th of any.
+    turns = [(turn, scene, number) for scene, numbers in order.items() for turn, number in enumerate(numbers)]
+    return [episodes[number] for number in sorted(number for _, _, number in sorted(turns)[:count])]
+
+
+def _walk_missing(
+    config: EvalConfig, run_dir: Path, header: Header, episodes: Sequence[Episode], console: Console | None
+) -> None:
+    done = {agent: read_rows(rows_file(run_dir, agent)) for agent in config.agents}
+    ids = {agent: {row.episode_id for row in rows} for agent, rows in done.items()}
+    jobs = [
+        Job(agent, episode) for agent in config.agents for episode in episodes if episode.episode_id not in ids[agent]
+    ]
+    if not jobs:
+        return
+    workers = config.workers or usable_processors()
+    walked, steps, began = 0, 0, time.monotonic()
+    try:
+        with ExitStack() as stack:
+            writers = {
+                agent: stack.enter_context(closing(RowWriter(rows_file(run_dir, agent)))) for agent in config.agents
+            }
+            progress = stack.enter_context(closing(EvaluationProgress(console, done, len(episodes))))
+            for job, row in run_jobs(config, jobs, workers):
+                writers[job.agent].add([row])
+                walked, steps = walked + 1, steps + len(row.actions)
+                progress.add(job.agent, row)
+    finally:
+        session = Session(workers=workers, episodes=walked, steps=steps, seconds=round(time.monotonic() - began, 3))
+        write_header(run_dir, replace(header, sessions=[*header.sessions, session]))
+    for agent in config.agents:
+        sort_rows(rows_file(run_dir, agent), [episode.episode_id for episode in episodes])
+
+
+def _earlier_sessions(run_dir: Path) -> list[Session]:
+    return read_evaluation(run_dir).header.sessions if (run_dir / "header.json").is_file() else []
+
+
+def _scenes_fingerprint(scenes: Path, episodes: Sequence[Episode]) -> str:
+    parts: list[bytes | Path] = []
+    for scene_id in sorted({episode.scene_id for episode in episodes}):
+        if not (scenes / scene_id).is_file():
+            raise ValueError(
+                f"scene {scene_id} is not in {scenes}; check 'scenes' in the recipe, or make or download the scenes"
+            )
+        parts += [scene_id.encode(), scenes / scene_id]
+    return fingerprint(*parts)
+
+
+def _split_name(file: EpisodeFile) -> str:
+    return str(file.split or "")

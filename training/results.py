@@ -1,0 +1,218 @@
+"""A finished or half-finished evaluation as it lies in its run folder: read, checked, averaged, compared."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from navloop.envs.metrics import METRICS, MetricInfo, aggregate
+from navloop.files import fingerprint, write_text
+from navloop.training.rows import Row, read_rows
+from navloop.training.statistics import Comparison, Interval, compare, mean_interval
+
+FORMAT = "navloop-evaluation-1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One start of an evaluation that ended in order, or by Ctrl-C or an error; a killed one leaves none.
+
+    Attributes:
+        workers: Processes.
+        episodes: Episodes walked, over all agents.
+        steps: Actions taken.
+        seconds: Wall time of the walking, the start of the workers included.
+    """
+
+    workers: int
+    episodes: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What holds for every row of an evaluation. Results may be compared only if the first four agree.
+
+    Attributes:
+        protocol: Label, such as "houses@1".
+        protocol_fingerprint: Over every field of the protocol.
+        data: Fingerprint by what it is of: "episodes", "scenes".
+        selection: Fingerprint over the ids of the episodes asked for.
+        split: Name of the split, "" where the file does not say.
+        episodes: How many were asked for.
+        seed: Of the run.
+        weights: Digest of each agent's weights, None for agents without.
+        sessions: What it took.
+    """
+
+    protocol: str
+    protocol_fingerprint: str
+    data: dict[str, str]
+    selection: str
+    split: str
+    episodes: int
+    seed: int
+    weights: dict[str, str | None]
+    sessions: list[Session] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Rows of each agent, and what holds for all.
+
+    Attributes:
+        folder: Where it lies.
+        header: What holds for every row.
+        rows: By agent, in the order of the config.
+    """
+
+    folder: Path
+    header: Header
+    rows: Mapping[str, Sequence[Row]]
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """How many episodes each agent has still to walk, for those that have any."""
+        counts = {agent: self.header.episodes - len(rows) for agent, rows in self.rows.items()}
+        return {agent: count for agent, count in counts.items() if count}
+
+
+def rows_file(folder: Path, agent: str) -> Path:
+    """Return where an agent's rows lie."""
+    return folder / "rows" / f"{agent}.jsonl"
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Return the evaluation in a run folder, whole or not.
+
+    Raises:
+        ValueError: If there is none, naming the folder.
+    """
+    file = folder / "header.json"
+    try:
+        data = json.loads(file.read_text())
+        sessions = [Session(**session) for session in data.pop("sessions")]
+        if data.pop("format") != FORMAT:
+            raise ValueError(f"format is not {FORMAT}")
+        header = Header(**data, sessions=sessions)
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder}: no evaluation here (no header.json); make one with: navloop eval RECIPE --run-dir {folder}"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not the header of an evaluation ({error}); evaluate into another folder") from error
+    return Evaluation(
+        folder=folder, header=header, rows={agent: read_rows(rows_file(folder, agent)) for agent in header.weights}
+    )
+
+
+def write_header(folder: Path, header: Header) -> None:
+    """Write the header of an evaluation."""
+    write_text(folder / "header.json", json.dumps({"format": FORMAT, **asdict(header)}, indent=1) + "\n")
+
+
+def intervals(rows: Sequence[Row], seed: int = 0) -> dict[str, Interval | None]:
+    """Return the mean and interval of every metric over the episodes that have it; None where none has.
+
+    Averages are those of `navloop.envs.metrics.aggregate`: an unreachable goal is a failure, and stays out of the errors alone.
+    """
+    means = aggregate([row.metrics for row in rows]).means
+    return {metric.name: None if means[metric.name] is None else _interval(rows, metric, seed) for metric in METRICS}
+
+
+def compare_rows(first: Sequence[Row], second: Sequence[Row], metric: MetricInfo, seed: int = 0) -> Comparison | None:
+    """Return how two agents differ over the episodes that both have a finite value for; None where there are none."""
+    others = {row.episode_id: row for row in second}
+    pairs = [(row, others[row.episode_id]) for row in first if row.episode_id in others]
+    pairs = [(a, b) for a, b in pairs if _finite(a, metric) and _finite(b, metric)]
+    if not pairs:
+        return None
+    return compare(
+        [_value(a, metric) for a, _ in pairs],
+        [_value(b, metric) for _, b in pairs],
+        [a.scene_id for a, _ in pairs],
+        [a.trajectory_id for a, _ in pairs],
+        np.random.default_rng(seed),
+    )
+
+
+def require_comparable_results(first: Evaluation, second: Evaluation) -> None:
+    """Refuse to set two evaluations side by side that measured different things.
+
+    Raises:
+        ValueError: If protocol, data or episodes differ, or one is not complete, naming what.
+    """
+    ours, theirs = first.header, second.header
+    faults = []
+    if ours.protocol_fingerprint != theirs.protocol_fingerprint:
+        faults.append(f"protocols differ: {ours.protocol} and {theirs.protocol}")
+    for name in sorted({*ours.data, *theirs.data}):
+        if ours.data.get(name) != theirs.data.get(name):
+            faults.append(f"{name} differ: {ours.data.get(name)} and {theirs.data.get(name)}")
+    if ours.selection != theirs.selection:
+        faults.append(f"not the same episodes: {ours.episodes} and {theirs.episodes}, chosen differently")
+    for evaluation in (first, second):
+        for agent, count in evaluation.missing.items():
+            faults.append(f"{evaluation.folder}: {agent} lacks {count} episodes; resume it first")
+    if faults:
+        raise ValueError(f"{first.folder} and {second.folder} cannot be compared: {'; '.join(faults)}")
+
+
+def write_summary(evaluation: Evaluation) -> None:
+    """Write `summary.json`: the header, and each agent's averages with their intervals, marked where episodes are missing."""
+    header = evaluation.header
+    agents: dict[str, Any] = {}
+    for agent, rows in evaluation.rows.items():
+        whole = aggregate([row.metrics for row in rows])
+        agents[agent] = {
+            "episodes": len(rows),
+            "complete": len(rows) == header.episodes,
+            "unreachable": whole.unreachable,
+            "weights": header.weights[agent],
+            "metrics": {name: None if i is None else _plain(i) for name, i in intervals(rows).items()} if rows else {},
+        }
+    steps, seconds = sum(s.steps for s in header.sessions), math.fsum(s.seconds for s in header.sessions)
+    summary = {
+        "format": FORMAT,
+        "complete": not evaluation.missing,
+        **{name: value for name, value in asdict(header).items() if name != "weights"},
+        "seconds": round(seconds, 3),
+        "steps_per_second": round(steps / seconds, 1) if seconds else None,
+        "agents": agents,
+    }
+    write_text(evaluation.folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+
+
+def selection_fingerprint(episode_ids: Sequence[str]) -> str:
+    """Return the fingerprint of a choice of episodes, whatever their order."""
+    return fingerprint(*(episode_id.encode() for episode_id in sorted(episode_ids)))
+
+
+def _interval(rows: Sequence[Row], metric: MetricInfo, seed: int) -> Interval:
+    having = [row for row in rows if _finite(row, metric)]
+    return mean_interval(
+        [_value(row, metric) for row in having],
+        [row.scene_id for row in having],
+        [row.trajectory_id for row in having],
+        np.random.default_rng(seed),
+    )
+
+
+def _value(row: Row, metric: MetricInfo) -> float:
+    return float(getattr(row.metrics, metric.name))
+
+
+def _finite(row: Row, metric: MetricInfo) -> bool:
+    value = getattr(row.metrics, metric.name)
+    return value is not None and math.isfinite(value)
+
+
+def _plain(interval: Interval) -> dict[str, float | int]:
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(interval).items()}

@@ -1,0 +1,149 @@
+"""What a number is worth: intervals and comparisons that respect that episodes of one walk, and of one scene, are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from navloop.geometry import Vector
+
+RESAMPLES = 5000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A mean and where it would lie with other scenes and other walks.
+
+    Attributes:
+        mean: Over episodes.
+        low: Lower end; of a share it may lie below 0, and the upper end above 1.
+        high: Upper end.
+        episodes: How many the mean is over.
+        trajectories: How many different walks they describe.
+        scenes: How many scenes they lie in.
+    """
+
+    mean: float
+    low: float
+    high: float
+    episodes: int
+    trajectories: int
+    scenes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The difference of two results over the same episodes, first minus second.
+
+    Attributes:
+        difference: Mean and interval.
+        p_value: Two-sided, of no difference: from the cluster bootstrap, or 1 where every episode is equal.
+        mcnemar_p_value: Exact McNemar test, for metrics that are 0 or 1; None for others. It takes episodes as independent.
+        first_only: Episodes that only the first has 1 in; None as above.
+        second_only: Episodes that only the second has 1 in; None as above.
+    """
+
+    difference: Interval
+    p_value: float
+    mcnemar_p_value: float | None
+    first_only: int | None
+    second_only: int | None
+
+
+def mean_interval(
+    values: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str], rng: np.random.Generator
+) -> Interval:
+    """Return a mean with its 95% interval by a bootstrap clustered on scene and trajectory.
+
+    Scenes are drawn with replacement, then trajectories with replacement within each drawn scene; the episodes of a trajectory stay
+    together. The ends lie Student's t, with a degree of freedom less than there are scenes, times the bootstrap's deviation from the
+    mean: percentiles of few clusters are too narrow (82% coverage measured where 95% is claimed, at 3 unlike scenes), and this is never (95.5%
+    or more, up to 99% where scenes are alike). Of one scene, and of two, little can be said of others: the interval is wide.
+
+    Args:
+        values: (N,), finite.
+        scenes: N scene ids.
+        trajectories: N trajectory ids, unique within a scene.
+        rng: Source of randomness.
+
+    Raises:
+        ValueError: If lengths disagree, or values are none or not finite.
+
+    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Cameron, Gelbach and Miller,
+        Bootstrap-based improvements for inference with clustered errors, 2008, for few clusters.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if not len(array) == len(scenes) == len(trajectories) > 0 or not np.isfinite(array).all():
+        raise ValueError(
+            f"expected as many finite values as scenes and trajectories, at least 1; got {len(array)}, {len(scenes)} and "
+            f"{len(trajectories)}, {int((~np.isfinite(array)).sum())} of the values not finite"
+        )
+    clusters = _clusters(array, scenes, trajectories)
+    low, high = _ends(float(array.mean()), _resampled_means(clusters, rng), len(clusters))
+    walks = sum(len(sums) for sums, _ in clusters)
+    return Interval(
+        mean=float(array.mean()), low=low, high=high, episodes=len(array), trajectories=walks, scenes=len(clusters)
+    )
+
+
+def compare(
+    first: ArrayLike, second: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str], rng: np.random.Generator
+) -> Comparison:
+    """Return how two results over the same episodes differ; arguments as in `mean_interval`, episode by episode."""
+    ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    gaps = ours - theirs
+    difference = mean_interval(gaps, scenes, trajectories, rng)
+    clusters = _clusters(gaps, scenes, trajectories)
+    means = _resampled_means(clusters, rng)
+    binary = bool(np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
+    wins, losses = int(((gaps > 0) & binary).sum()), int(((gaps < 0) & binary).sum())
+    exact = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    return Comparison(
+        difference=difference,
+        p_value=_p_value(difference.mean, means, len(clusters)),
+        mcnemar_p_value=exact if binary else None,
+        first_only=wins if binary else None,
+        second_only=losses if binary else None,
+    )
+
+
+Clusters = list[tuple[Vector, Vector]]
+"""For each scene: the sum over each trajectory's episodes, and how many they are."""
+
+
+def _clusters(values: Vector, scenes: Sequence[str], trajectories: Sequence[str]) -> Clusters:
+    sums: dict[str, dict[str, tuple[float, int]]] = {}
+    for value, scene, trajectory in zip(values.tolist(), scenes, trajectories, strict=True):
+        walks = sums.setdefault(scene, {})
+        total, count = walks.get(trajectory, (0.0, 0))
+        walks[trajectory] = (total + value, count + 1)
+    return [(np.array([s for s, _ in w.values()]), np.array([float(n) for _, n in w.values()])) for w in sums.values()]
+
+
+def _resampled_means(clusters: Clusters, rng: np.random.Generator) -> Vector:
+    """Means (RESAMPLES,) over scenes drawn with replacement and trajectories drawn within them."""
+    drawn = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=RESAMPLES)
+    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for times, (sums, sizes) in zip(drawn.T, clusters, strict=True):
+        # A scene drawn k times gives k * T draws of its T trajectories: together one multinomial.
+        picked: NDArray[np.int64] = rng.multinomial(times * len(sums), np.full(len(sums), 1 / len(sums)))
+        total += picked @ sums
+        count += picked @ sizes
+    return np.asarray(total / count)
+
+
+def _ends(mean: float, means: Vector, scenes: int) -> tuple[float, float]:
+    reach = float(means.std(ddof=1) * stats.t.ppf((1 + CONFIDENCE) / 2, max(scenes - 1, 1)))
+    return mean - reach, mean + reach
+
+
+def _p_value(mean: float, means: Vector, scenes: int) -> float:
+    deviation = float(means.std(ddof=1))
+    if deviation < 1e-12:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stats.t.sf(abs(mean) / deviation, max(scenes - 1, 1)))

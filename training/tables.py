@@ -1,0 +1,99 @@
+"""The table of results that a terminal shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from navloop.envs.metrics import METRICS, MetricInfo
+from navloop.training.results import Evaluation, intervals
+from navloop.training.statistics import Interval
+
+PRINTED = ("success", "spl", "oracle_success", "ndtw", "navigation_error", "path_length")
+"""Metrics that fit a terminal of 80 columns."""
+
+SHOWN = (
+    "success",
+    "spl",
+    "oracle_success",
+    "ndtw",
+    "sdtw",
+    "navigation_error",
+    "path_length",
+    "steps",
+    "collision_rate",
+)
+"""Metrics of the page's table, in this order."""
+
+SHARES = frozenset({"success", "spl", "oracle_success", "ndtw", "sdtw", "cls", "collision_rate"})
+"""Metrics in [0, 1], printed in percent."""
+
+
+def metrics_named(names: Sequence[str]) -> list[MetricInfo]:
+    """Return metrics by name, in the order of the names."""
+    known = {metric.name: metric for metric in METRICS}
+    return [known[name] for name in names]
+
+
+def heading(metric: MetricInfo) -> str:
+    """Return what stands over a metric's column: "SR ↑", "NE m ↓"."""
+    unit = " %" if metric.name in SHARES else f" {metric.unit}" if metric.unit else ""
+    return f"{metric.label}{unit}{ {'up': ' ↑', 'down': ' ↓', '': ''}[metric.better] }"
+
+
+def number(value: float, metric: MetricInfo) -> str:
+    """Return a value as tables print it, shares in percent."""
+    if metric.name in SHARES:
+        return f"{100 * value:.1f}"
+    return f"{value:.2f}" if metric.unit == "m" else f"{value:.1f}"
+
+
+def ends(interval: Interval, metric: MetricInfo) -> tuple[float, float]:
+    """Return the ends of an interval, cut to what the metric can be."""
+    high = min(interval.high, 1.0) if metric.name in SHARES else interval.high
+    return max(interval.low, 0.0), high
+
+
+def print_results(evaluation: Evaluation, console: Console) -> None:
+    """Print the results of every agent with their intervals."""
+    header = evaluation.header
+    title = f"{header.protocol}  {header.split}  {header.episodes} episodes  seed {header.seed}"
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        padding=(0, 0, 0, 1),
+        caption=_caption(evaluation),
+        caption_justify="left",
+    )
+    table.add_column("agent", style="bold", no_wrap=True)
+    metrics = metrics_named(PRINTED)
+    for metric in metrics:
+        table.add_column(heading(metric), justify="right", no_wrap=True)
+    for agent, rows in evaluation.rows.items():
+        means = intervals(rows) if rows else {}
+        mark = f"\nincomplete: {len(rows)}/{header.episodes}" if agent in evaluation.missing else ""
+        table.add_row(f"{agent}{mark}", *(_cell(means.get(metric.name), metric) for metric in metrics))
+    console.print(table)
+
+
+def _cell(interval: Interval | None, metric: MetricInfo) -> str:
+    if interval is None:
+        return "–"
+    low, high = ends(interval, metric)
+    return f"{number(interval.mean, metric)}\n[dim]{number(low, metric)}–{number(high, metric)}[/dim]"
+
+
+def _caption(evaluation: Evaluation) -> str:
+    session = evaluation.header.sessions[-1] if evaluation.header.sessions else None
+    words = "Below each mean, its 95% interval over scenes and trajectories."
+    if session is not None and session.seconds:
+        words += (
+            f" Last session: {session.episodes} episodes, {session.seconds:.1f} s, "
+            f"{session.steps / session.seconds:.0f} steps/s, {session.workers} workers."
+        )
+    return words
