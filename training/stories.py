@@ -1,0 +1,105 @@
+"""The episodes a page tells: which ones, and their maps and films."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from navloop.configs.schema import EvalConfig
+from navloop.envs.navigation import NavigationEnv
+from navloop.envs.protocols import get_protocol
+from navloop.envs.worlds import create_simulator
+from navloop.records import Episode
+from navloop.training.films import film, film_protocol
+from navloop.training.maps import episode_map
+from navloop.training.rows import Row
+from navloop.training.videos import write_video
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """One episode on the page.
+
+    Attributes:
+        agent: Who walked.
+        row: What was walked.
+        instruction: What was asked.
+        map: SVG.
+        film: MP4, base64; None for a map alone.
+    """
+
+    agent: str
+    row: Row
+    instruction: str
+    map: str
+    film: str | None
+
+
+def choose_rows(
+    rows: Mapping[str, Sequence[Row]], count: int, seed: int, agent: str | None = None
+) -> list[tuple[str, Row]]:
+    """Return (agent, row) of episodes worth telling: successes and failures in turn, agents in turn, no episode twice.
+
+    Args:
+        rows: By agent, the best first.
+        count: How many at most.
+        seed: Of the choice.
+        agent: Tell of this one only; None tells of all.
+    """
+    rng = np.random.default_rng(seed)
+    shown = {name: list(listed) for name, listed in rows.items() if agent in (None, name)}
+    outcomes: dict[bool, list[list[tuple[str, Row]]]] = {True: [], False: []}
+    for name, listed in shown.items():
+        order = [listed[number] for number in rng.permutation(len(listed))]
+        for outcome, piles in outcomes.items():
+            piles.append([(name, row) for row in order if bool(row.metrics.success) == outcome])
+    chosen: list[tuple[str, Row]] = []
+    used: set[str] = set()
+    for turn in range(2 * count * max(len(shown), 1)):
+        piles = outcomes[turn % 2 == 0]
+        pile = piles[(turn // 2) % len(piles)] if piles else []
+        fresh = next((pair for pair in pile if pair[1].trajectory_id not in used), None)
+        if fresh is not None and len(chosen) < count:
+            chosen.append(fresh)
+            pile.remove(fresh)
+            used.add(fresh[1].trajectory_id)
+    return chosen
+
+
+def tell(
+    config: EvalConfig, scenes: Path, episodes: Mapping[str, Episode], chosen: Sequence[tuple[str, Row]]
+) -> Iterator[Story]:
+    """Yield each chosen episode with its map, and the first ones with their films.
+
+    Raises:
+        SceneError: If a scene cannot be loaded.
+        ReplayError: If a recorded walk cannot be reproduced.
+    """
+    report = config.report
+    protocol = get_protocol(config.protocol)
+    eyes = film_protocol(protocol, report.video_size)
+    walked = [episodes[row.episode_id] for _, row in chosen]
+    if not walked:
+        return
+    env = NavigationEnv(create_simulator(config.world, scenes, eyes), walked, eyes)
+    try:
+        for number, (agent, row) in enumerate(chosen):
+            episode = episodes[row.episode_id]
+            env.simulator.load_scene(row.scene_id)
+            drawing = episode_map(env.simulator.floor_plan(), episode, row, protocol, f"map{number}")
+            moving = _encode(env, row, report.video_fps) if number < report.videos else None
+            yield Story(agent=agent, row=row, instruction=episode.instruction.text, map=drawing, film=moving)
+    finally:
+        env.close()
+
+
+def _encode(env: NavigationEnv, row: Row, fps: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        write_video(path, film(env, row, fps), fps)
+        return base64.b64encode(path.read_bytes()).decode()
