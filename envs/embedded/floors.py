@@ -26,6 +26,9 @@ COVERING: float = 0.02
 STANCE: float = 0.1
 """Metres: a surface that is nowhere wider than twice this is not stepped on (skirting boards, shelves, ledges)."""
 
+SLIMMEST: float = 0.01
+"""Metres: a body of a smaller radius is taken to have this one, so that walls without thickness still stop it."""
+
 SAGITTA: float = 0.008
 """Metres by which the polygons round a corner more tightly than the body's radius."""
 
@@ -93,8 +96,7 @@ class _Patch:
     @cached_property
     def shadow(self) -> shapely.Geometry:
         """All of it seen from above, cracks closed."""
-        joined = shapely.union_all(self.polygons).buffer(CRACK, join_style="mitre")
-        return joined.buffer(-CRACK, join_style="mitre")
+        return _closed(self.polygons)
 
 
 def find_floor(triangles: Vector, body: Body) -> tuple[Floor, tuple[shapely.Polygon, ...]]:
@@ -185,11 +187,12 @@ class _Scene:
 
     def _has_room(self, patch: _Patch) -> bool:
         """Whether a body can stand on a patch that is not the seed."""
-        if patch.shadow.buffer(-min(STANCE, self.body.radius), quad_segs=1).is_empty:
+        stance = min(STANCE, max(self.body.radius, SLIMMEST))
+        if patch.shadow.buffer(-stance, quad_segs=1).is_empty:
             return False
         self._obstruct(patch)
         patch.blocked = shapely.intersection(patch.blocked, patch.shadow)
-        return bool(self._open(patch.shadow, patch.blocked, min(STANCE, self.body.radius)).area > 1e-4)
+        return bool(self._open(patch.shadow, patch.blocked, stance).area > 1e-4)
 
     def _above_or_below(self, patch: _Patch, grown: list[_Patch]) -> bool:
         """Whether a patch is mostly another storey over or under the floor so far."""
@@ -203,11 +206,11 @@ class _Scene:
         """Return where the centre of the body may stand on patches, the largest part first."""
         self._obstruct(patches[0])
         blocked = []
-        ground = shapely.union_all([patch.shadow for patch in patches])
+        ground = _closed(np.array([patch.shadow for patch in patches], dtype=object))
         for patch in patches:
             higher = [other.shadow for other in patches if _stands_on(other, patch)]
             blocked.append(_without(patch.blocked, higher))
-        free = self._open(ground, np.concatenate(blocked), self.body.radius).simplify(SAGITTA / 4)
+        free = self._open(ground, np.concatenate(blocked), max(self.body.radius, SLIMMEST)).simplify(SAGITTA / 4)
         parts = [p for p in shapely.get_parts(free) if p.geom_type == "Polygon" and p.area >= SMALLEST_PART]
         parts.sort(key=lambda part: -part.area)
         floor = _floor(patches)
@@ -242,6 +245,12 @@ def _floor(patches: list[_Patch]) -> Floor:
             np.repeat(patch.planes, len(patch.triangles), axis=0) if flat else footprints.planes_of(patch.triangles)
         )
     return Floor(np.concatenate([patch.triangles for patch in patches]), np.concatenate(planes))
+
+
+def _closed(polygons: Polygons) -> shapely.Geometry:
+    """Return the union of polygons, the cracks between them filled."""
+    grown = shapely.union_all(polygons).buffer(CRACK, join_style="mitre")
+    return grown.buffer(-CRACK, join_style="mitre")
 
 
 def _stands_on(patch: _Patch, lower: _Patch) -> bool:

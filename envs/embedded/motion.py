@@ -47,8 +47,8 @@ def move(free: FreeSpace, position: Vector, heading: float, body: Body) -> Motio
     x, z = float(position[0]), float(position[2])
     if not shapely.contains_xy(free.region, x, z):
         start = free.nearest(position)
-        assert start is not None  # no maximal distance
-        x, z = float(start[0]), float(start[2])
+        if start is not None:
+            x, z = float(start[0]), float(start[2])
     end = (x - math.sin(heading) * body.step, z - math.cos(heading) * body.step)
     edges = free.edges_near(x, z, body.step + 10 * MARGIN)
     to = end
