@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 
+from navloop.envs.simulator import SceneError
 from navloop.files import write_bytes
 
 
@@ -155,3 +157,76 @@ class _Chunks:
         self.views.append(view if target is None else view | {"target": target})
         self.data += data + b"\0" * (-len(data) % 4)
         return len(self.views) - 1
+
+
+def read_glb(path: Path) -> Model:
+    """Read the textured triangles of a GLB, in world coordinates; nodes sorted by name.
+
+    A part without a texture takes its material's base colour. Alpha is dropped.
+
+    Raises:
+        SceneError: If the file is missing, broken, without triangles, or without any texture or colour, naming it and the mend.
+    """
+    if not path.is_file():
+        raise SceneError(f"{path}: no such scene; check the scenes folder, or make houses with `navloop houses`")
+    try:
+        scene = trimesh.load_scene(path, file_type="glb", process=False)
+        pieces = [(_node_name(scene, name), *scene.graph[name]) for name in scene.graph.nodes_geometry]
+        textures: dict[str, NDArray[np.uint8]] = {}
+        parts: dict[str, list[Part]] = {}
+        for name, transform, geometry in sorted(pieces, key=lambda piece: (piece[0], piece[2])):
+            mesh = scene.geometry[geometry]
+            if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
+                parts.setdefault(name, []).append(_part(path, mesh, transform, textures))
+    except SceneError:
+        raise
+    except Exception as error:
+        raise SceneError(
+            f"{path}: not a readable GLB ({type(error).__name__}: {error}); write or download it again"
+        ) from error
+    if not parts:
+        raise SceneError(f"{path}: has no triangles; choose a scene with geometry")
+    return Model(tuple(Node(name, tuple(listed)) for name, listed in parts.items()), textures)
+
+
+def _node_name(scene: trimesh.Scene, name: str) -> str:
+    """Return the name of the file's node; trimesh hangs the parts of a mesh below it under names of its own."""
+    parent = scene.graph.transforms.parents.get(name)
+    geometry = scene.geometry[scene.graph[name][1]]
+    return str(parent if geometry.metadata.get("from_gltf_primitive") and parent != scene.graph.base_frame else name)
+
+
+def _part(
+    path: Path, mesh: trimesh.Trimesh, transform: NDArray[np.float64], textures: dict[str, NDArray[np.uint8]]
+) -> Part:
+    vertices = trimesh.transform_points(mesh.vertices, transform).astype(np.float32)
+    faces = np.asarray(mesh.faces, np.int32)
+    if np.linalg.det(transform[:3, :3]) < 0:
+        faces = faces[:, ::-1]
+    name, uv = _texture(path, mesh, textures)
+    return Part(name, vertices, np.ascontiguousarray(faces), uv)
+
+
+def _texture(
+    path: Path, mesh: trimesh.Trimesh, textures: dict[str, NDArray[np.uint8]]
+) -> tuple[str, NDArray[np.float32]]:
+    """Enter a part's texture and return its name and the part's coordinates (V, 2) in it, as glTF counts them."""
+    material = getattr(mesh.visual, "material", None)
+    image, uv = getattr(material, "baseColorTexture", None), getattr(mesh.visual, "uv", None)
+    if image is not None and uv is not None:
+        name = f"{material.name or 'texture'}"
+        pixels = np.asarray(image.convert("RGB"))
+        while name in textures and not np.array_equal(textures[name], pixels):
+            name += "'"
+        textures[name] = pixels
+        return name, np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32)
+    colour = getattr(material, "baseColorFactor", None)
+    if colour is None:
+        raise SceneError(
+            f"{path}: a part has neither a texture nor a base colour, so it cannot be drawn; export it textured"
+        )
+    rgb = np.asarray(colour, dtype=float)[:3]
+    rgb = np.round(rgb * 255 if rgb.max() <= 1 and np.asarray(colour).dtype.kind == "f" else rgb).astype(np.uint8)
+    name = "colour-" + bytes(rgb.tolist()).hex()
+    textures[name] = np.broadcast_to(rgb, (4, 4, 3)).copy()
+    return name, np.zeros((len(mesh.vertices), 2), np.float32)

@@ -1,0 +1,95 @@
+"""Rays against a scene's triangles, cast by Embree: depth, semantics, and who sees whom."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import ArrayLike, NDArray
+
+from navloop.envs.simulator import Camera
+from navloop.geometry import Pose
+
+Floats = NDArray[np.float32]
+
+
+class Hits(NamedTuple):
+    """Where N rays ended.
+
+    Attributes:
+        distance: float32 (N,), in lengths of the ray's direction; inf where nothing was hit.
+        face: int32 (N,), the triangle that was hit, or -1.
+        u: float32 (N,), weight of the triangle's second corner.
+        v: float32 (N,), weight of its third.
+    """
+
+    distance: Floats
+    face: NDArray[np.int32]
+    u: Floats
+    v: Floats
+
+
+class RayCaster:
+    """Casts rays into triangles (F, 3, 3), metres."""
+
+    def __init__(self, triangles: ArrayLike) -> None:
+        """Build the search tree."""
+        self._scene = EmbreeScene()
+        self._mesh = TriangleMesh(self._scene, np.ascontiguousarray(triangles, dtype=np.float32))
+
+    def cast(self, origins: ArrayLike, directions: ArrayLike) -> Hits:
+        """Follow rays from origins (N, 3) or (3,) along directions (N, 3), which need not be of unit length."""
+        ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
+        starts = np.ascontiguousarray(np.broadcast_to(np.asarray(origins, dtype=np.float32), ways.shape))
+        found = self._scene.run(starts, ways, output=True)
+        distance = np.where(found["primID"] < 0, np.float32(np.inf), found["tfar"])
+        return Hits(distance, found["primID"], found["u"], found["v"])
+
+    def distances(self, origins: ArrayLike, directions: ArrayLike) -> Floats:
+        """Return `Hits.distance` alone, a little sooner; over 1e36 where nothing was hit."""
+        ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
+        starts = np.ascontiguousarray(np.broadcast_to(np.asarray(origins, dtype=np.float32), ways.shape))
+        found: Floats = self._scene.run(starts, ways, query="DISTANCE")
+        return found
+
+    def sees(self, eye: ArrayLike, points: ArrayLike, slack: float = 0.02) -> NDArray[np.bool_]:
+        """Whether nothing stands between an eye (3,) and points (N, 3), up to `slack` metres before the point: bool (N,)."""
+        ways = np.asarray(points, dtype=np.float64).reshape(-1, 3) - np.asarray(eye, dtype=np.float64)
+        lengths = np.maximum(np.linalg.norm(ways, axis=1), 1e-9)
+        return self.distances(eye, ways / lengths[:, None]) >= lengths - slack
+
+
+def camera_rays(camera: Camera, pose: Pose, tilt: float = 0.0) -> tuple[NDArray[np.float64], Floats]:
+    """Return a camera's eye (3,) and the directions (H * W, 3) through its pixels' centres, row by row from the top left.
+
+    Directions are 1 long along the optical axis, so that ray distances are depths.
+
+    Args:
+        camera: Which.
+        pose: Of the agent.
+        tilt: Radians that the agent looks up, added to the camera's pitch.
+    """
+    heading, pitch = pose.heading + camera.yaw, camera.pitch + tilt
+    local = _pinhole(camera.width, camera.height, camera.hfov)
+    sin, cos, up, level = math.sin(heading), math.cos(heading), math.sin(pitch), math.cos(pitch)
+    # Rows: where the camera's right, up and backward axes point in the world.
+    axes = np.array([[cos, 0, -sin], [sin * up, level, cos * up], [sin * level, -up, cos * level]], dtype=np.float32)
+    return pose.position + np.array([0.0, camera.elevation, 0.0]), local @ axes
+
+
+def depth_image(distances: Floats, camera: Camera) -> Floats:
+    """Return ray distances (H * W,) as a depth camera's frame, float32 (H, W, 1) metres in its range."""
+    return np.clip(distances, camera.min_depth, camera.max_depth).reshape(camera.height, camera.width, 1)
+
+
+@lru_cache(maxsize=16)
+def _pinhole(width: int, height: int, hfov: float) -> Floats:
+    half = math.tan(hfov / 2)
+    x = ((np.arange(width) + 0.5) / width * 2 - 1) * half
+    y = (1 - (np.arange(height) + 0.5) / height * 2) * half * height / width
+    across, upward = np.meshgrid(x, y)
+    return np.stack([across, upward, -np.ones_like(across)], axis=-1).reshape(-1, 3).astype(np.float32)
