@@ -1,7 +1,8 @@
 """Floors in a heap of triangles: which surfaces a body reaches on foot, and where on them it can stand.
 
 Surfaces that adjoin without a step make a patch; from the largest patch the floor grows over steps that the body can climb onto
-patches that have room for it. One floor is found, not several storeys above each other.
+patches that have room for it. Slopes, uneven ground and split levels joined by stairs are one floor. Of storeys above each other
+one is found, and the stairs away from it as far as they do not lie over it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from navloop.envs.embedded import footprints
 from navloop.envs.embedded.footprints import Polygons
@@ -35,6 +36,9 @@ SAGITTA: float = 0.008
 CRACK: float = 1e-3
 """Metres of gap between triangles of one floor that are closed."""
 
+OVERLAP: float = 0.05
+"""Share of a surface that may lie above or below the floor before it counts as another storey."""
+
 SMALLEST_PART: float = 0.05
 """Square metres of free space below which a part is dropped."""
 
@@ -54,9 +58,8 @@ class Floor:
     @cached_property
     def level(self) -> float | None:
         """The height in metres of a floor that is flat everywhere, else None."""
-        return (
-            float(self.planes[0, 2]) if not np.ptp(self.planes, axis=0).any() and not self.planes[0, :2].any() else None
-        )
+        flat = not self.planes[:, :2].any() and np.ptp(self.planes[:, 2]) == 0
+        return float(self.planes[0, 2]) if flat else None
 
     @cached_property
     def _index(self) -> shapely.STRtree:
@@ -66,14 +69,14 @@ class Floor:
         """Return the height at (x, z) (N, 2): float64 (N,); beside the floor, that of its nearest edge."""
         if self.level is not None:
             return np.full(len(points), self.level)
-        places = shapely.points(points)
+        places = np.asarray(shapely.points(points))
         at, under = self._index.query(places, predicate="intersects")
         heights = np.full(len(points), -np.inf)
         np.maximum.at(heights, at, footprints.heights_on(self.planes[under], points[at]))
         for i in np.nonzero(np.isinf(heights))[0]:
             nearest = self._index.nearest(places[i])
-            edge = shapely.shortest_line(self._index.geometries[nearest], places[i]).coords[0]
-            heights[i] = footprints.heights_on(self.planes[nearest], np.array(edge))
+            edge = shapely.get_coordinates(shapely.shortest_line(self._index.geometries[nearest], places[i]))[0]
+            heights[i] = footprints.heights_on(self.planes[nearest], edge)
         return heights
 
 
@@ -94,9 +97,20 @@ class _Patch:
     blocked: Polygons = field(default_factory=lambda: np.zeros(0, dtype=object))
 
     @cached_property
-    def shadow(self) -> shapely.Geometry:
+    def shadow(self) -> BaseGeometry:
         """All of it seen from above, cracks closed."""
         return _closed(self.polygons)
+
+    @property
+    def underfoot(self) -> Vector:
+        """The plane (T, 3) that each triangle holds a body at: that of the whole where it is flat, coverings and all."""
+        flat = len(self.planes) == 1
+        return np.repeat(self.planes, len(self.triangles), axis=0) if flat else footprints.planes_of(self.triangles)
+
+    @cached_property
+    def height(self) -> float:
+        """Its median height in metres."""
+        return float(np.median(self.triangles[:, :, 1]))
 
 
 def find_floor(triangles: Vector, body: Body) -> tuple[Floor, tuple[shapely.Polygon, ...]]:
@@ -135,7 +149,7 @@ class _Scene:
         pairs, steps = footprints.adjoining(up, max(body.max_climb, COVERING))
         self.patch_of = footprints.group(len(up), pairs[np.abs(steps) <= COVERING])
         self.joints = np.unique(np.sort(self.patch_of[pairs], axis=1), axis=0)
-        self.index = shapely.STRtree(shapely.box(*_bounds(triangles)))
+        self.index = _boxes(triangles)
 
     def floors(self) -> Iterator[tuple[Floor, tuple[shapely.Polygon, ...]]]:
         """Grow a floor in each group of patches that might be the main one."""
@@ -195,12 +209,10 @@ class _Scene:
         return bool(self._open(patch.shadow, patch.blocked, stance).area > 1e-4)
 
     def _above_or_below(self, patch: _Patch, grown: list[_Patch]) -> bool:
-        """Whether a patch is mostly another storey over or under the floor so far."""
-        reach = self.body.height
-        level = float(np.median(patch.triangles[:, :, 1]))
-        others = [p for p in grown if abs(float(np.median(p.triangles[:, :, 1])) - level) > reach]
+        """Whether a patch is another storey, over or under the floor so far with room for a body between."""
+        others = [other for other in grown if abs(other.height - patch.height) > self.body.height]
         shared = sum(patch.shadow.intersection(other.shadow).area for other in others)
-        return bool(shared > patch.shadow.area / 2)
+        return bool(shared > OVERLAP * patch.shadow.area)
 
     def _parts(self, patches: list[_Patch]) -> tuple[shapely.Polygon, ...]:
         """Return where the centre of the body may stand on patches, the largest part first."""
@@ -216,7 +228,7 @@ class _Scene:
         floor = _floor(patches)
         return tuple(part for i, part in enumerate(parts) if i == 0 or not self._inside_solid(part, floor))
 
-    def _open(self, ground: shapely.Geometry, blocked: Polygons, radius: float) -> shapely.Geometry:
+    def _open(self, ground: BaseGeometry, blocked: Polygons, radius: float) -> BaseGeometry:
         """Return the ground that a disc can be centred on, all of it on the ground and off what is blocked."""
         segments = max(1, math.ceil(math.pi / 4 / math.acos(max(1 - SAGITTA / radius, 0.0))))
         open_ground = ground.buffer(-radius, quad_segs=segments)
@@ -227,10 +239,8 @@ class _Scene:
         x, z = part.representative_point().coords[0]
         over = self.triangles[self.index.query(shapely.Point(x, z))]
         normals = np.cross(over[:, 1] - over[:, 0], over[:, 2] - over[:, 0])[:, 1]
-        over, normals = (
-            over[np.abs(normals) > 2 * footprints.SMALLEST],
-            normals[np.abs(normals) > 2 * footprints.SMALLEST],
-        )
+        lying = np.abs(normals) > 2 * footprints.SMALLEST
+        over, normals = over[lying], normals[lying]
         covers = shapely.intersects_xy(footprints.shadows(over), x, z)
         heights = footprints.heights_on(footprints.planes_of(over), np.array([x, z]))
         above = covers & (heights > floor.heights(np.array([[x, z]]))[0] + self.body.max_climb)
@@ -238,16 +248,11 @@ class _Scene:
 
 
 def _floor(patches: list[_Patch]) -> Floor:
-    planes = []
-    for patch in patches:
-        flat = len(patch.planes) == 1
-        planes.append(
-            np.repeat(patch.planes, len(patch.triangles), axis=0) if flat else footprints.planes_of(patch.triangles)
-        )
-    return Floor(np.concatenate([patch.triangles for patch in patches]), np.concatenate(planes))
+    triangles = np.concatenate([patch.triangles for patch in patches])
+    return Floor(triangles, np.concatenate([patch.underfoot for patch in patches]))
 
 
-def _closed(polygons: Polygons) -> shapely.Geometry:
+def _closed(polygons: Polygons) -> BaseGeometry:
     """Return the union of polygons, the cracks between them filled."""
     grown = shapely.union_all(polygons).buffer(CRACK, join_style="mitre")
     return grown.buffer(-CRACK, join_style="mitre")
@@ -255,12 +260,10 @@ def _closed(polygons: Polygons) -> shapely.Geometry:
 
 def _stands_on(patch: _Patch, lower: _Patch) -> bool:
     """Whether a patch lies on top of another, so that what is in the way on the lower one does not count there."""
-    return patch is not lower and float(np.median(patch.triangles[:, :, 1])) > float(
-        np.median(lower.triangles[:, :, 1])
-    )
+    return patch is not lower and patch.height > lower.height
 
 
-def _without(blocked: Polygons, covers: list[shapely.Geometry]) -> Polygons:
+def _without(blocked: Polygons, covers: list[BaseGeometry]) -> Polygons:
     if not covers or not len(blocked):
         return blocked
     cover = shapely.union_all(covers).buffer(2 * CRACK, join_style="mitre")
@@ -269,7 +272,7 @@ def _without(blocked: Polygons, covers: list[shapely.Geometry]) -> Polygons:
     return np.concatenate([blocked[~hit], shapely.difference(blocked[hit], cover)])
 
 
-def _merged(blocked: Polygons) -> shapely.Geometry:
+def _merged(blocked: Polygons) -> BaseGeometry:
     """Return the union of polygons and lines; lines within the polygons are dropped first, which is most of the work saved."""
     parts = shapely.get_parts(blocked)
     area = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
@@ -279,6 +282,8 @@ def _merged(blocked: Polygons) -> shapely.Geometry:
     return shapely.geometrycollections([area, shapely.union_all(thin[~shapely.covers(area, thin)])])
 
 
-def _bounds(triangles: Vector) -> tuple[NDArray[np.float64], ...]:
+def _boxes(triangles: Vector) -> shapely.STRtree:
+    """Return an index over the bounds of triangles (F, 3, 3) on the floor."""
     low, high = triangles.min(axis=1), triangles.max(axis=1)
-    return low[:, 0], low[:, 2], high[:, 0], high[:, 2]
+    boxes: Polygons = shapely.box(low[:, 0], low[:, 2], high[:, 0], high[:, 2])
+    return shapely.STRtree(boxes)

@@ -48,8 +48,7 @@ def heights_on(planes: Vector, points: Vector) -> Vector:
 
 def shadows(triangles: Vector) -> Polygons:
     """Return the triangles (F, 3, 3) seen from above, as polygons (F,)."""
-    polygons: Polygons = shapely.polygons(triangles[:, :, [0, 2]])
-    return polygons
+    return np.asarray(shapely.polygons(triangles[:, :, [0, 2]]), dtype=object)
 
 
 def adjoining(triangles: Vector, max_step: float) -> tuple[NDArray[np.int64], Vector]:
@@ -120,5 +119,5 @@ def obstacles(triangles: Vector, planes: Vector, low: float, high: float) -> tup
     # A missing point repeats one that is there, which changes no hull.
     filler = clouds[np.arange(len(clouds)), valid.argmax(axis=1)]
     clouds = np.where(valid[:, :, None], clouds, filler[:, None])
-    hulls: Polygons = shapely.convex_hull(shapely.multipoints(clouds))
+    hulls = np.asarray(shapely.convex_hull(shapely.multipoints(clouds)), dtype=object)
     return hulls, near[some]

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
+from shapely.geometry.base import BaseGeometry
 
 from navloop.envs.embedded.floors import Floor, find_floor
 from navloop.envs.simulator import Body
@@ -62,7 +63,7 @@ class FreeSpace:
         return cls(polygons, floor, body)
 
     @cached_property
-    def walls(self) -> shapely.Geometry:
+    def walls(self) -> BaseGeometry:
         """The boundary moved `SNAP` outwards, prepared: a line between free points that does not meet it is a free way."""
         walls = self.region.buffer(SNAP, join_style="mitre").boundary
         shapely.prepare(walls)
@@ -74,7 +75,7 @@ class FreeSpace:
         rings = [ring for part in self.polygons for ring in (part.exterior, *part.interiors)]
         corners = [shapely.get_coordinates(ring) for ring in rings]
         edges = np.concatenate([np.stack([c[:-1], c[1:]], axis=1) for c in corners])
-        return edges, shapely.STRtree(shapely.linestrings(edges))
+        return edges, shapely.STRtree(np.asarray(shapely.linestrings(edges)))
 
     def edges_near(self, x: float, z: float, reach: float) -> list[Edge]:
         """Return at least the boundary edges within `reach` metres of a point; answers are kept by cell."""
@@ -97,10 +98,11 @@ class FreeSpace:
         """
         points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         flat = shapely.points(points[:, [0, 2]])
-        inside: NDArray[np.bool_] = shapely.covers(self.region, flat)
+        inside = np.asarray(shapely.covers(self.region, flat))
         if tolerance > 0 and not inside.all():
             inside |= shapely.dwithin(self.region, flat, tolerance)
-        return inside & (np.abs(points[:, 1] - self.floor_height(points)) <= self.body.max_climb + 1e-6)
+        level = np.abs(points[:, 1] - self.floor_height(points)) <= self.body.max_climb + 1e-6
+        return np.asarray(inside & level)
 
     def nearest(self, point: ArrayLike, max_distance: float = np.inf) -> Vector | None:
         """Return the free point (3,) nearest on the floor, itself where it is free, or None beyond `max_distance` metres."""
@@ -154,4 +156,4 @@ class FreeSpace:
         columns, rows = (last - first).astype(int)
         x = origin[0] + (np.arange(columns) + 0.5) * cell
         z = origin[1] + (np.arange(rows) + 0.5) * cell
-        return shapely.intersects_xy(self.region, *np.meshgrid(x, z)), origin
+        return np.asarray(shapely.intersects_xy(self.region, *np.meshgrid(x, z))), origin

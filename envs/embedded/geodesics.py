@@ -154,8 +154,7 @@ class Geodesics:
         lines = np.empty((len(ends), 2, 2))
         lines[:, 0] = starts[..., ::2]
         lines[:, 1] = ends[:, ::2]
-        blocked: NDArray[np.bool_] = shapely.intersects(self.free.walls, shapely.linestrings(lines))
-        return ~blocked
+        return ~np.asarray(shapely.intersects(self.free.walls, shapely.linestrings(lines)))
 
     def _field(self, goal: Vector) -> _Field | None:
         key = goal.tobytes()
@@ -183,7 +182,8 @@ class Geodesics:
         whole = csr_array(
             (np.concatenate([known.data, lengths, lengths]), (rows, columns)), shape=(count + 1, count + 1)
         )
-        distances, before = dijkstra(whole, indices=count, return_predecessors=True)
+        far, back = dijkstra(whole, indices=np.array([count]), return_predecessors=True)
+        distances, before = far[0], back[0]
         kept = np.nonzero(np.isfinite(distances))[0]
         index = np.full(count + 1, -1)
         index[kept] = np.arange(len(kept))
