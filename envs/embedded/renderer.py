@@ -172,6 +172,8 @@ def _texture(name: str, pixels: NDArray[np.uint8]) -> core.Texture:
     texture.set_wrap_v(core.SamplerState.WM_repeat)
     texture.set_minfilter(core.SamplerState.FT_linear_mipmap_nearest)
     texture.set_magfilter(core.SamplerState.FT_linear)
+    # Only at its best quality does the rasteriser filter, and keep texture coordinates exact in perspective.
+    texture.set_quality_level(core.Texture.QL_best)
     return texture
 
 
