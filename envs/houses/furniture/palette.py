@@ -122,6 +122,16 @@ GROUPS: dict[str, tuple[str, str, dict[str, Rgb]]] = {
     "pottery": ("plain", "ceramic", POTTERY),
     "wicker": ("wicker", "wicker", BASKET),
     "plastic": ("plain", "plastic", PLASTIC),
+    "screen": ("plain", "", {"black": (34, 34, 38)}),
+    "instrument": ("plain", "wood", {"black": (40, 38, 40), "white": (238, 236, 230)}),
+    "brick": ("plain", "brick", {"red": (164, 84, 64), "white": (222, 216, 206), "grey": (140, 136, 132)}),
+    "card": ("plain", "cardboard", {"brown": (186, 146, 100)}),
+    "white": ("plain", "", {"white": (246, 242, 230)}),
+    "frame": (
+        "plain",
+        "",
+        {"black": (44, 42, 44), "white": (240, 238, 232), "gold": (196, 158, 84), "brown": (112, 74, 48)},
+    ),
 }
 
 
@@ -174,6 +184,8 @@ def draw_finish(style: Style, groups: Sequence[str], rng: np.random.Generator, a
         avoid: Colour words taken by things of the same kind.
     """
     group = _pick(rng, groups)
+    if group == "cabinet":
+        return style.cabinet
     colours = list(GROUPS[group][2])
     if group == "wood" and style.wood.colour not in avoid and rng.random() < 0.7:
         return style.wood

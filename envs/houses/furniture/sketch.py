@@ -169,9 +169,13 @@ class Sketch:
             corners = np.array([upper[i + 1], lower[i + 1], lower[i], upper[i]])
             self._add(corners, skin, shade, (width, height))
         if "t" in caps:
-            self._fan(upper[:-1], skin, 0)
+            self._fan(upper[-2::-1], skin, 0)
         if "u" in caps:
-            self._fan(lower[:-1][::-1], skin, 3)
+            self._fan(lower[:-1], skin, 3)
+
+    def disc(self, ring: Array, front: Picture) -> None:
+        """Add an upright flat face; `ring` (N, 3) runs counter-clockwise as seen from the front."""
+        self._fan(ring, front, 1, (0, 1))
 
     def leg(self, x: float, z: float, height: float, thick: tuple[float, float], skin: Skin) -> None:
         """Add a square leg from the floor; `thick` is its lower and upper edge, metres."""
@@ -191,16 +195,15 @@ class Sketch:
         kept = np.linalg.norm(np.cross(*(vertices[faces[:, [1, 2]]] - vertices[faces[:, :1]]).swapaxes(0, 1)), axis=1)
         return Mesh(vertices, faces[kept > 1e-10].astype(np.int32), np.concatenate(self._pixels))
 
-    def _fan(self, ring: Array, skin: Skin, shade: int) -> None:
-        """Close a ring, clockwise from above reversed, by quads from its first corner."""
+    def _fan(self, ring: Array, skin: Skin, shade: int, axes: tuple[int, int] = (0, 2)) -> None:
+        """Close a convex ring, counter-clockwise seen from outside; the image spans its bounds on two axes."""
         low, span = ring.min(axis=0), np.ptp(ring, axis=0)
         patch = self._patch(skin, shade)
         for i in range(1, len(ring) - 1, 2):
-            last = min(i + 2, len(ring) - 1)
-            corners = ring[[0, i + 1, i, 0]] if last == i + 1 else ring[[0, last, i + 1, i]]
-            share = (corners - low)[:, [0, 2]] / span[[0, 2]]
+            corners = ring[[0, i, i + 1, min(i + 2, len(ring) - 1)]]
+            share = 1 - ((corners - low) / np.where(span > 0, span, 1))[:, list(axes)]
             self._corners.append(corners)
-            self._pixels.append(_inside(patch, 1 - share))
+            self._pixels.append(_inside(patch, share))
 
     def _add(self, corners: Array, skin: Skin, shade: int, extent: tuple[float, float]) -> None:
         patch = self._patch(skin, shade)
@@ -224,8 +227,9 @@ class Sketch:
     def _patch(self, skin: Skin, shade: int) -> Patch:
         if isinstance(skin, Finish):
             return self._atlas.patch((skin, shade), lambda: surface(skin, SHADES[shade]))
-        level = skin.shade * SHADES[shade]
-        return self._atlas.patch((skin.key, round(level, 2)), lambda: (skin.draw() * level).astype(np.uint8))
+        # Pictures are drawn as they look on a front, so fronts take them as they are.
+        level = round(skin.shade * min(1.0, SHADES[shade] / SHADES[1]), 2)
+        return self._atlas.patch((skin.key, level), lambda: np.clip(skin.draw() * level, 0, 255).astype(np.uint8))
 
 
 def _inside(patch: Patch, share: Array) -> Array:
