@@ -57,7 +57,16 @@ def _draw_floor(axes: Axes, plan: FloorPlan) -> None:
     axes.contour(x, z, padded, levels=[0.5], colors=["#9aa4b1"], linewidths=0.8)
     for label, (across, along) in plan.rooms:
         axes.text(
-            across, along, label, ha="center", va="center", fontsize=8.5, color="#5a626e", style="italic", zorder=2
+            across,
+            along,
+            label,
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="#5a626e",
+            style="italic",
+            zorder=5,
+            path_effects=[patheffects.withStroke(linewidth=2.5, foreground="#eef1f5")],
         )
 
 

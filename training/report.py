@@ -153,6 +153,7 @@ def _difference(comparison: Comparison | None, metric: MetricInfo) -> dict[str, 
         return {"mean": "–", "span": "", "p": "", "exact": "", "verdict": ""}
     found, share = comparison.difference, metric.name in SHARES
     scale, digits = (100, 1) if share else (1, 2)
+    low, high = (max(found.low, -1.0), min(found.high, 1.0)) if share else (found.low, found.high)
     good = (found.mean > 0) == (metric.better == "up")
     sure = comparison.p_value < 0.05
     exact = ""
@@ -160,7 +161,7 @@ def _difference(comparison: Comparison | None, metric: MetricInfo) -> dict[str, 
         exact = f"{comparison.first_only} won, {comparison.second_only} lost; McNemar {_p(comparison.mcnemar_p_value)}"
     return {
         "mean": f"{scale * found.mean:+.{digits}f}".replace("-", "−"),
-        "span": f"{scale * found.low:+.{digits}f} to {scale * found.high:+.{digits}f}".replace("-", "−"),
+        "span": f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}".replace("-", "−"),
         "p": _p(comparison.p_value),
         "exact": exact,
         "verdict": ("better" if good else "worse") if sure and found.mean else "",

@@ -39,15 +39,15 @@ def metrics_named(names: Sequence[str]) -> list[MetricInfo]:
 
 
 def heading(metric: MetricInfo) -> str:
-    """Return what stands over a metric's column: "SR ↑", "NE m ↓"."""
+    """Return what stands over a metric's column: "SR % ↑", "NE m ↓"."""
     unit = " %" if metric.name in SHARES else f" {metric.unit}" if metric.unit else ""
-    return f"{metric.label}{unit}{ {'up': ' ↑', 'down': ' ↓', '': ''}[metric.better] }"
+    return f"{metric.label.removesuffix(' rate')}{unit}{ {'up': ' ↑', 'down': ' ↓', '': ''}[metric.better] }"
 
 
 def number(value: float, metric: MetricInfo) -> str:
     """Return a value as tables print it, shares in percent."""
     if metric.name in SHARES:
-        return f"{100 * value:.1f}"
+        return f"{100 * value:.1f}" if value < 1 else "100"
     return f"{value:.2f}" if metric.unit == "m" else f"{value:.1f}"
 
 

@@ -1,0 +1,82 @@
+"""A run folder has one config, one writer, and a record of each start."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from navloop.runs import RunError, RunFolder
+
+CONFIG = "kind: eval\nseed: 1\nworkers: 2\nreport: {maps: 3}\n"
+DATA = {"episodes": "sha256:aa"}
+
+
+def start(path, config=CONFIG, data=DATA):
+    with RunFolder(path).open(config, data, resumable=("workers",)):
+        pass
+
+
+def test_each_start_is_recorded_with_its_data(tmp_path):
+    start(tmp_path / "run")
+    start(tmp_path / "run", CONFIG.replace("workers: 2", "workers: 1"))
+    starts = RunFolder(tmp_path / "run").starts()
+    assert [record["data"] for record in starts] == [DATA, DATA]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", starts[0]["started"])
+    assert starts[0]["packages"]["numpy"]
+    assert (tmp_path / "run" / "config.yaml").read_text() == CONFIG.replace("workers: 2", "workers: 1")
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "message"),
+    [
+        (CONFIG.replace("seed: 1", "seed: 2"), DATA, "seed was 1, now 2"),
+        (CONFIG.replace("maps: 3", "maps: 4"), DATA, "report.maps was 3, now 4"),
+        (CONFIG + "more: 5\n", DATA, "more was absent, now 5"),
+        (CONFIG, {"episodes": "sha256:bb"}, "data of episodes was sha256:aa, now sha256:bb"),
+    ],
+)
+def test_another_config_or_other_data_is_refused(tmp_path, config, data, message):
+    start(tmp_path)
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(RunError, match=re.escape(message)):
+        start(tmp_path, config, data)
+    assert (tmp_path / "config.yaml").read_text() == before
+    assert len(RunFolder(tmp_path).starts()) == 1
+
+
+def test_a_second_writer_is_refused_while_the_first_lives(tmp_path):
+    with RunFolder(tmp_path).open(CONFIG, DATA), pytest.raises(RunError, match=f"process {os.getpid()} is writing"):
+        start(tmp_path)
+    start(tmp_path)
+
+
+def test_a_killed_writer_leaves_no_lock(tmp_path):
+    program = (
+        "import os, signal; from pathlib import Path; from navloop.runs import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r})).open({CONFIG!r}, {DATA!r}): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    start(tmp_path)
+    assert len(RunFolder(tmp_path).starts()) == 2
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(RunError, match="holds other files"):
+        start(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(RunError, match="not a folder"):
+        start(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="choose another with --run-dir"):
+        start(tmp_path / "file" / "run")

@@ -1,0 +1,105 @@
+"""Intervals cover what they claim, and comparisons agree with tests that are not ours."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from navloop.training import statistics
+from navloop.training.statistics import compare, mean_interval
+
+
+def interval(values, scenes, trajectories, seed=0):
+    return mean_interval(values, list(map(str, scenes)), list(map(str, trajectories)), np.random.default_rng(seed))
+
+
+def test_equal_values_have_no_spread():
+    found = interval([0.5] * 12, [0] * 6 + [1] * 6, list(range(3)) * 4)
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert (found.episodes, found.trajectories, found.scenes) == (12, 6, 2)
+
+
+def test_many_scenes_of_one_episode_give_student_s_interval():
+    values = np.random.default_rng(1).normal(size=200)
+    low, high = stats.t.interval(0.95, 199, values.mean(), stats.sem(values))
+    found = interval(values, range(200), range(200))
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+
+
+def test_one_scene_falls_back_on_its_trajectories():
+    values = np.random.default_rng(1).normal(size=400)
+    found = interval(values, [0] * 400, range(400))
+    spread = statistics.stats.t.ppf(0.975, 1) * stats.sem(values)
+    assert found.high - found.mean == pytest.approx(spread, rel=0.05)
+
+
+def test_repeating_the_wording_of_a_walk_wins_nothing():
+    rng = np.random.default_rng(2)
+    walks = rng.normal(size=60)
+    once = interval(walks, np.arange(60) // 6, range(60))
+    thrice = interval(np.repeat(walks, 3), np.repeat(np.arange(60) // 6, 3), np.repeat(np.arange(60), 3))
+    assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=0.05)
+
+
+def test_unlike_scenes_widen_the_interval():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=120)
+    scenes = np.arange(120) // 12
+    alike = interval(values, scenes, range(120))
+    unlike = interval(values + 3 * rng.normal(size=10)[scenes], scenes, range(120))
+    assert unlike.high - unlike.low > 3 * (alike.high - alike.low)
+
+
+@pytest.mark.parametrize(("scenes", "scene_spread"), [(4, 1.0), (11, 1.0), (11, 0.3)])
+def test_an_interval_covers_the_truth_as_often_as_it_claims(monkeypatch, scenes, scene_spread):
+    monkeypatch.setattr(statistics, "RESAMPLES", 300)
+    rng = np.random.default_rng(4)
+    scene, walk = np.repeat(np.arange(scenes), 15), np.repeat(np.arange(5 * scenes), 3)
+    hits = 0
+    for _ in range(300):
+        level = rng.normal(0, scene_spread, scenes)[scene] + rng.normal(0, 1, 5 * scenes)[walk]
+        found = interval(level + rng.normal(size=len(level)) > 0, scene, walk, seed=int(rng.integers(2**31)))
+        hits += found.low <= 0.5 <= found.high
+    assert hits / 300 >= 0.93  # 95% less two standard errors of 300 trials
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-5, 5), st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40),
+    st.integers(0, 99),
+)
+def test_an_interval_holds_its_mean_and_follows_from_the_seed(rows, seed):
+    values, scenes, walks = zip(*rows, strict=True)
+    first, second = interval(values, scenes, walks, seed), interval(values, scenes, walks, seed)
+    assert first == second
+    assert first.low <= first.mean <= first.high
+    assert first.mean == pytest.approx(np.mean(values))
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], [1.0, np.inf], [1.0]])
+def test_what_cannot_be_averaged_is_refused(values):
+    with pytest.raises(ValueError, match="expected as many finite values"):
+        mean_interval(values, ["a", "b"], ["1", "2"], np.random.default_rng(0))
+
+
+def test_mcnemar_counts_only_the_episodes_that_differ():
+    ours, theirs = np.array([1, 1, 1, 1, 1, 1, 0, 1, 0]), np.array([0, 0, 0, 0, 0, 0, 1, 1, 0])
+    found = compare(ours, theirs, list("abcabcabc"), list("123456789"), np.random.default_rng(0))
+    assert (found.first_only, found.second_only) == (6, 1)
+    assert found.mcnemar_p_value == pytest.approx(2 * (1 + 7) / 2**7)  # both tails of 7 fair coins with 0 or 1 heads
+    assert found.difference.mean == pytest.approx(5 / 9)
+
+
+def test_equal_results_do_not_differ():
+    found = compare([1, 0, 1], [1, 0, 1], list("abc"), list("123"), np.random.default_rng(0))
+    assert (found.p_value, found.mcnemar_p_value, found.difference.low, found.difference.high) == (1, 1, 0, 0)
+
+
+def test_a_paired_comparison_agrees_with_the_paired_t_test_where_episodes_are_independent():
+    rng = np.random.default_rng(5)
+    hard = rng.normal(0, 5, 150)
+    ours, theirs = hard + rng.normal(0.2, 1, 150), hard + rng.normal(0, 1, 150)
+    found = compare(ours, theirs, list(map(str, range(150))), list(map(str, range(150))), np.random.default_rng(0))
+    assert found.p_value == pytest.approx(stats.ttest_rel(ours, theirs).pvalue, abs=0.01)
+    assert found.mcnemar_p_value is None
