@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from navloop.envs.embedded import footprints
 from navloop.envs.embedded.footprints import Polygons
+from navloop.envs.embedded.ground import Floor
 from navloop.envs.simulator import Body, SceneError
 from navloop.geometry import Vector
 
@@ -41,43 +42,6 @@ OVERLAP: float = 0.05
 
 SMALLEST_PART: float = 0.05
 """Square metres of free space below which a part is dropped."""
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The surface underfoot.
-
-    Attributes:
-        triangles: float64 (T, 3, 3), what it is made of.
-        planes: float64 (T, 3), (a, b, c) of the height a x + b z + c that each holds the body at.
-    """
-
-    triangles: Vector
-    planes: Vector
-
-    @cached_property
-    def level(self) -> float | None:
-        """The height in metres of a floor that is flat everywhere, else None."""
-        flat = not self.planes[:, :2].any() and np.ptp(self.planes[:, 2]) == 0
-        return float(self.planes[0, 2]) if flat else None
-
-    @cached_property
-    def _index(self) -> shapely.STRtree:
-        return shapely.STRtree(footprints.shadows(self.triangles))
-
-    def heights(self, points: Vector) -> Vector:
-        """Return the height at (x, z) (N, 2): float64 (N,); beside the floor, that of its nearest edge."""
-        if self.level is not None:
-            return np.full(len(points), self.level)
-        places = np.asarray(shapely.points(points))
-        at, under = self._index.query(places, predicate="intersects")
-        heights = np.full(len(points), -np.inf)
-        np.maximum.at(heights, at, footprints.heights_on(self.planes[under], points[at]))
-        for i in np.nonzero(np.isinf(heights))[0]:
-            nearest = self._index.nearest(places[i])
-            edge = shapely.get_coordinates(shapely.shortest_line(self._index.geometries[nearest], places[i]))[0]
-            heights[i] = footprints.heights_on(self.planes[nearest], edge)
-        return heights
 
 
 @dataclass
@@ -160,7 +124,9 @@ class _Scene:
         for number in np.nonzero(areas >= areas.max() / 2)[0]:
             members = np.nonzero(groups == number)[0]
             patches = self._grow(int(members[patch_areas[members].argmax()]))
-            yield _floor(patches), self._parts(patches)
+            parts = self._parts(patches)
+            space = shapely.union_all(parts)
+            yield _floor([patch for patch in patches if patch.shadow.intersects(space)] or patches), parts
 
     def _grow(self, seed: int) -> list[_Patch]:
         """Return the patches that a body reaches from a seed, the seed first."""

@@ -11,7 +11,8 @@ import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 
-from navloop.envs.embedded.floors import Floor, find_floor
+from navloop.envs.embedded.floors import find_floor
+from navloop.envs.embedded.ground import Floor
 from navloop.envs.simulator import Body
 from navloop.geometry import Vector
 
@@ -113,9 +114,7 @@ class FreeSpace:
             if shapely.length(line) > max_distance:
                 return None
             x, z = shapely.get_coordinates(line)[0]
-        found = np.array([x, 0.0, z])
-        found[1] = self.floor_height(found)[0]
-        return found
+        return np.array([x, self.height_at(x, z), z])
 
     def sample(self, rng: np.random.Generator) -> Vector:
         """Draw a point (3,), uniform over the area of the largest part."""
@@ -125,9 +124,7 @@ class FreeSpace:
         if u + v > 1:
             u, v = 1 - u, 1 - v
         x, z = a + u * (b - a) + v * (c - a)
-        point = np.array([x, 0.0, z])
-        point[1] = self.floor_height(point)[0]
-        return point
+        return np.array([x, self.height_at(x, z), z])
 
     @cached_property
     def _sampling(self) -> tuple[Vector, Vector]:
@@ -142,8 +139,7 @@ class FreeSpace:
 
     def height_at(self, x: float, z: float) -> float:
         """Return the height of the floor at one (x, z)."""
-        level = self.floor.level
-        return float(self.floor.heights(np.array([[x, z]]))[0]) if level is None else level
+        return self.floor.height_at(x, z)
 
     def raster(self, cell: float) -> tuple[NDArray[np.bool_], Vector]:
         """Return bool (rows, columns), True where a cell's centre is free, and the (x, z) of the first cell's corner.

@@ -56,8 +56,7 @@ def move(free: FreeSpace, position: Vector, heading: float, body: Body) -> Motio
         to = _walk((x, z), end, edges, body.sliding)
         if to != end and not shapely.contains_xy(free.region, *to):
             to = (x, z)
-    there = np.array([to[0], 0.0, to[1]])
-    there[1] = free.height_at(*to)
+    there = np.array([to[0], free.height_at(*to), to[1]])
     moved = (there[0] - position[0]) ** 2 + (there[1] - position[1]) ** 2 + (there[2] - position[2]) ** 2
     return Motion(there, bool(moved + COLLISION_EPSILON < body.step**2))
 
