@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from navloop.configs.schema import HousesConfig
-from navloop.envs.houses.datasets import generate_dataset
 
 HOUSES = HousesConfig(
     name="small", seed=11, train_houses=2, val_unseen_houses=2, train_tours=6, val_seen_tours=2, val_unseen_tours=12
@@ -16,6 +15,8 @@ HOUSES = HousesConfig(
 @pytest.fixture(scope="session")
 def houses(tmp_path_factory, worker_id) -> Path:
     """The folder of a data set of four furnished houses with tours in all splits."""
+    from navloop.envs.houses.datasets import generate_dataset
+
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
     with (shared / "houses.lock").open("w") as lock:
