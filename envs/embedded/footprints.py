@@ -83,6 +83,7 @@ def coplanar(triangles: Vector) -> tuple[Polygons, Vector]:
     """Join triangles (F, 3, 3) that lie in one plane, to a millimetre: their shadows (G,) and the planes (G, 3)."""
     planes = planes_of(triangles)
     _, labels = np.unique(np.round(planes, 3), axis=0, return_inverse=True)
+    labels = labels.ravel()  # numpy 2.0 keeps a second axis
     order = np.argsort(labels, kind="stable")
     starts = np.nonzero(np.diff(labels[order], prepend=-1))[0]
     polygons = shadows(triangles[order])

@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
+from shapely.geometry.polygon import orient
 
 from navloop.envs.embedded.floors import find_floor
 from navloop.envs.embedded.ground import Floor
@@ -44,13 +45,13 @@ class FreeSpace:
         """
         if not polygons:
             raise ValueError("free space without any polygon: an agent needs somewhere to stand")
-        oriented = shapely.orient_polygons(np.asarray(polygons, dtype=object))
-        self.polygons: tuple[shapely.Polygon, ...] = tuple(sorted(oriented, key=lambda part: -part.area))
+        ordered = sorted(polygons, key=lambda part: -part.area)
+        self.polygons: tuple[shapely.Polygon, ...] = tuple(orient(part) for part in ordered)
         self.components: Vector = np.array([part.area for part in self.polygons])
         self.body = body
         self.floor = floor
         self.region = shapely.MultiPolygon(self.polygons)
-        shapely.prepare(self.region)
+        shapely.prepare([self.region, self.polygons[0]])
         self._near: dict[tuple[int, int, float], list[Edge]] = {}
 
     @classmethod
@@ -118,19 +119,11 @@ class FreeSpace:
 
     def sample(self, rng: np.random.Generator) -> Vector:
         """Draw a point (3,), uniform over the area of the largest part."""
-        triangles, weights = self._sampling
-        a, b, c = triangles[int(np.searchsorted(weights, rng.random(), side="right").clip(max=len(weights) - 1))]
-        u, v = rng.random(2)
-        if u + v > 1:
-            u, v = 1 - u, 1 - v
-        x, z = a + u * (b - a) + v * (c - a)
-        return np.array([x, self.height_at(x, z), z])
-
-    @cached_property
-    def _sampling(self) -> tuple[Vector, Vector]:
-        pieces = shapely.get_parts(shapely.constrained_delaunay_triangles(self.polygons[0]))
-        areas = np.cumsum(shapely.area(pieces))
-        return shapely.get_coordinates(pieces).reshape(-1, 4, 2)[:, :3], areas / areas[-1]
+        low_x, low_z, high_x, high_z = self.polygons[0].bounds
+        while True:
+            x, z = rng.uniform((low_x, low_z), (high_x, high_z))
+            if shapely.contains_xy(self.polygons[0], x, z):
+                return np.array([x, self.height_at(x, z), z])
 
     def floor_height(self, points: ArrayLike) -> Vector:
         """Return the height of the floor at the (x, z) of points (N, 3): float64 (N,), of the nearest floor beside it."""
