@@ -230,3 +230,98 @@ def _texture(
     name = "colour-" + bytes(rgb.tolist()).hex()
     textures[name] = np.broadcast_to(rgb, (4, 4, 3)).copy()
     return name, np.zeros((len(mesh.vertices), 2), np.float32)
+
+
+def read_glb(path: Path) -> Model:
+    """Read any textured GLB, with the transforms of its nodes applied.
+
+    A part without a texture but with a base colour or vertex colours gets a small texture of that colour.
+
+    Raises:
+        SceneError: If the file is missing, broken, has no triangles, or has parts without texture or colour.
+    """
+    import trimesh  # slow to import, and only files need it
+
+    from navloop.envs.simulator import SceneError
+
+    if not path.is_file():
+        raise SceneError(f"{path}: no such file; check the scenes folder, or make houses with `navloop houses`")
+    try:
+        scene = trimesh.load(path, file_type="glb", force="scene", process=False)
+        rank = {name: number for number, name in enumerate(scene.geometry)}
+        placed = sorted((rank[scene.graph[name][1]], name) for name in scene.graph.nodes_geometry)
+        textures: dict[str, NDArray[np.uint8]] = {}
+        parts: dict[str, list[Part]] = {}
+        for _, name in placed:
+            transform, geometry = scene.graph[name]
+            mesh = scene.geometry[geometry]
+            if not isinstance(mesh, trimesh.Trimesh) or not len(mesh.faces):
+                continue
+            # Further primitives of one mesh become nodes of made-up names below the node of the mesh.
+            of_primitive = mesh.metadata.get("from_gltf_primitive", False)
+            owner = scene.graph.transforms.parents[name] if of_primitive else name
+            parts.setdefault(owner, []).append(_part_of(mesh, transform, f"{path}, node {owner!r}", textures))
+    except SceneError:
+        raise
+    except Exception as error:  # whatever the parser trips over in a broken file
+        raise SceneError(f"{path}: not a whole GLB file ({error}); export or generate it again") from error
+    if not parts:
+        raise SceneError(f"{path}: no triangles in it; export the scene with its meshes")
+    return Model(tuple(Node(name, tuple(own)) for name, own in parts.items()), textures)
+
+
+def _part_of(mesh: Any, transform: NDArray[Any], where: str, textures: dict[str, NDArray[np.uint8]]) -> Part:
+    """Turn one mesh of a file into a part, adding its image to the textures."""
+    vertices = mesh.vertices @ transform[:3, :3].T + transform[:3, 3]
+    faces = mesh.faces if np.linalg.det(transform[:3, :3]) > 0 else mesh.faces[:, ::-1]
+    image, uv = _surface_of(mesh, where)
+    for name, known in textures.items():
+        if known.shape == image.shape and np.array_equal(known, image):
+            break
+    else:
+        name = _free_name(getattr(getattr(mesh.visual, "material", None), "name", None) or "texture", textures)
+        textures[name] = image
+    return Part(name, vertices.astype(np.float32), faces.astype(np.int32), uv.astype(np.float32))
+
+
+def _surface_of(mesh: Any, where: str) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the image (H, W, 3) of a mesh and its uv (V, 2) as glTF has them."""
+    from navloop.envs.simulator import SceneError
+
+    material = getattr(mesh.visual, "material", None)
+    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    factor = getattr(material, "baseColorFactor", None)
+    uv = getattr(mesh.visual, "uv", None)
+    if image is not None and uv is not None:
+        pixels = np.asarray(image.convert("RGB"))
+        if factor is not None and not np.all(np.asarray(factor)[:3] == 255):
+            pixels = np.round(pixels * (np.asarray(factor)[:3] / 255.0)).astype(np.uint8)
+        return pixels, np.column_stack([uv[:, 0], 1 - uv[:, 1]])
+    vertex_colours = mesh.visual.vertex_attributes.get("color") if mesh.visual.kind == "texture" else None
+    if mesh.visual.kind == "vertex":
+        vertex_colours = mesh.visual.vertex_colors
+    if vertex_colours is not None:
+        return _palette(np.asarray(vertex_colours)[:, :3].astype(np.uint8))
+    if factor is not None:
+        return np.full((4, 4, 3), np.asarray(factor)[:3], np.uint8), np.full((len(mesh.vertices), 2), 0.5)
+    raise SceneError(f"{where}: neither a texture nor a colour; export the scene with its textures embedded")
+
+
+def _palette(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Turn vertex colours (V, 3) into an image of blocks of one colour each, and the uv of their centres."""
+    distinct, which = np.unique(colours, axis=0, return_inverse=True)
+    side = 1
+    while side * side < len(distinct):
+        side *= 2
+    blocks = np.zeros((side * side, 3), np.uint8)
+    blocks[: len(distinct)] = distinct
+    row, column = np.divmod(which.reshape(-1), side)
+    image = blocks.reshape(side, side, 3).repeat(4, axis=0).repeat(4, axis=1)
+    return image, np.column_stack([(column + 0.5) / side, (row + 0.5) / side])
+
+
+def _free_name(wanted: str, taken: dict[str, NDArray[np.uint8]]) -> str:
+    name, number = wanted, 2
+    while name in taken:
+        name, number = f"{wanted}_{number}", number + 1
+    return name
