@@ -83,9 +83,11 @@ def _describe_fields(schema: type[HousesConfig | EvalConfig]) -> str:
 def _houses(options: argparse.Namespace) -> None:
     config = load(options.recipe, options.overrides, kind="houses")
     assert isinstance(config, HousesConfig)
-    from navloop.training.houses import make_houses  # commands load what they need, so that each starts at once
+    from rich.console import Console  # commands load what they need, so that each starts at once
 
-    make_houses(config, options.run_dir or Path("data") / config.name)
+    from navloop.training.houses import make_houses
+
+    make_houses(config, options.run_dir or Path("data") / config.name, Console(stderr=True))
 
 
 def _eval(options: argparse.Namespace) -> None:

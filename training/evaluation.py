@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,8 +73,11 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
         write_header(run_dir, header)
         try:
             _walk_missing(config, run_dir, header, episodes, console)
-        finally:
-            write_summary(read_evaluation(run_dir))
+        except BaseException:
+            with suppress(OSError):  # on a full disk the first error is the one to tell
+                write_summary(read_evaluation(run_dir))
+            raise
+        write_summary(read_evaluation(run_dir))
     return read_evaluation(run_dir)
 
 

@@ -144,7 +144,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def _legend(axes: Axes, results: Results) -> None:
-    if len(results) > 1:
+    if len(results) > 1 and axes.get_legend_handles_labels()[0]:
         axes.legend(
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(results), 4), fontsize=9, handlelength=1.4
         )

@@ -143,21 +143,28 @@ class RowWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             os.truncate(path, sum(len(line) + 1 for line in _whole_lines(path)))
-        self._file = path.open("ab")
+        self._path = path
+        self._file = path.open("ab", buffering=0)
         self._synced = time.monotonic()
 
     def add(self, rows: Iterable[Row]) -> None:
-        """Append rows."""
-        for row in rows:
-            self._file.write(f"{row.to_line()}\n".encode())
-        self._file.flush()
-        if time.monotonic() - self._synced > SYNC_INTERVAL:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
+        """Append rows.
+
+        Raises:
+            OSError: If they cannot be written, naming the file. What was torn is cut off when the file is opened again.
+        """
+        try:
+            left = memoryview("".join(f"{row.to_line()}\n" for row in rows).encode())
+            while left:  # a disk that fills takes a part, and the next call says why
+                left = left[self._file.write(left) :]
+            if time.monotonic() - self._synced > SYNC_INTERVAL:
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            raise type(error)(error.errno, f"cannot write rows ({error.strerror})", str(self._path)) from error
 
     def close(self) -> None:
         """Force everything to disk and let go of the file."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
 

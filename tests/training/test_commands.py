@@ -1,0 +1,267 @@
+"""The shipped commands, end to end in processes of their own: results, resumption, and faults in what is given."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+AGENTS = "expert,random,forward"
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "navloop.training.cli", *map(str, arguments)]
+
+
+def navloop(*arguments, folder=None):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder, timeout=300, check=False)
+
+
+def evaluation(houses, *overrides):
+    episodes = houses / "episodes" / "val_unseen" / "val_unseen.json.gz"
+    return ["eval", "eval_demo", f"scenes={houses / 'scenes'}", f"episodes={episodes}", f"agents={AGENTS}", *overrides]
+
+
+def rows_of(run):
+    return {path.name: path.read_bytes() for path in sorted((Path(run) / "rows").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def finished(houses, tmp_path_factory):
+    """A run that was never disturbed, by one worker."""
+    run = tmp_path_factory.mktemp("evaluation") / "run"
+    result = navloop(*evaluation(houses, "workers=1"), "--run-dir", run)
+    assert result.returncode == 0, result.stderr
+    return run
+
+
+def test_an_evaluation_measures_every_agent_on_every_episode(finished, houses):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["complete"] is True
+    assert summary["protocol"] == "houses@1"
+    assert list(summary["agents"]) == AGENTS.split(",")
+    for name, agent in summary["agents"].items():
+        rows = [json.loads(line) for line in (finished / "rows" / f"{name}.jsonl").read_text().splitlines()]
+        assert len({row["episode_id"] for row in rows}) == len(rows) == summary["episodes"] == agent["episodes"]
+        mean = sum(row["success"] for row in rows) / len(rows)
+        assert agent["metrics"]["success"]["mean"] == pytest.approx(mean, abs=1e-6)
+    assert summary["agents"]["expert"]["metrics"]["success"]["mean"] == 1
+    assert summary["agents"]["expert"]["metrics"]["spl"]["mean"] > 0.95
+    assert summary["agents"]["forward"]["metrics"]["spl"]["mean"] < 0.6
+
+
+def test_two_workers_write_the_files_of_one(finished, houses, tmp_path):
+    result = navloop(*evaluation(houses, "workers=2"), "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert rows_of(tmp_path / "run") == rows_of(finished)
+
+
+def test_a_killed_evaluation_resumes_to_the_files_of_an_undisturbed_one(finished, houses, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(*evaluation(houses, "workers=2"), "--run-dir", run)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for_rows(run, process, 7)
+    finally:
+        process.kill()
+        process.wait()
+    before = sum(data.count(b"\n") for data in rows_of(run).values())
+    with (run / "rows" / "expert.jsonl").open("ab") as file:
+        file.write(b'{"episode_id":"torn","suc')  # as a kill in the middle of a write leaves it
+    resumed = navloop(*evaluation(houses, "workers=1"), "--run-dir", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert rows_of(run) == rows_of(finished)
+    assert re.search(rf"resuming: {before} of", resumed.stderr)
+    assert len(json.loads((run / "provenance.json").read_text())["starts"]) == 2
+    again = navloop(*evaluation(houses, "workers=1"), "--run-dir", run)
+    assert again.returncode == 0
+    assert rows_of(run) == rows_of(finished)
+
+
+def test_the_death_of_a_worker_costs_nothing(finished, houses, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(*evaluation(houses, "workers=2"), "--run-dir", run)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _wait_for_rows(run, process, 5)
+    _workers_of(process)[0].kill()
+    assert process.wait(timeout=120) == 0
+    assert rows_of(run) == rows_of(finished)
+
+
+def test_an_episode_that_kills_every_worker_is_named(houses, tmp_path):
+    arguments = command(*evaluation(houses, "workers=1"), "--run-dir", tmp_path / "run")
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        for worker in _workers_of(process):  # before it can finish anything
+            worker.kill()
+    errors = process.stderr.read()
+    assert process.returncode == 1
+    assert re.search(r"agent expert, episode \S+ \(.*\): two worker processes died on it", errors)
+    assert "SIGKILL" in errors
+
+
+def test_a_full_disk_is_told_and_the_rest_resumes(finished, houses, tmp_path):
+    def fill():  # a limit on file size stands for the disk: writes fail in the middle of a row
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    arguments = evaluation(houses, "workers=1")
+    full = subprocess.run(
+        command(*arguments, "--run-dir", tmp_path / "run"), capture_output=True, text=True, preexec_fn=fill, check=False
+    )
+    assert full.returncode == 2
+    assert "expert.jsonl: cannot write rows" in full.stderr
+    assert navloop(*arguments, "--run-dir", tmp_path / "run").returncode == 0
+    assert rows_of(tmp_path / "run") == rows_of(finished)
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(finished, houses, tmp_path):
+    run = tmp_path / "run"
+    arguments = command(*evaluation(houses, "workers=1"), "--run-dir", run)
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    _wait_for_rows(run, process, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command resumes" in errors
+    assert "Traceback" not in errors
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["complete"] is False
+    page = navloop("report", run)
+    assert page.returncode == 0, page.stderr
+    assert "Incomplete." in (run / "report.html").read_text()
+    refused = navloop("report", finished, "--against", run, "--output", tmp_path / "page.html")
+    assert refused.returncode == 2
+    assert "resume it first" in refused.stderr
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_episodes_can_be_sampled_evenly_over_scenes(houses, tmp_path):
+    result = navloop(*evaluation(houses, "agents=forward", "max_episodes=6"), "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (tmp_path / "run" / "rows" / "forward.jsonl").read_text().splitlines()]
+    scenes = [row["scene_id"] for row in rows]
+    counts = [scenes.count(scene) for scene in set(scenes)]
+    assert sum(counts) == 6
+    assert max(counts) - min(counts) <= 1 < len(counts)
+
+
+def test_the_page_needs_nothing_else_and_shows_maps_and_films(finished, tmp_path):
+    page = tmp_path / "page.html"
+    result = navloop("report", finished, "--output", page)
+    assert result.returncode == 0, result.stderr
+    text = page.read_text()
+    assert len(re.findall(r"data:video/mp4;base64,[A-Za-z0-9+/=]{1000}", text)) == 4
+    assert text.count('aria-label="Map of episode') == 6
+    assert "houses@1" in text
+    # Names of XML namespaces are not fetched; nothing else may point outside.
+    assert set(re.findall(r"""(?:src|href)=["']([^"'#][^"':]*):""", text)) <= {"data"}
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_a_moved_scene_leaves_a_page_of_numbers_that_says_so(finished, tmp_path):
+    run = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished, run], check=True)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(re.sub(r"scenes: .*", "scenes: nowhere", config))
+    result = navloop("report", run)
+    assert result.returncode == 0, result.stderr
+    assert "no maps and films" in result.stderr
+    assert "Maps and films are left out" in (run / "report.html").read_text()
+
+
+def test_other_scenes_are_not_taken_for_the_recorded_ones(finished, houses, tmp_path):
+    changed = tmp_path / "scenes"
+    subprocess.run(["cp", "-r", houses / "scenes", changed], check=True)
+    first, second, *_ = sorted(changed.glob("**/*.glb"))
+    first.write_bytes(second.read_bytes())
+    result = navloop(*evaluation(houses, f"scenes={changed}"), "--run-dir", finished)
+    assert result.returncode == 2
+    assert "data of scenes was sha256:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["protocol=r2r"], "unknown protocol 'r2r'"),
+        (["agents=exprt"], "unknown agent 'exprt'; did you mean 'expert'"),
+        (["episodes=nowhere.json.gz"], "nowhere.json.gz"),
+        (["scenes=nowhere"], "check 'scenes' in the recipe"),
+        (["sed=1"], "did you mean 'seed'"),
+        (["seed=1"], None),
+    ],
+)
+def test_a_fault_of_the_user_is_one_clear_message(houses, finished, tmp_path, overrides, message):
+    run = tmp_path / "run" if message else finished
+    result = navloop(*evaluation(houses), *overrides, "--run-dir", run)
+    assert result.returncode == 2
+    assert (message or "seed was 0, now 1") in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_of_another_kind_is_refused(tmp_path):
+    result = navloop("houses", "eval_demo", folder=tmp_path)
+    assert result.returncode == 2
+    assert "this recipe is for 'navloop eval', not for 'navloop houses'" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(houses, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = navloop(*evaluation(houses), "--run-dir", tmp_path / "file" / "run")
+    assert result.returncode == 2
+    assert str(tmp_path / "file" / "run") in result.stderr
+    assert "choose another with --run-dir" in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_named(houses, tmp_path):
+    tmp_path.chmod(0o500)
+    result = navloop(*evaluation(houses), "--run-dir", tmp_path / "run")
+    tmp_path.chmod(0o700)
+    assert result.returncode == 2
+    assert "choose another with --run-dir" in result.stderr
+
+
+def test_a_page_of_no_run_says_how_to_make_one(tmp_path):
+    result = navloop("report", tmp_path)
+    assert result.returncode == 2
+    assert "navloop eval RECIPE" in result.stderr
+
+
+def test_help_lists_every_field_with_type_default_and_meaning():
+    text = navloop("eval", "--help").stdout
+    assert "report.video_fps  (integer, from 1 to 60, default 8)" in text
+    assert "scenes  (text, not empty, required)" in text
+    assert navloop("--version").stdout.startswith("navloop ")
+
+
+def _workers_of(process):
+    found = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any("spawn_main" in word for word in child.cmdline()):
+                    found.append(child)
+    return found
+
+
+def _wait_for_rows(run, process, count):
+    """Return once there are so many rows: the moment to strike is in the files, not on the clock."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the evaluation ended before it could be disturbed"
+        if (run / "rows").is_dir() and sum(data.count(b"\n") for data in rows_of(run).values()) >= count:
+            return
+        time.sleep(0.02)
+    pytest.fail("no rows appeared")
