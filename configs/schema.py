@@ -23,30 +23,36 @@ class HousesConfig(Config):
 
     RESUMABLE: ClassVar[tuple[str, ...]] = ("workers",)
 
-    kind: Literal["houses"] = Field("houses", description="Which command the recipe is for.")
-    name: str = Field("houses", pattern=_NAME, description="Folder of the scenes and prefix of scene ids.")
-    seed: int = Field(0, ge=0, description="House i of a split is drawn from (seed, split, i) alone.")
-    train_houses: int = Field(20, ge=0, description="Houses of the train and val_seen splits.")
-    val_unseen_houses: int = Field(5, ge=0, description="Houses of the val_unseen split, never trained in.")
-    extra_houses: int = Field(0, ge=0, description="Further houses, without episodes.")
-    train_tours: int = Field(60, ge=0, description="Tours a train house.")
-    val_seen_tours: int = Field(6, ge=0, description="Held-out tours a train house.")
-    val_unseen_tours: int = Field(40, ge=0, description="Tours a val_unseen house.")
-    instructions_per_tour: int = Field(3, ge=1, le=8, description="Independent wordings of one walk, as in R2R.")
-    workers: int = Field(0, ge=0, description="Processes that generate; 0 takes one a processor.")
+    kind: Literal["houses"] = Field(default="houses", description="Which command the recipe is for.")
+    name: str = Field(default="houses", pattern=_NAME, description="Folder of the scenes and prefix of scene ids.")
+    seed: int = Field(default=0, ge=0, description="House i of a split is drawn from (seed, split, i) alone.")
+    train_houses: int = Field(default=20, ge=0, description="Houses of the train and val_seen splits.")
+    val_unseen_houses: int = Field(default=5, ge=0, description="Houses of the val_unseen split, never trained in.")
+    extra_houses: int = Field(default=0, ge=0, description="Further houses, without episodes.")
+    train_tours: int = Field(default=60, ge=0, description="Tours a train house.")
+    val_seen_tours: int = Field(default=6, ge=0, description="Held-out tours a train house.")
+    val_unseen_tours: int = Field(default=40, ge=0, description="Tours a val_unseen house.")
+    instructions_per_tour: int = Field(
+        default=3, ge=1, le=8, description="Independent wordings of one walk, as in R2R."
+    )
+    workers: int = Field(default=0, ge=0, description="Processes that generate; 0 takes one a processor.")
 
 
 class ReportConfig(Config):
     """What the page about a run shows."""
 
     agent: str | None = Field(
-        None,
+        default=None,
         description="Agent whose episodes are filmed and mapped, and that the others are compared with; null: the best.",
     )
-    maps: int = Field(6, ge=0, le=60, description="Episodes drawn as top-down maps, successes and failures in turn.")
-    videos: int = Field(4, ge=0, le=20, description="Episodes filmed, successes and failures in turn.")
-    video_size: int = Field(448, ge=128, le=1080, multiple_of=2, description="Width of the filmed picture, pixels.")
-    video_fps: int = Field(8, ge=1, le=60, description="Actions a second in the films.")
+    maps: int = Field(
+        default=6, ge=0, le=60, description="Episodes drawn as top-down maps, successes and failures in turn."
+    )
+    videos: int = Field(default=4, ge=0, le=20, description="Episodes filmed, successes and failures in turn.")
+    video_size: int = Field(
+        default=448, ge=128, le=1080, multiple_of=2, description="Width of the filmed picture, pixels."
+    )
+    video_fps: int = Field(default=8, ge=1, le=60, description="Actions a second in the films.")
 
 
 class EvalConfig(Config):
@@ -54,21 +60,23 @@ class EvalConfig(Config):
 
     RESUMABLE: ClassVar[tuple[str, ...]] = ("agents", "workers", "report")
 
-    kind: Literal["eval"] = Field("eval", description="Which command the recipe is for.")
-    name: str = Field("eval", pattern=_NAME, description="Title of the run and its folder below runs/.")
+    kind: Literal["eval"] = Field(default="eval", description="Which command the recipe is for.")
+    name: str = Field(default="eval", pattern=_NAME, description="Title of the run and its folder below runs/.")
     seed: int = Field(
         0, ge=0, description="Whatever an agent draws in an episode follows from (seed, episode_id) alone."
     )
-    world: Literal["embedded", "habitat"] = Field("embedded", description="Simulator that the agents walk in.")
+    world: Literal["embedded", "habitat"] = Field(default="embedded", description="Simulator that the agents walk in.")
     scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(min_length=1, description="Episode file in the R2R-VLNCE or RxR-VLNCE schema (.json.gz).")
     protocol: str = Field(min_length=1, description="Embodiment and success rule, by name.")
     agents: tuple[str, ...] = Field(min_length=1, description="Agents to measure, by name.")
     max_episodes: int | None = Field(
-        None, ge=1, description="Take this many episodes, drawn with the seed, evenly over scenes; null takes all."
+        default=None,
+        ge=1,
+        description="Take this many episodes, drawn with the seed, evenly over scenes; null takes all.",
     )
-    workers: int = Field(0, ge=0, le=256, description="Processes that walk; 0 takes one a processor.")
-    report: ReportConfig = Field(default_factory=ReportConfig, description="What the page about the run shows.")
+    workers: int = Field(default=0, ge=0, le=256, description="Processes that walk; 0 takes one a processor.")
+    report: ReportConfig = Field(default=ReportConfig(), description="What the page about the run shows.")
 
 
 Recipe = HousesConfig | EvalConfig

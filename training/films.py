@@ -98,10 +98,10 @@ class _Band:
         """Draw the action as an arrow, or a disc for STOP, left of its name."""
         size = self._size
         x, y, reach = self._margin + size / 2, top + size * 0.62, size * 0.5
-        if action in (None, Action.STOP):
+        if action is None or action == Action.STOP:
             pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=_SOFT if action is None else _BAD)
             return
-        turn = {Action.LEFT: math.pi / 2, Action.RIGHT: -math.pi / 2, Action.LOOK_DOWN: math.pi}.get(action or 0, 0.0)
+        turn = {Action.LEFT: math.pi / 2, Action.RIGHT: -math.pi / 2, Action.LOOK_DOWN: math.pi}.get(action, 0.0)
         corners = [
             (x - reach * r * math.sin(turn + a), y - reach * r * math.cos(turn + a))
             for a, r in ((0, 1.2), (2.4, 1.2), (math.pi, 0.45), (-2.4, 1.2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def write_report(
 def _render(context: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = (files("navloop.training") / "report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(context)
+    return str(environment.from_string(template).render(context))
 
 
 def _best_first(rows: Mapping[str, Sequence[Row]]) -> dict[str, Sequence[Row]]:
@@ -205,7 +205,7 @@ def _stories(
                 f"{config.episodes} is not the file that the run walked; its fingerprint is {file.fingerprint}"
             )
         episodes = {episode.episode_id: episode for episode in file.episodes}
-        telling = tell(config, _locate(config.scenes, evaluation), episodes, chosen)
+        telling: Iterable[Story] = tell(config, _locate(config.scenes, evaluation), episodes, chosen)
         if console is not None:
             telling = track(telling, "maps and films", total=len(chosen), console=console, transient=True)
         return list(telling), ""

@@ -65,7 +65,7 @@ class Row:
             metrics=metrics,
             actions=trajectory.actions,
             positions=np.round(trajectory.positions, 3),
-            distances=np.round(distances, 3),
+            distances=np.asarray(np.round(distances, 3), dtype=np.float64),
             collided=trajectory.collided,
         )
 
