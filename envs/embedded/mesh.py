@@ -1,61 +1,31 @@
-"""A scene as the embedded simulator needs it: surfaces to draw, triangles to cast rays at, and what is known of them."""
+"""A scene as the simulator holds it: triangles for the rays, batches a room and texture for the renderer."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from PIL import Image
 
 from navloop.envs.glb import Model, Node, Part, read_glb
 from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import SceneError
 
-MAX_TEXTURE: int = 2048
-"""Longest edge of a texture, pixels."""
-
-INSIDE: float = 0.02
-"""Metres by which a thing reaches into a room before it counts as seen from there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """Triangles drawn together: one texture, seen from the same rooms.
-
-    Attributes:
-        rooms: Bit i set: can be seen from room i of the description. 0: always drawn.
-        texture: Key of `SceneMesh.textures`.
-        vertices: float32 (V, 3), metres.
-        faces: int32 (F, 3), counter-clockwise seen from outside.
-        uv: float32 (V, 2), as in glTF.
-    """
-
-    rooms: int
-    texture: str
-    vertices: NDArray[np.float32]
-    faces: NDArray[np.int32]
-    uv: NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class SceneMesh:
-    """One loaded scene. Faces are numbered in the order of the surfaces.
+    """The geometry of one scene.
 
     Attributes:
-        path: Its file.
-        surfaces: What to draw.
-        textures: uint8 (H, W, 3) RGB by name; edges are powers of two.
-        triangles: float32 (F, 3, 3), metres.
-        face_object: int32 (F,), index into `description.objects`, or -1.
-        description: Rooms, portals and objects; None where no file of them lies beside the scene.
+        batches: Parts that are drawn together, with the room that they belong to ("" if the scene has no rooms).
+        textures: uint8 (H, W, 3) RGB by name.
+        triangles: float32 (F, 3, 3), metres, in the order of the batches' faces.
+        face_object: int32 (F,), place in `description.objects`, or -1.
+        description: Rooms, portals and objects; None where no JSON lies beside the GLB.
     """
 
-    path: Path
-    surfaces: tuple[Surface, ...]
+    batches: tuple[tuple[str, Part], ...]
     textures: dict[str, NDArray[np.uint8]]
     triangles: NDArray[np.float32]
     face_object: NDArray[np.int32]
@@ -63,70 +33,53 @@ class SceneMesh:
 
 
 def load_mesh(path: Path) -> SceneMesh:
-    """Read a GLB and, where one lies beside it, its description `<name>.json`.
+    """Read a GLB and, where it is there, the scene description beside it (same name, .json).
 
     Raises:
-        SceneError: If either file is missing its point: absent, broken, without triangles or without textures.
+        SceneError: If either cannot be read, naming the file and the mend.
     """
     model = read_glb(path)
     beside = path.with_suffix(".json")
-    description = None
-    if beside.is_file():
-        try:
-            description = SceneDescription.read(beside)
-        except ValueError as error:
-            raise SceneError(str(error)) from error
-    return build_mesh(model, description, path)
+    try:
+        description = SceneDescription.read(beside) if beside.is_file() else None
+    except ValueError as error:
+        raise SceneError(str(error)) from error
+    return assemble(model, description)
 
 
-def build_mesh(model: Model, description: SceneDescription | None, path: Path) -> SceneMesh:
-    """Merge the parts of a model by what can be seen together."""
-    numbers = {thing.name: i for i, thing in enumerate(description.objects)} if description else {}
-    merged: dict[tuple[int, str], list[tuple[Part, int]]] = defaultdict(list)
+def assemble(model: Model, description: SceneDescription | None) -> SceneMesh:
+    """Merge the parts of a model by room and texture.
+
+    Args:
+        model: Nodes named after objects, or "<room>/<surface>" for the shell of a room.
+        description: None puts everything into one room.
+    """
+    objects = {thing.name: number for number, thing in enumerate(description.objects)} if description else {}
+    groups: dict[tuple[str, str], list[tuple[Part, int]]] = {}
     for node in model.nodes:
-        rooms = _rooms_of(node, description) if description else 0
+        number = objects.get(node.name, -1)
+        room = _room(node, number, description)
         for part in node.parts:
-            merged[rooms, part.texture].append((part, numbers.get(node.name, -1)))
-    surfaces = tuple(_merge(rooms, texture, [part for part, _ in own]) for (rooms, texture), own in merged.items())
-    owners = [np.full(len(part.faces), number, np.int32) for own in merged.values() for part, number in own]
-    return SceneMesh(
-        path,
-        surfaces,
-        {name: _power_of_two(image) for name, image in model.textures.items()},
-        np.concatenate([surface.vertices[surface.faces] for surface in surfaces]),
-        np.concatenate(owners),
-        description,
+            groups.setdefault((room, part.texture), []).append((part, number))
+    batches, owners = [], []
+    for (room, _), members in groups.items():
+        batches.append((room, _merge([part for part, _ in members])))
+        owners += [np.full(len(part.faces), number, np.int32) for part, number in members]
+    triangles = np.concatenate([part.vertices[part.faces] for _, part in batches])
+    return SceneMesh(tuple(batches), model.textures, triangles, np.concatenate(owners), description)
+
+
+def _room(node: Node, number: int, description: SceneDescription | None) -> str:
+    if description is None:
+        return ""
+    return description.objects[number].room if number >= 0 else node.name.split("/")[0]
+
+
+def _merge(parts: list[Part]) -> Part:
+    starts = np.cumsum([0, *(len(part.vertices) for part in parts[:-1])])
+    return Part(
+        parts[0].texture,
+        np.concatenate([part.vertices for part in parts]),
+        np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]).astype(np.int32),
+        np.concatenate([part.uv for part in parts]),
     )
-
-
-def _merge(rooms: int, texture: str, parts: list[Part]) -> Surface:
-    starts = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
-    faces = [part.faces + start for part, start in zip(parts, starts, strict=True)]
-    return Surface(
-        rooms,
-        texture,
-        np.concatenate([part.vertices for part in parts]).astype(np.float32),
-        np.concatenate(faces).astype(np.int32),
-        np.concatenate([part.uv for part in parts]).astype(np.float32),
-    )
-
-
-def _rooms_of(node: Node, description: SceneDescription) -> int:
-    """Return the bits of the rooms that a node reaches into, and of the one it is named or said to belong to."""
-    named = node.name.split("/")[0]
-    owner = next((thing.room for thing in description.objects if thing.name == node.name), named)
-    footprint = shapely.MultiPoint(np.concatenate([part.vertices[:, [0, 2]] for part in node.parts])).convex_hull
-    bits = 0
-    for i, room in enumerate(description.rooms):
-        inner = shapely.Polygon(room.polygon).buffer(-INSIDE)
-        if room.name == owner or inner.intersects(footprint):
-            bits |= 1 << i
-    return bits
-
-
-def _power_of_two(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image whose edges are powers of two, as the software rasteriser demands; the same where they are."""
-    height, width = (min(1 << max(edge - 1, 1).bit_length(), MAX_TEXTURE) for edge in image.shape[:2])
-    if (height, width) == image.shape[:2]:
-        return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
