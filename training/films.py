@@ -114,7 +114,7 @@ def _verdict(row: Row, step: int) -> tuple[str, bool] | None:
         return None
     if row.metrics.success:
         return "success", True
-    return ("stopped too far away" if row.actions[-1] == Action.STOP else "out of steps"), False
+    return ("too far away" if row.actions[-1] == Action.STOP else "out of steps"), False
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
