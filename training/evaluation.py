@@ -57,14 +57,14 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
         create_agent(agent)
     file = read_episodes(Path(config.episodes))
     episodes = select_episodes(file.episodes, config.max_episodes, config.seed)
-    data = {"episodes": file.fingerprint, "scenes": _scenes_fingerprint(Path(config.scenes), episodes)}
+    data = _data_fingerprints(file, config, episodes)
     with RunFolder(run_dir).open(dump(config), data, config.RESUMABLE):
         header = Header(
             protocol=protocol.label,
             protocol_fingerprint=protocol.fingerprint,
             data=data,
             selection=selection_fingerprint([episode.episode_id for episode in episodes]),
-            split=_split_name(file),
+            split=file.split,
             episodes=len(episodes),
             seed=config.seed,
             weights=dict.fromkeys(config.agents),
@@ -127,16 +127,24 @@ def _earlier_sessions(run_dir: Path) -> list[Session]:
     return read_evaluation(run_dir).header.sessions if (run_dir / "header.json").is_file() else []
 
 
+def _data_fingerprints(file: EpisodeFile, config: EvalConfig, episodes: Sequence[Episode]) -> dict[str, str]:
+    """Fingerprint everything outside the config that a row depends on."""
+    walks = [episode.ground_truth.locations.tobytes() for episode in episodes if episode.ground_truth is not None]
+    return {
+        "episodes": file.fingerprint,
+        "ground truth": fingerprint(*walks) if walks else "none",
+        "scenes": _scenes_fingerprint(Path(config.scenes), episodes),
+    }
+
+
 def _scenes_fingerprint(scenes: Path, episodes: Sequence[Episode]) -> str:
+    """Fingerprint the scenes walked in: each file with what lies beside it under the same name (rooms, navmesh)."""
     parts: list[bytes | Path] = []
     for scene_id in sorted({episode.scene_id for episode in episodes}):
-        if not (scenes / scene_id).is_file():
+        scene = scenes / scene_id
+        if not scene.is_file():
             raise ValueError(
                 f"scene {scene_id} is not in {scenes}; check 'scenes' in the recipe, or make or download the scenes"
             )
-        parts += [scene_id.encode(), scenes / scene_id]
+        parts += [scene_id.encode(), *sorted(scene.parent.glob(f"{scene.stem}.*"))]
     return fingerprint(*parts)
-
-
-def _split_name(file: EpisodeFile) -> str:
-    return str(file.split or "")

@@ -43,7 +43,7 @@ class Header:
     Attributes:
         protocol: Label, such as "houses@1".
         protocol_fingerprint: Over every field of the protocol.
-        data: Fingerprint by what it is of: "episodes", "scenes".
+        data: Fingerprint by what it is of: "episodes", "ground truth", "scenes".
         selection: Fingerprint over the ids of the episodes asked for.
         split: Name of the split, "" where the file does not say.
         episodes: How many were asked for.
