@@ -44,7 +44,9 @@ def shower(sketch: Sketch) -> None:
         sketch.box((side * (half - 0.02), 0.08, -half + 0.02), (0.03, height - 0.08, 0.03), metal, "fblr")
     drawn = curtain(main)
     wide = size * 0.62
-    sketch.box((-half + wide / 2 + 0.02, 0.12, -half + 0.03), (wide, height - 0.12, 0.03), main, "fb", {"f": drawn, "b": drawn})
+    sketch.box(
+        (-half + wide / 2 + 0.02, 0.12, -half + 0.03), (wide, height - 0.12, 0.03), main, "fb", {"f": drawn, "b": drawn}
+    )
 
 
 def toilet(sketch: Sketch) -> None:

@@ -326,7 +326,7 @@ def basin(worktop: Rgb, bowl: Rgb, double: bool = False) -> Picture:
 def _draw_basin(worktop: Rgb, bowl: Rgb, double: bool) -> Image:
     image = Pillow.new("RGB", (72, 48), worktop)
     pen = ImageDraw.Draw(image)
-    for x0, x1 in (((8, 34), (38, 64)) if double else ((12, 60),)):
+    for x0, x1 in ((8, 34), (38, 64)) if double else ((12, 60),):
         pen.rounded_rectangle((x0, 9, x1, 42), 7, fill=tone(bowl, 0.66), outline=tone(bowl, 0.5))
         pen.rounded_rectangle((x0 + 3, 14, x1 - 3, 40), 6, fill=tone(bowl, 0.84))
         pen.ellipse(((x0 + x1) / 2 - 2, 25, (x0 + x1) / 2 + 2, 29), fill=(60, 62, 66))

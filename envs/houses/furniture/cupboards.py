@@ -140,5 +140,8 @@ def boxes(sketch: Sketch) -> None:
         tape = finish("painted", "cream")
         sketch.box((x, y + size[1] + 0.001, 0), (0.06, 0.001, size[2]), tape, "t")
         front = -size[2] / 2 - 0.002
-        sketch.quad([(x + 0.03, y + size[1], front), (x + 0.03, y + size[1] - 0.1, front)]
-                    + [(x - 0.03, y + size[1] - 0.1, front), (x - 0.03, y + size[1], front)], tape)
+        sketch.quad(
+            [(x + 0.03, y + size[1], front), (x + 0.03, y + size[1] - 0.1, front)]
+            + [(x - 0.03, y + size[1] - 0.1, front), (x - 0.03, y + size[1], front)],
+            tape,
+        )

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from navloop.envs.houses.furniture.cloths import PAINTINGS, RUGS, clock, curtain, lampshade, leaves, mirror, painting, rug
+from navloop.envs.houses.furniture.cloths import (
+    PAINTINGS,
+    RUGS,
+    clock,
+    curtain,
+    lampshade,
+    leaves,
+    mirror,
+    painting,
+    rug,
+)
 from navloop.envs.houses.furniture.palette import Rgb, finish
 from navloop.envs.houses.furniture.sketch import Sketch
 
@@ -174,7 +184,12 @@ def wall_shelf(sketch: Sketch) -> None:
     for i in range(4):
         colour = sketch.style.accents[i]
         tall = sketch.uniform(0.16, 0.24)
-        sketch.box((x, 0.03, 0.01), (0.05, tall, 0.15), finish("leather", "brown") if i == 2 else finish("fabric", colour), "tflr")
+        sketch.box(
+            (x, 0.03, 0.01),
+            (0.05, tall, 0.15),
+            finish("leather", "brown") if i == 2 else finish("fabric", colour),
+            "tflr",
+        )
         x += 0.052
     sketch.prism((width / 2 - 0.14, 0.03, 0), (0.05, 0.07), 0.1, finish("pottery", "terracotta"), 6, "")
     sketch.prism((width / 2 - 0.14, 0.12, 0), (0.11, 0.05), 0.14, leaves(1), 6, "t")

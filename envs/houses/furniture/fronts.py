@@ -84,7 +84,15 @@ def _draw_books(finish: Finish, shelves: int, seed: int, size: tuple[int, int], 
     rng = np.random.default_rng(seed)
     image = Pillow.fromarray((sheet(finish, size) * 0.5).astype(np.uint8))
     pen = ImageDraw.Draw(image)
-    spines = [(150, 46, 44), (44, 72, 116), (204, 166, 70), (58, 104, 76), (220, 208, 182), (96, 60, 96), (196, 106, 60)]
+    spines = [
+        (150, 46, 44),
+        (44, 72, 116),
+        (204, 166, 70),
+        (58, 104, 76),
+        (220, 208, 182),
+        (96, 60, 96),
+        (196, 106, 60),
+    ]
     pitch = size[1] / shelves
     for shelf in range(shelves):
         floor, room = round((shelf + 1) * pitch) - 3, pitch - 5
@@ -277,6 +285,8 @@ def _draw_shoes(finish: Finish, shelves: int) -> Image:
         for i in range(4):
             colour, x = colours[(i + 3 * shelf) % 6], 5 + i * 23
             for shift in (0, 9):
-                pen.rounded_rectangle((x + shift, floor - 11, x + shift + 7, floor), 3, fill=tone(colour, 1 - shift / 60))
+                pen.rounded_rectangle(
+                    (x + shift, floor - 11, x + shift + 7, floor), 3, fill=tone(colour, 1 - shift / 60)
+                )
         pen.rectangle((0, floor + 1, 96, floor + 4), fill=finish.rgb)
     return np.asarray(image)

@@ -121,5 +121,10 @@ Corners = list[tuple[float, float, float]]
 def _bar(low: tuple[float, float], high: tuple[float, float], z: float) -> tuple[Corners, Corners]:
     """Return both sides of a slanted flat bar between two points (x, y)."""
     half = 0.015
-    front = [(high[0] + half, high[1], z), (low[0] + half, low[1], z), (low[0] - half, low[1], z), (high[0] - half, high[1], z)]
+    front = [
+        (high[0] + half, high[1], z),
+        (low[0] + half, low[1], z),
+        (low[0] - half, low[1], z),
+        (high[0] - half, high[1], z),
+    ]
     return front, front[::-1]

@@ -33,7 +33,12 @@ def _couch(sketch: Sketch, width: float, seats: int) -> None:
     sketch.quad([(half, back, high), (half, seat, low), (-half, seat, low), (-half, back, high)], plump)
     sketch.quad([(half, back, rear), (half, back, high), (-half, back, high), (-half, back, rear)], main, 0)
     for side in (1, -1):
-        corners = [(side * half, back, rear), (side * half, foot, rear), (side * half, foot, low), (side * half, back, high)]
+        corners = [
+            (side * half, back, rear),
+            (side * half, foot, rear),
+            (side * half, foot, low),
+            (side * half, back, high),
+        ]
         sketch.quad(corners if side > 0 else [corners[3], corners[2], corners[1], corners[0]], main, 2)
     if seats > 1 and sketch.chance(0.75):
         loose = cushion(_contrast(sketch))
@@ -62,7 +67,9 @@ def ottoman(sketch: Sketch) -> None:
         sketch.prism((0, 0, 0), (width / 2 - 0.04, width / 2 - 0.04), 0.05, sketch.style.wood, 6, "")
         return
     sketch.legs((width, width * 0.8), 0.14, (0.04, 0.05), sketch.style.wood)
-    sketch.box((0, 0.14, 0), (width, height - 0.14, width * 0.8), main, "tfblr", {"t": tufted(main), "f": cushion(main)})
+    sketch.box(
+        (0, 0.14, 0), (width, height - 0.14, width * 0.8), main, "tfblr", {"t": tufted(main), "f": cushion(main)}
+    )
 
 
 def dining_chair(sketch: Sketch) -> None:
@@ -72,7 +79,9 @@ def dining_chair(sketch: Sketch) -> None:
     width, depth, seat = sketch.uniform(0.42, 0.48), sketch.uniform(0.44, 0.5), 0.46
     back = sketch.uniform(0.86, 1.02)
     sketch.legs((width, depth), seat - 0.05, (0.03, 0.045), frame)
-    sketch.box((0, seat - 0.06, 0), (width, 0.06, depth), main, "tfblr", {"t": cushion(main)} if main is not frame else None)
+    sketch.box(
+        (0, seat - 0.06, 0), (width, 0.06, depth), main, "tfblr", {"t": cushion(main)} if main is not frame else None
+    )
     z = depth / 2 - 0.02
     if main is frame and sketch.chance(0.6):
         low = seat + 0.22
@@ -81,7 +90,9 @@ def dining_chair(sketch: Sketch) -> None:
         for y in (low, back - 0.1):
             sketch.box((0, y, z), (width - 0.08, 0.1, 0.025), frame, "tfb")
         return
-    sketch.box((0, seat, z), (width, back - seat, 0.04), main, "tfblr", {"f": cushion(main)} if main is not frame else None)
+    sketch.box(
+        (0, seat, z), (width, back - seat, 0.04), main, "tfblr", {"f": cushion(main)} if main is not frame else None
+    )
 
 
 def bar_stool(sketch: Sketch) -> None:
@@ -102,7 +113,9 @@ def bench(sketch: Sketch) -> None:
     main, width = sketch.main, sketch.width or sketch.uniform(0.9, 1.3)
     wood = main if main.material == "wood" else sketch.style.wood
     sketch.legs((width, 0.38), 0.4, (0.05, 0.05), wood)
-    sketch.box((0, 0.38, 0), (width, 0.07, 0.38), main, "tfblr", {"t": cushion(main, (2, 1))} if main is not wood else None)
+    sketch.box(
+        (0, 0.38, 0), (width, 0.07, 0.38), main, "tfblr", {"t": cushion(main, (2, 1))} if main is not wood else None
+    )
     sketch.box((0, 0.12, 0), (width - 0.1, 0.03, 0.3), wood, "tf")
 
 
@@ -113,7 +126,13 @@ def office_chair(sketch: Sketch) -> None:
     sketch.box((0, 0.04, 0), (0.07, 0.05, 0.6), dark, "tfblr")
     sketch.prism((0, 0.08, 0), (0.035, 0.035), 0.34, dark, 5, "")
     sketch.box((0, 0.42, -0.02), (0.5, 0.08, 0.48), main, "tfblr", {"t": cushion(main)})
-    sketch.box((0, 0.58, 0.21), (0.46, sketch.uniform(0.44, 0.62), 0.07), main, "tfblr", {"f": cushion(main), "b": cushion(main)})
+    sketch.box(
+        (0, 0.58, 0.21),
+        (0.46, sketch.uniform(0.44, 0.62), 0.07),
+        main,
+        "tfblr",
+        {"f": cushion(main), "b": cushion(main)},
+    )
     sketch.box((0, 0.46, 0.235), (0.08, 0.2, 0.03), dark, "fb")
     for side in (-1, 1):
         sketch.box((side * 0.265, 0.62, 0.0), (0.05, 0.04, 0.3), dark, "tflrb")
@@ -130,7 +149,9 @@ def rocking_horse(sketch: Sketch) -> None:
     sketch.box((0, 0.34, 0), (0.24, 0.2, 0.5), main, "tfblru")
     sketch.box((0, 0.5, -0.26), (0.13, 0.28, 0.14), main, "tfblr")
     sketch.box((0, 0.66, -0.38), (0.12, 0.14, 0.24), main, "tfblru")
-    sketch.box((0, 0.53, 0.02), (0.26, 0.05, 0.22), finish("fabric", "red" if CLOTH["red"] != main.rgb else "teal"), "tfblr")
+    sketch.box(
+        (0, 0.53, 0.02), (0.26, 0.05, 0.22), finish("fabric", "red" if CLOTH["red"] != main.rgb else "teal"), "tfblr"
+    )
     sketch.box((0, 0.3, 0.27), (0.05, 0.22, 0.05), wood, "tblr")
 
 

@@ -50,8 +50,22 @@ def crib(sketch: Sketch) -> None:
     long_bars, short_bars = bars(main.rgb, (204, 210, 214), 11), bars(main.rgb, (204, 210, 214), 6)
     sketch.legs((width, depth), height, (0.05, 0.05), main)
     for z in (-1, 1):
-        sketch.box((0, 0.2, z * (depth / 2 - 0.02)), (width - 0.06, height - 0.24, 0.02), main, "tfb", {"f": long_bars, "b": long_bars})
+        sketch.box(
+            (0, 0.2, z * (depth / 2 - 0.02)),
+            (width - 0.06, height - 0.24, 0.02),
+            main,
+            "tfb",
+            {"f": long_bars, "b": long_bars},
+        )
     for x in (-1, 1):
-        sketch.box((x * (width / 2 - 0.02), 0.2, 0), (0.02, height - 0.24, depth - 0.06), main, "tlr", {"l": short_bars, "r": short_bars})
-    sketch.box((0, 0.3, 0), (width - 0.08, 0.14, depth - 0.08), sheet_colour, "t", {"t": bedding(sheet_colour, "dotted")})
+        sketch.box(
+            (x * (width / 2 - 0.02), 0.2, 0),
+            (0.02, height - 0.24, depth - 0.06),
+            main,
+            "tlr",
+            {"l": short_bars, "r": short_bars},
+        )
+    sketch.box(
+        (0, 0.3, 0), (width - 0.08, 0.14, depth - 0.08), sheet_colour, "t", {"t": bedding(sheet_colour, "dotted")}
+    )
     sketch.box((width / 2 - 0.2, 0.44, 0), (0.22, 0.07, 0.4), pillow((244, 242, 236)), "tfblr")
