@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navloop.envs.glb import Node
+from navloop.envs.houses.layouts import CIRCULATION
 from navloop.envs.houses.leaves import Box, Leaf, draw_leaf
 from navloop.envs.houses.plan import Plan
-from navloop.envs.houses.sides import Hole, Point, Sheets, Side, bounds, rectangle, sides, wall_triangles
+from navloop.envs.houses.sides import OVERLAP, Hole, Point, Sheets, Side, bounds, rectangle, sides, wall_triangles
 from navloop.envs.houses.surfaces import (
     PAINTS,
     SWATCHES,
+    TILED_HEIGHT,
+    TILED_WALLS,
     Texture,
     brick_texture,
     ceiling_texture,
@@ -30,7 +33,7 @@ _CASING = 0.07
 _PROUD = 0.015  # How far a casing stands out of its wall.
 _PANE = 0.06  # How deep a window lies in its wall.
 _LEAF = 0.03  # How deep the front door lies in its wall.
-_LIGHT = (1.0, 0.95, 0.98, 0.93)  # By side, so that corners read without lamps.
+_LIGHT = (1.0, 0.94, 0.97, 0.91)  # By side, so that corners read without lamps.
 _VIEWS = ("garden", "hills", "street", "trees")
 
 
@@ -58,7 +61,8 @@ def build_shell(plan: Plan, rng: np.random.Generator, obstacles: Sequence[Box] =
         obstacles: Boxes (min x, min y, min z, max x, max y, max z) that door leaves keep clear of.
     """
     builder = _Builder(plan, rng, obstacles)
-    for room in plan.rooms:
+    # Leaves rather stand in rooms than in a hallway: those come last.
+    for room in sorted(plan.rooms, key=lambda room: room.label in CIRCULATION):
         builder.add_room(room)
     return builder.shell()
 
@@ -92,6 +96,8 @@ class _Builder:
         skins = self._skins(room, around)
         for index, side in enumerate(around):
             self._wall(walls, side, skins[index])
+            if room.colours["wall"].endswith(" tiles"):
+                self._rail(trim, side, room.colours["wall"].removesuffix(" tiles"))
             for hole in side.holes:
                 if hole.portal.kind == "opening":
                     self._reveal(walls, side, hole, skins[(index + 1) % 4])
@@ -138,6 +144,18 @@ class _Builder:
         points, faces = wall_triangles(side, self._plan.height)
         sheets.add(skin.texture, side.world(points), skin.uv(points, side.length, self._plan.height), faces)
 
+    def _rail(self, sheets: Sheets, side: Side, tiles: str) -> None:
+        """Add the border that closes the tiles of a wall, between its doors."""
+        red, green, blue = (round(value * 0.8) for value in TILED_WALLS[tiles])
+        self._textures[f"{tiles} rail"] = swatch_texture((red, green, blue))
+        at = 0.0
+        cuts = [(h.left - _CASING, h.right + _CASING) for h in side.holes if h.portal.bottom < TILED_HEIGHT]
+        for left, right in (*cuts, (side.length, side.length)):
+            if left - at > 0.01:
+                rail = rectangle(at, TILED_HEIGHT - 0.05, left, TILED_HEIGHT + 0.02, -_PROUD)
+                sheets.add(f"{tiles} rail", side.world(rail), _swatch("casing"))
+            at = right
+
     def _reveal(self, sheets: Sheets, side: Side, hole: Hole, skin: _Skin) -> None:
         """Add this room's half of the inner faces of an opening, in the colour of a wall across."""
         for quad in _lining(hole, 0.0, self._plan.wall / 2)[:3]:
@@ -177,8 +195,9 @@ class _Builder:
         return sheets
 
     def _ceiling(self, room: Room) -> Sheets:
+        half, y = self._plan.wall / 2, self._plan.height
         x0, z0, x1, z1 = bounds(room)
-        y = self._plan.height
+        x0, z0, x1, z1 = x0 - half, z0 - half, x1 + half, z1 + half
         corners = np.array([[x0, y, z0], [x1, y, z0], [x1, y, z1], [x0, y, z1]], float)
         inset = 0.5 / 64
         uv = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (1 - 2 * inset) + inset
@@ -191,7 +210,7 @@ class _Builder:
             self._window(room, side, hole)
         elif hole.portal.kind == "door" and not hole.portal.rooms[1]:
             self._textures["front door"] = door_texture(FRONT_DOOR_PAINTS[self._front], True)
-            corners = rectangle(hole.left, 0.0, hole.right, hole.portal.top, _LEAF)
+            corners = rectangle(hole.left, -OVERLAP, hole.right, hole.portal.top, _LEAF)
             labels = ("front_door", "front door", self._front, "wood")
             self._hang(room, side, labels, "front door", corners)
         elif hole.portal.kind == "door":
@@ -248,7 +267,7 @@ class _Skin:
     def uv(self, points: Sequence[Point], length: float, height: float) -> NDArray[np.float64]:
         t, y, _ = np.asarray(points, float).T
         inset = 0.5 / 128
-        v = inset + (1 - y / height) * (1 - 2 * inset)
+        v = inset + (1 - np.clip(y / height, 0, 1)) * (1 - 2 * inset)
         if self.metres:
             return np.stack([t / self.metres, v], 1)
         edge = 0.75 / 64
@@ -286,7 +305,7 @@ def _named(
 ) -> tuple[Node, SceneObject]:
     name, label, colour, material = words
     low, high = vertices.min(0), vertices.max(0)
-    corners = (*low, *high)
+    corners = (low[0], max(low[1], 0.0), low[2], *high)  # Without what reaches under the floor.
     x0, y0, z0, x1, y1, z1 = (round(float(value), 4) + 0.0 for value in corners)
     thing = SceneObject(name, label, colour, material, room.name, (x0, y0, z0, x1, y1, z1), heading)
     return Node(name, sheets.parts()), thing

@@ -16,6 +16,8 @@ from navloop.envs.scenes import Portal, Room
 Point = tuple[float, float, float]
 """Metres along the wall from its left end, metres up, metres into the wall (negative: into the room)."""
 
+OVERLAP = 0.03
+
 
 class Hole(NamedTuple):
     """A portal as it cuts one side of a room.
@@ -138,7 +140,10 @@ def rectangle(left: float, bottom: float, right: float, top: float, depth: float
 
 
 def wall_triangles(side: Side, height: float) -> tuple[list[Point], list[tuple[int, int, int]]]:
-    """Return a wall with its holes; neighbouring triangles share their corners, so that no crack opens between them."""
+    """Return a wall with its holes; neighbouring triangles share their corners, so that no crack opens between them.
+
+    It reaches `OVERLAP` below the floor and above the ceiling, whose edges have other corners than its own.
+    """
     points: list[Point] = []
     index: dict[Point, int] = {}
     faces: list[tuple[int, int, int]] = []
@@ -160,14 +165,15 @@ def wall_triangles(side: Side, height: float) -> tuple[list[Point], list[tuple[i
                 j += 1
                 faces.append((a, b, index[(right, right_ys[j], 0.0)]))
 
-    at, ys = 0.0, [0.0, height]
+    foot, head = -OVERLAP, height + OVERLAP
+    at, ys = 0.0, [foot, head]
     for hole in side.holes:
         bottom, top = hole.portal.bottom, hole.portal.top
-        cut = sorted({0.0, bottom, top, height})
+        cut = [foot, *([bottom] if bottom > 0 else []), top, head]
         strip(at, ys, hole.left, cut)
         if bottom > 0:
-            strip(hole.left, [0.0, bottom], hole.right, [0.0, bottom])
-        strip(hole.left, [top, height], hole.right, [top, height])
+            strip(hole.left, [foot, bottom], hole.right, [foot, bottom])
+        strip(hole.left, [top, head], hole.right, [top, head])
         at, ys = hole.right, cut
-    strip(at, ys, side.length, [0.0, height])
+    strip(at, ys, side.length, [foot, head])
     return points, faces

@@ -64,6 +64,7 @@ _CARPETS: dict[str, Rgb] = {
     "brown carpet": (152, 124, 102),
 }
 FLOORS: tuple[str, ...] = (*_PLANKS, *_TILES, *_CARPETS, "marble")
+TILED_HEIGHT = 1.3
 WALL_ROWS = 128
 WALL_COLUMNS = 64
 
@@ -194,14 +195,14 @@ def paint_texture(rgb: Rgb, length: float, light: float, ends: tuple[float, floa
         ends: What windows nearby add to the brightness at its left and right end.
     """
     along = (np.arange(WALL_COLUMNS) + 0.5) / WALL_COLUMNS * length
-    corners = 1.0 - 0.10 * (np.exp(-along / 0.3) + np.exp(-(length - along) / 0.3))
+    corners = 1.0 - 0.12 * (np.exp(-along / 0.3) + np.exp(-(length - along) / 0.3))
     window = ends[0] * np.exp(-along / 1.6) + ends[1] * np.exp(-(length - along) / 1.6)
     heights = _heights()
     across = light * corners + window
     image = shaded(rgb, _vertical_light(heights)[:, None] * across[None])
-    board = heights < 0.1
+    board = heights < 0.08  # Four rows: two mipmap levels keep its edge.
     image[board] = shaded((240, 238, 233), np.full((int(board.sum()), 1), 0.97) * across[None])
-    image[np.flatnonzero(board)[0]] = shaded((206, 202, 196), across[None])
+    image[np.flatnonzero(board)[0]] = shaded((222, 219, 213), across[None])
     return image
 
 
@@ -218,8 +219,7 @@ def tiled_wall_texture(colour: str, light: float) -> tuple[Texture, float]:
     joints[:, columns % 16 == 0] = True
     joints[np.flatnonzero(np.diff(rows))] = True
     tiles[joints] = np.asarray(TILED_WALLS[colour]) * 0.86
-    image = np.where((heights < 1.3)[:, None, None], tiles, upper)
-    image[np.abs(heights - 1.31) < 0.025] = np.asarray(TILED_WALLS[colour]) * 0.72
+    image = np.where((heights < TILED_HEIGHT)[:, None, None], tiles, upper)
     lit = image * (_vertical_light(heights) * light)[:, None, None]
     return np.clip(lit + 0.5, 0, 255).astype(np.uint8), 0.64
 

@@ -63,7 +63,7 @@ def window_texture(view: str, panes: int, seed: int) -> Texture:
     draw = ImageDraw.Draw(image)
     {"garden": _garden, "hills": _hills, "street": _street, "trees": _trees}[view](draw, rng)
     frame = (244, 243, 238)
-    shadow = (206, 206, 202)
+    shadow = (222, 222, 218)
     for i in range(panes + 1):
         centre = 8 + (_SIZE - 16) * i / panes
         draw.rectangle((centre - 9, 0, centre + 7, _SIZE), fill=frame)
