@@ -58,7 +58,8 @@ class ReportConfig(Config):
 class EvalConfig(Config):
     """A benchmark: agents, each on every episode of one split."""
 
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("agents", "workers", "report")
+    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "agents", "scenes", "episodes", "workers", "report")
+    # Scenes and episodes may move: their contents are held by fingerprints.
 
     kind: Literal["eval"] = Field(default="eval", description="Which command the recipe is for.")
     name: str = Field(default="eval", pattern=_NAME, description="Title of the run and its folder below runs/.")

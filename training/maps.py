@@ -96,7 +96,7 @@ def _draw_ends(axes: Axes, episode: Episode, row: Row, protocol: Protocol) -> No
         axes.add_patch(
             Circle((goal[0], goal[2]), protocol.success_distance, fill=False, edgecolor=GOAL, linewidth=1.2, zorder=3)
         )
-        axes.plot(goal[0], goal[2], "*", color=GOAL, markeredgecolor="white", markersize=16, zorder=7)
+        axes.plot(goal[0], goal[2], "*", color=GOAL, markeredgecolor="white", markersize=15, zorder=9)
     axes.plot(end[0], end[2], "s", color=WALKED, markeredgecolor="white", markersize=8, zorder=8)
 
 

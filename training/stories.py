@@ -6,6 +6,7 @@ import base64
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -52,23 +53,23 @@ def choose_rows(
         agent: Tell of this one only; None tells of all.
     """
     rng = np.random.default_rng(seed)
-    shown = {name: list(listed) for name, listed in rows.items() if agent in (None, name)}
-    outcomes: dict[bool, list[list[tuple[str, Row]]]] = {True: [], False: []}
-    for name, listed in shown.items():
-        order = [listed[number] for number in rng.permutation(len(listed))]
-        for outcome, piles in outcomes.items():
-            piles.append([(name, row) for row in order if bool(row.metrics.success) == outcome])
-    chosen: list[tuple[str, Row]] = []
-    used: set[str] = set()
-    for turn in range(2 * count * max(len(shown), 1)):
-        piles = outcomes[turn % 2 == 0]
-        pile = piles[(turn // 2) % len(piles)] if piles else []
-        fresh = next((pair for pair in pile if pair[1].trajectory_id not in used), None)
-        if fresh is not None and len(chosen) < count:
-            chosen.append(fresh)
-            pile.remove(fresh)
-            used.add(fresh[1].trajectory_id)
-    return chosen
+    piles: dict[bool, list[list[tuple[str, Row]]]] = {True: [], False: []}
+    for name in rows if agent is None else [agent]:
+        order = [rows[name][number] for number in rng.permutation(len(rows[name]))]
+        for outcome, pile in piles.items():
+            pile.append([(name, row) for row in order if bool(row.metrics.success) == outcome])
+    turns = zip_longest(_in_turn(piles[True]), _in_turn(piles[False]))
+    chosen: dict[str, tuple[str, Row]] = {}
+    for pair in (pair for turn in turns for pair in turn if pair is not None):
+        chosen.setdefault(f"{pair[1].scene_id} {pair[1].trajectory_id}", pair)
+        if len(chosen) >= count:
+            break
+    return list(chosen.values())[:count]
+
+
+def _in_turn(piles: Sequence[Sequence[tuple[str, Row]]]) -> list[tuple[str, Row]]:
+    """Return the first of each pile, then the second of each, and so on."""
+    return [pair for layer in zip_longest(*piles) for pair in layer if pair is not None]
 
 
 def tell(
