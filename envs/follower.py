@@ -7,24 +7,27 @@ import math
 import numpy as np
 
 from navloop.envs.simulator import Action, Body, Simulator
-from navloop.geometry import Vector, heading_between, heading_vector, wrap_angle
+from navloop.geometry import Vector, heading_between, wrap_angle
 
-TURN_PRICE = 0.02
-"""Metres that a turn is worth: of two headings that lead equally near, the one ahead is taken."""
+TURN_PRICE = 0.003
+"""Metres that a turn is worth: of headings that lead about equally near, the one that takes fewest turns is chosen."""
 
-BUMP_PRICE = 0.1
-"""Metres added to a step that would end outside free space: it slides, and its progress is uncertain."""
-
-WINDOW = 3
+WINDOW = 2
 """Headings tried to either side of the shortest way's own direction."""
+
+LEAST_GAIN = 0.2
+"""Share of a step that the best of those must win; if none does, headings all around are tried."""
+
+TRAP = 0.06
+"""Metres around a place where no step led nearer that are not entered again."""
 
 
 class ShortestPathFollower:
     """Chooses, at every pose, the action that leads on along the shortest way to a goal.
 
-    Of the headings that the body can turn to, near the direction of the shortest way, it takes the one whose next step ends nearest
-    to the goal by geodesic distance, turns to it, and walks. A heading that led nowhere from where the agent stands is not tried
-    twice. The idea is that of habitat's greedy geodesic follower, asked of any `Simulator`.
+    Of the headings that the body can turn to, it takes the one whose next step, collisions and sliding included, ends nearest to the
+    goal by geodesic distance; it turns there, and walks. Where no step leads nearer (a body that does not slide, wedged at a corner) it
+    steps aside and does not come back to that place. The idea is that of habitat's greedy geodesic follower, asked of any `Simulator`.
 
     Args:
         simulator: Where the agent stands.
@@ -38,49 +41,51 @@ class ShortestPathFollower:
         self._body = body
         self._goal = goal
         self._radius = body.step if goal_radius is None else goal_radius
-        self._stuck_at: Vector = np.full(3, np.inf)
-        self._blocked: set[int] = set()
-        self._aimed: int | None = None
+        self._traps: list[Vector] = []
 
     def next_action(self) -> Action:
         """Return STOP within the radius of the goal or where no walk leads there, else FORWARD, LEFT or RIGHT."""
-        pose = self._simulator.pose
-        corners = self._simulator.shortest_path(pose.position, self._goal)
-        if len(corners) < 2 or _length(corners) <= self._radius:
+        position, heading = self._simulator.pose
+        corners = self._simulator.shortest_path(position, self._goal)
+        left = _length(corners)
+        if len(corners) < 2 or left <= self._radius:
             return Action.STOP
-        self._remember(pose.position, pose.heading)
-        turns = self._best_turns(pose.position, pose.heading, corners)
-        if turns == 0:
-            self._aimed = self._compass(pose.heading)
+        ahead = wrap_angle(_direction(corners) - heading)
+        if (
+            abs(ahead) <= self._body.turn / 2
+            and self._gains(heading, left)[0] >= 0.99 * math.cos(ahead) * self._body.step
+        ):
             return Action.FORWARD
-        return Action.LEFT if turns > 0 else Action.RIGHT
+        turns = self._best_turns(heading, ahead, left)
+        if turns is None:
+            return Action.STOP
+        return Action.FORWARD if turns == 0 else Action.LEFT if turns > 0 else Action.RIGHT
 
-    def _remember(self, position: Vector, heading: float) -> None:
-        """Note a heading that FORWARD was tried with, if the agent still stands where it was then."""
-        if float(np.linalg.norm(position - self._stuck_at)) > 0.02:
-            self._stuck_at = position.copy()
-            self._blocked.clear()
-        elif self._aimed is not None and self._aimed == self._compass(heading):
-            self._blocked.add(self._aimed)
-        self._aimed = None
-
-    def _best_turns(self, position: Vector, heading: float, corners: Vector) -> int:
-        """Return how many turns to the left (negative: right) lead to the best heading."""
+    def _best_turns(self, heading: float, ahead: float, left: float) -> int | None:
+        """Return how many turns to the left (negative: right) lead to the best heading; None if there is no way out."""
         turn = self._body.turn
         circle = round(2 * math.pi / turn)
-        ahead = round(wrap_angle(_direction(corners) - heading) / turn)
-        reach = WINDOW if len(self._blocked) <= WINDOW else circle // 2
-        offsets = [ahead + offset for offset in range(-reach, reach + 1)]
-        offsets = [k for k in offsets if self._compass(heading + k * turn) not in self._blocked] or [ahead]
-        ends = np.array([position + self._body.step * heading_vector(heading + k * turn) for k in offsets])
-        costs = self._simulator.geodesic_distances(ends, self._goal)
-        costs += BUMP_PRICE * np.array([not self._simulator.is_navigable(end) for end in ends])
-        shortest = [(k + circle // 2) % circle - circle // 2 for k in offsets]
-        return shortest[int(np.argmin(costs + TURN_PRICE * np.abs(shortest)))]
+        middle = round(ahead / turn)
+        for reach in (WINDOW, circle // 2):
+            turns = np.arange(middle - reach, middle + reach + 1)
+            turns = (turns + circle // 2) % circle - circle // 2
+            gains = self._gains(heading + turns * turn, left)
+            if gains.max() >= LEAST_GAIN * self._body.step:
+                break
+        if gains.max() <= 1e-3:
+            self._traps.append(self._simulator.pose.position)
+            gains = self._gains(heading + turns * turn, left)
+        if not np.isfinite(gains.max()):
+            return None
+        return int(turns[np.argmax(gains - TURN_PRICE * np.abs(turns))])
 
-    def _compass(self, heading: float) -> int:
-        """Return the heading as a number of turns on the circle, rounded."""
-        return round(wrap_angle(heading) / self._body.turn) % round(2 * math.pi / self._body.turn)
+    def _gains(self, headings: Vector | float, left: float) -> Vector:
+        """Return the geodesic metres that a step at each heading (N,) wins, of `left` to go; -inf where it ends in a trap."""
+        ends = np.array([self._simulator.foresee(float(heading)) for heading in np.atleast_1d(headings)])
+        gains = left - self._simulator.geodesic_distances(ends, self._goal)
+        for trap in self._traps:
+            gains[np.linalg.norm(ends - trap, axis=1) < TRAP] = -np.inf
+        return gains
 
 
 def _direction(corners: Vector) -> float:

@@ -112,6 +112,10 @@ class Simulator(ABC):
         """Apply one action and return whether the agent was stopped or turned aside by an obstacle. STOP does nothing."""
 
     @abstractmethod
+    def foresee(self, heading: float) -> Vector:
+        """Return where a FORWARD from here would end (3,) if the agent had this heading in radians, without moving it."""
+
+    @abstractmethod
     def render(self) -> dict[str, NDArray[np.generic]]:
         """Return the frame of every camera at the pose, by name, as `Camera.kind` says. The arrays belong to the caller."""
 

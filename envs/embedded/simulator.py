@@ -185,6 +185,10 @@ class EmbeddedSimulator(Simulator):
             self._tilt = max(-math.pi / 2, min(math.pi / 2, self._tilt + tilt))
         return False
 
+    def foresee(self, heading: float) -> Vector:
+        """See `Simulator.foresee`."""
+        return move(self.scene.free, self.pose.position, heading, self._body).position
+
     def render(self) -> dict[str, NDArray[np.generic]]:
         """See `Simulator.render`."""
         frames: dict[str, NDArray[np.generic]] = {}
