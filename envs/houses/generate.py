@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from navloop.envs.glb import Model, Node, write_glb
+from navloop.envs.houses.placement import furnish
 from navloop.envs.houses.plan import Plan, draw_plan
 from navloop.envs.houses.shell import build_shell
 from navloop.envs.houses.soundness import faults
@@ -63,6 +64,9 @@ def write_house(house: House, folder: Path, name: str) -> Path:
 
 
 def _draw(plan: Plan, rng: np.random.Generator) -> House:
-    shell = build_shell(plan, rng)
-    nodes: tuple[Node, ...] = shell.nodes
-    return House(Model(nodes, shell.textures), SceneDescription(plan.rooms, plan.portals, shell.objects))
+    furnishing = furnish(plan, rng)
+    pieces = tuple(placed.object for placed in furnishing.items)
+    shell = build_shell(plan, rng, [piece.box for piece in pieces])
+    nodes = (*shell.nodes, *(Node(placed.object.name, placed.parts) for placed in furnishing.items))
+    model = Model(nodes, {**shell.textures, **furnishing.textures})
+    return House(model, SceneDescription(plan.rooms, plan.portals, (*shell.objects, *pieces)))
