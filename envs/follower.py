@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from navloop.envs.simulator import Action, Body, Simulator
 from navloop.geometry import Vector, heading_between, wrap_angle
@@ -22,12 +23,29 @@ TRAP = 0.06
 """Metres around a place where no step led nearer that are not entered again."""
 
 
+class Ground(Protocol):
+    """What the follower asks of the world; every `Simulator` is one."""
+
+    @property
+    def pose(self) -> Pose:
+        """Where the agent stands."""
+
+    def shortest_path(self, start: Vector, goal: Vector) -> Vector:
+        """See `Simulator.shortest_path`."""
+
+    def geodesic_distances(self, points: Vector, goal: Vector) -> Vector:
+        """See `Simulator.geodesic_distances`."""
+
+    def is_navigable(self, point: Vector, tolerance: float = 1e-3) -> bool:
+        """See `Simulator.is_navigable`."""
+
+
 class ShortestPathFollower:
     """Chooses, at every pose, the action that leads on along the shortest way to a goal.
 
     Of the headings that the body can turn to, it takes the one whose next step, collisions and sliding included, ends nearest to the
     goal by geodesic distance; it turns there, and walks. Where no step leads nearer (a body that does not slide, wedged at a corner) it
-    steps aside and does not come back to that place. The idea is that of habitat's greedy geodesic follower, asked of any `Simulator`.
+    steps aside and does not come back to that place. The idea is that of habitat's greedy geodesic follower, asked of any `Ground`.
 
     Args:
         simulator: Where the agent stands.
@@ -36,7 +54,7 @@ class ShortestPathFollower:
         goal_radius: Geodesic metres from the goal at which to stop; None takes one step length.
     """
 
-    def __init__(self, simulator: Simulator, body: Body, goal: Vector, goal_radius: float | None = None) -> None:
+    def __init__(self, simulator: Ground, body: Body, goal: Vector, goal_radius: float | None = None) -> None:
         self._simulator = simulator
         self._body = body
         self._goal = goal
@@ -79,7 +97,7 @@ class ShortestPathFollower:
             return None
         return int(turns[np.argmax(gains - TURN_PRICE * np.abs(turns))])
 
-    def _gains(self, headings: Vector | float, left: float) -> Vector:
+    def _gains(self, headings: ArrayLike, left: float) -> Vector:
         """Return the geodesic metres that a step at each heading (N,) wins, of `left` to go; -inf where it ends in a trap."""
         ends = np.array([self._simulator.foresee(float(heading)) for heading in np.atleast_1d(headings)])
         gains = left - self._simulator.geodesic_distances(ends, self._goal)

@@ -214,7 +214,7 @@ def _texture(
     material = getattr(mesh.visual, "material", None)
     image, uv = getattr(material, "baseColorTexture", None), getattr(mesh.visual, "uv", None)
     if image is not None and uv is not None:
-        name = f"{material.name or 'texture'}"
+        name = str(getattr(material, "name", None) or "texture")
         pixels = np.asarray(image.convert("RGB"))
         while name in textures and not np.array_equal(textures[name], pixels):
             name += "'"

@@ -184,7 +184,8 @@ def _describe(cameras: Sequence[Camera]) -> str:
     for camera in cameras:
         size = f"{camera.width}" if camera.width == camera.height else f"{camera.width}x{camera.height}"
         view = "" if math.isclose(camera.hfov, math.pi / 2) else f"-hfov{math.degrees(camera.hfov):g}"
-        sizes[key] = sizes.get(key := f"{camera.kind}{size}{view}", 0) + 1
+        key = f"{camera.kind}{size}{view}"
+        sizes[key] = sizes.get(key, 0) + 1
     return "-".join(key if count == 1 else f"{count}{key}" for key, count in sizes.items()) or "blind"
 
 

@@ -94,7 +94,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
             [None if seed is None else seed + i for i in range(self.num_envs)] if isinstance(seed, int | None) else seed
         )
         chosen = np.flatnonzero(mask)
-        replies = self._ask(chosen, "reset", [{"seed": seeds[i], "options": options} for i in chosen])
+        replies = self._ask(chosen, "reset", [{"seed": seeds[int(i)], "options": options} for i in chosen])
         infos: dict[str, Any] = {}
         for index, (instruction, info) in replies.items():
             self._instructions[index] = instruction

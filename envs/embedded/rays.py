@@ -60,7 +60,8 @@ class RayCaster:
         """Whether nothing stands between an eye (3,) and points (N, 3), up to `slack` metres before the point: bool (N,)."""
         ways = np.asarray(points, dtype=np.float64).reshape(-1, 3) - np.asarray(eye, dtype=np.float64)
         lengths = np.maximum(np.linalg.norm(ways, axis=1), 1e-9)
-        return self.distances(eye, ways / lengths[:, None]) >= lengths - slack
+        seen: NDArray[np.bool_] = self.distances(eye, ways / lengths[:, None]) >= lengths - slack
+        return seen
 
 
 def camera_rays(camera: Camera, pose: Pose, tilt: float = 0.0) -> tuple[NDArray[np.float64], Floats]:

@@ -20,12 +20,12 @@ class Shader:
         names = sorted(mesh.textures)
         pictures = [mesh.textures[name] for name in names]
         self._texels = np.concatenate([picture.reshape(-1, 3) for picture in pictures]).astype(np.float32)
-        sizes = np.array([picture.shape[:2] for picture in pictures])
-        starts = np.cumsum([0, *(height * width for height, width in sizes[:-1])])
+        heights, widths = (np.array([picture.shape[axis] for picture in pictures]) for axis in (0, 1))
+        starts = np.cumsum(heights * widths) - heights * widths
         of_batch = [names.index(part.texture) for _, part in mesh.batches]
         faces = [len(part.faces) for _, part in mesh.batches]
         texture = np.repeat(of_batch, faces)
-        self._start, self._height, self._width = starts[texture], *sizes[texture].T
+        self._start, self._height, self._width = starts[texture], heights[texture], widths[texture]
         self._uv = np.concatenate([part.uv[part.faces] for _, part in mesh.batches])  # (F, 3, 2)
 
     def shade(self, hits: Hits) -> NDArray[np.uint8]:
@@ -48,4 +48,5 @@ class Shader:
         below = texel(0, 1) * (1 - right) + texel(1, 1) * right
         colours = above * (1 - down) + below * down
         colours[faces < 0] = 0
-        return np.round(colours).astype(np.uint8)
+        rounded: NDArray[np.uint8] = np.round(colours).astype(np.uint8)
+        return rounded
