@@ -58,7 +58,7 @@ class Leaf:
 
     def edges(self) -> list[list[Point]]:
         """Return its narrow faces, the lower one left out."""
-        names = ("front", "top") if self.is_across else ("left", "right", "top")
+        names = ("front", "back", "top") if self.is_across else ("left", "right", "top")
         return [self._face(name) for name in names]
 
     def _face(self, name: str) -> list[Point]:
