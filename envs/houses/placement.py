@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from navloop.envs.glb import Part
 from navloop.envs.houses import groups
 from navloop.envs.houses.arrangement import Arrangement
+from navloop.envs.houses.atlas import Packed
 from navloop.envs.houses.furnisher import Furnisher, Standing
 from navloop.envs.houses.furniture.catalogue import CATEGORIES
 from navloop.envs.houses.plan import Plan
@@ -189,7 +190,8 @@ def furnish(plan: Plan, rng: np.random.Generator) -> Furnishing:
         _decorate(house, floor)
     standing = _within_budget(house.placed)
     counts: Counter[str] = Counter()
-    return Furnishing(tuple(_place(house, item, counts) for item in standing), {TEXTURE: house.atlas.image})
+    packed = house.atlas.pack(np.concatenate([item.piece.mesh.images for item in standing]))
+    return Furnishing(tuple(_place(packed, item, counts) for item in standing), {TEXTURE: packed.image})
 
 
 def _take(house: Furnisher, floor: Arrangement, step: Step) -> None:
@@ -271,7 +273,7 @@ def _within_budget(standing: list[Standing]) -> list[Standing]:
     return kept
 
 
-def _place(house: Furnisher, item: Standing, counts: Counter[str]) -> Placed:
+def _place(packed: Packed, item: Standing, counts: Counter[str]) -> Placed:
     """Return the object with its triangles turned and moved to where it stands."""
     piece, spot = item.piece, item.spot
     label = CATEGORIES[piece.category].label
@@ -279,7 +281,7 @@ def _place(house: Furnisher, item: Standing, counts: Counter[str]) -> Placed:
     cos, sin = (1, 0, -1, 0)[spot.quarter], (0, 1, 0, -1)[spot.quarter]
     x, y, z = piece.mesh.vertices.T
     vertices = np.stack([x * cos + z * sin + spot.x, y + item.y, z * cos - x * sin + spot.z], axis=1).astype(np.float32)
-    part = Part(TEXTURE, vertices, piece.mesh.faces, house.atlas.to_uv(piece.mesh.pixels))
+    part = Part(TEXTURE, vertices, piece.mesh.faces, packed.uv(piece.mesh.images, piece.mesh.shares))
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     box = (*(float(v) for v in low), *(float(v) for v in high))
     name = f"{label.replace(' ', '_').lower()}_{counts[label]}"

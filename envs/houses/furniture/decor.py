@@ -161,9 +161,9 @@ def _disc(sketch: Sketch, radius: float, sides: int, kind: str) -> None:
     ring = np.stack([-np.sin(angles), np.cos(angles) + 1, np.zeros(sides)], axis=1) * radius
     # Seen from the front -x is to the right, so this ring runs clockwise there; the disc reverses it.
     sketch.disc(ring[::-1] + (0, 0, -0.015), front)
-    for i in range(sides):
-        a, b = ring[i], ring[(i + 1) % sides]
-        sketch.quad([b + (0, 0, 0.015), b - (0, 0, 0.015), a - (0, 0, 0.015), a + (0, 0, 0.015)][::-1], main, 2)
+    rim = np.array([0, 0, 0.015])
+    for a, b in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        sketch.quad(np.array([a + rim, a - rim, b - rim, b + rim]), main, 2)
 
 
 def drapes(sketch: Sketch) -> None:

@@ -1,14 +1,15 @@
-"""The few solids that furniture is made of, each face with its patch of the atlas."""
+"""The few solids that furniture is made of, each face with its image in the atlas."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from navloop.envs.houses.atlas import Atlas, Image, Patch
+from navloop.envs.houses.atlas import Atlas, Image
 from navloop.envs.houses.furniture.palette import Finish, Style
 from navloop.envs.houses.furniture.patterns import METRES, SHADES, surface
 
@@ -24,6 +25,7 @@ _FACES: dict[str, tuple[list[int], int]] = {
     "l": ([2, 0, 4, 6], 2),
     "u": ([1, 5, 4, 0], 3),
 }
+_WHOLE = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], float)
 _BITS = np.array([[i & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], float)
 
 
@@ -51,17 +53,19 @@ Skin = Finish | Picture
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """Triangles in the piece's own frame; texture positions are atlas pixels.
+    """Triangles in the piece's own frame.
 
     Attributes:
         vertices: float64 (V, 3), metres.
         faces: int32 (F, 3), counter-clockwise seen from outside.
-        pixels: float64 (V, 2).
+        images: int64 (V,), number of the image in the atlas that is seen there.
+        shares: float64 (V, 2), the place in that image: (0, 0) is its top left corner, (1, 1) its bottom right one.
     """
 
     vertices: Array
     faces: NDArray[np.int32]
-    pixels: Array
+    images: NDArray[np.int64]
+    shares: Array
 
     @property
     def low(self) -> Array:
@@ -96,7 +100,8 @@ class Sketch:
         self.height: float | None = None
         self._atlas = atlas
         self._corners: list[Array] = []
-        self._pixels: list[Array] = []
+        self._images: list[int] = []
+        self._shares: list[Array] = []
 
     def uniform(self, low: float, high: float) -> float:
         """Draw a length, to the centimetre."""
@@ -190,32 +195,31 @@ class Sketch:
     def mesh(self) -> Mesh:
         """Return what was added."""
         vertices = np.concatenate(self._corners)
-        first = np.arange(0, len(vertices), 4)[:, None]
-        faces = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]])
+        quads = np.arange(len(vertices)).reshape(-1, 4)
+        faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
         kept = np.linalg.norm(np.cross(*(vertices[faces[:, [1, 2]]] - vertices[faces[:, :1]]).swapaxes(0, 1)), axis=1)
-        return Mesh(vertices, faces[kept > 1e-10].astype(np.int32), np.concatenate(self._pixels))
+        return Mesh(
+            vertices, faces[kept > 1e-10].astype(np.int32), np.repeat(self._images, 4), np.concatenate(self._shares)
+        )
 
     def _fan(self, ring: Array, skin: Skin, shade: int, axes: tuple[int, int] = (0, 2)) -> None:
         """Close a convex ring, counter-clockwise seen from outside; the image spans its bounds on two axes."""
         low, span = ring.min(axis=0), np.ptp(ring, axis=0)
-        patch = self._patch(skin, shade)
+        image = self._image(skin, shade)
         for i in range(1, len(ring) - 1, 2):
             corners = ring[[0, i, i + 1, min(i + 2, len(ring) - 1)]]
             share = 1 - ((corners - low) / np.where(span > 0, span, 1))[:, list(axes)]
             self._corners.append(corners)
-            self._pixels.append(_inside(patch, share))
+            self._images.append(image)
+            self._shares.append(share)
 
     def _add(self, corners: Array, skin: Skin, shade: int, extent: tuple[float, float]) -> None:
-        patch = self._patch(skin, shade)
-        if isinstance(skin, Finish):
-            share = self._cut(skin, extent)
-        else:
-            share = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], float)
         self._corners.append(corners)
-        self._pixels.append(_inside(patch, share))
+        self._images.append(self._image(skin, shade))
+        self._shares.append(self._cut(skin, extent) if isinstance(skin, Finish) else _WHOLE)
 
     def _cut(self, finish: Finish, extent: tuple[float, float]) -> Array:
-        """Choose the part of a surface patch that keeps the pattern at its size; grain runs along the longer side."""
+        """Choose the part of a surface that keeps the pattern at its size; grain runs along the longer side."""
         turned = finish.pattern == "wood" and extent[1] > extent[0]
         across, down = extent[::-1] if turned else extent
         metres = METRES[finish.pattern]
@@ -224,13 +228,13 @@ class Sketch:
         share = np.array([[u0, v0], [u0, v0 + v], [u0 + u, v0 + v], [u0 + u, v0]])
         return np.roll(share, 1, axis=0) if turned else share
 
-    def _patch(self, skin: Skin, shade: int) -> Patch:
+    def _image(self, skin: Skin, shade: int) -> int:
         if isinstance(skin, Finish):
-            return self._atlas.patch((skin, shade), lambda: surface(skin, SHADES[shade]))
+            return self._atlas.number((skin, shade), partial(surface, skin, SHADES[shade]))
         # Pictures are drawn as they look on a front, so fronts take them as they are.
         level = round(skin.shade * min(1.0, SHADES[shade] / SHADES[1]), 2)
-        return self._atlas.patch((skin.key, level), lambda: np.clip(skin.draw() * level, 0, 255).astype(np.uint8))
+        return self._atlas.number((skin.key, level), partial(_dimmed, skin.draw, level))
 
 
-def _inside(patch: Patch, share: Array) -> Array:
-    return share * (patch.right - patch.left, patch.bottom - patch.top) + (patch.left, patch.top)
+def _dimmed(draw: Callable[[], Image], level: float) -> Image:
+    return np.clip(draw() * level, 0, 255).astype(np.uint8)
