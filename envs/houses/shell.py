@@ -120,7 +120,7 @@ class _Builder:
             plain = [i for i in range(4) if not any(hole.portal.kind == "opening" for hole in around[i].holes)]
             accent = max(plain or range(4), key=lambda i: (not around[i].holes, around[i].length))
         skins = []
-        sheet = []
+        sheet: list[Texture] = []
         for i, side in enumerate(around):
             if i == accent:
                 skins.append(self._tiled(f"brick {round(light[i], 2)}", *brick_texture(round(light[i], 2))))

@@ -74,8 +74,8 @@ def faults(plan: Plan, objects: Iterable[SceneObject], model: Model) -> list[str
     """
     found = []
     raster = rasterise(plan, objects)
-    clearance = ndimage.distance_transform_edt(raster.free) * CELL
-    # A cell's middle lies half a cell farther from an obstacle's edge than the transform's grid can say.
+    # The transform measures to the middle of the nearest blocked cell, whose edge is half a cell nearer.
+    clearance = (ndimage.distance_transform_edt(raster.free) - 0.5) * CELL
     ways, _ = ndimage.label(clearance >= WALK_RADIUS)
     sizes = np.bincount(ways.ravel())[1:]
     main = int(np.argmax(sizes)) + 1 if len(sizes) else 0

@@ -106,7 +106,8 @@ def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
 
 def shaded(rgb: Rgb, brightness: NDArray[np.floating]) -> Texture:
     """Return a colour (3,) under a field of brightness (H, W) around 1, uint8 (H, W, 3)."""
-    return np.clip(np.asarray(rgb, float) * brightness[..., None] + 0.5, 0, 255).astype(np.uint8)
+    lit: Texture = np.clip(np.asarray(rgb, float) * brightness[..., None] + 0.5, 0, 255).astype(np.uint8)
+    return lit
 
 
 def _noise(seed: int, shape: tuple[int, int], sigma: tuple[float, float]) -> NDArray[np.float64]:
@@ -179,7 +180,7 @@ def _heights() -> NDArray[np.float64]:
     return (WALL_ROWS - 0.5 - np.arange(WALL_ROWS)) / WALL_ROWS * 2.6
 
 
-def _vertical_light(heights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _vertical_light(heights: NDArray[np.floating]) -> NDArray[np.float64]:
     """Light along a wall's height: dimmer where it meets floor and ceiling."""
     light: NDArray[np.float64] = 1.0 - 0.10 * np.exp(-heights / 0.22) - 0.07 * np.exp(-(2.6 - heights) / 0.25)
     return light

@@ -107,8 +107,8 @@ def _tree(draw: ImageDraw.ImageDraw, rng: np.random.Generator, x: float, ground:
 def _garden(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     draw.rectangle((0, 168, _SIZE, _SIZE), fill=(134, 176, 92))
     draw.rectangle((0, 146, _SIZE, 172), fill=(92, 138, 78))
-    for x in range(0, _SIZE + 20, 20):
-        _crown(draw, rng, x, 150, 14)
+    for middle in range(0, _SIZE + 20, 20):
+        _crown(draw, rng, middle, 150, 14)
     _tree(draw, rng, rng.uniform(50, 200), 190, rng.uniform(38, 52))
     flowers = [(224, 90, 96), (242, 204, 84), (236, 236, 240), (190, 120, 200)]
     for _ in range(40):
@@ -143,5 +143,5 @@ def _street(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 def _trees(draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
     draw.rectangle((0, 190, _SIZE, _SIZE), fill=(126, 164, 88))
-    for x in np.linspace(10, 246, 6):
-        _tree(draw, rng, x + rng.uniform(-12, 12), rng.uniform(192, 206), rng.uniform(28, 44))
+    for middle in np.linspace(10, 246, 6):
+        _tree(draw, rng, middle + rng.uniform(-12, 12), rng.uniform(192, 206), rng.uniform(28, 44))
