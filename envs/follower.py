@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from navloop.envs.simulator import Action, Body, Simulator
-from navloop.geometry import Vector, heading_between, wrap_angle
+from navloop.envs.simulator import Action, Body
+from navloop.geometry import Pose, Vector, heading_between, wrap_angle
 
 TURN_PRICE = 0.003
 """Metres that a turn is worth: of headings that lead about equally near, the one that takes fewest turns is chosen."""
@@ -36,8 +37,8 @@ class Ground(Protocol):
     def geodesic_distances(self, points: Vector, goal: Vector) -> Vector:
         """See `Simulator.geodesic_distances`."""
 
-    def is_navigable(self, point: Vector, tolerance: float = 1e-3) -> bool:
-        """See `Simulator.is_navigable`."""
+    def foresee(self, heading: float) -> Vector:
+        """See `Simulator.foresee`."""
 
 
 class ShortestPathFollower:

@@ -1,0 +1,261 @@
+"""Walks through a house, drawn as R2R's are: from somewhere in one room, by the shortest way, to a place that can be named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import shapely
+
+from navloop.envs.follower import ShortestPathFollower
+from navloop.envs.houses.sites import Site, Walker
+from navloop.envs.simulator import Action
+from navloop.geometry import Pose, Vector, heading_between, heading_vector, wrap_angle
+from navloop.records import GroundTruth
+
+LENGTHS = (8.9, 2.67)
+"""Mean and standard deviation of the shortest ways, metres. Source: measured on R2R-CE v1-3, val_unseen (info.geodesic_distance)."""
+
+SHORTEST, LONGEST = 4.0, 18.0
+"""Metres, the range that lengths are drawn from; val_unseen has 3.8 to 21.0."""
+
+NODE_SPACING = 1.98
+"""Metres between points of a reference path. Source: the same file, the mean distance between panoramas."""
+
+FIRST_TURNS = ((0, 15, 0.104), (15, 45, 0.122), (45, 90, 0.227), (90, 135, 0.235), (135, 180, 0.312))
+"""Degrees between where a walk looks at first and where it leads, and how often. Source: the same file, against the second panorama."""
+
+TOLERANCE = 0.06
+"""Share by which the length of a way may miss the length that was drawn."""
+
+ATTEMPTS = 12
+"""Spots that are tried for one drawn length."""
+
+CLEARANCE = 0.2
+"""Metres that starts and goals keep from where the body would touch something."""
+
+MOST_ACTIONS = 200
+LEAST_EFFICIENCY = 0.97
+"""Share of the walked length that the shortest way must be, for a walk to be taken."""
+
+SpotKind = Literal["object", "on", "doorway", "inside", "middle"]
+
+
+class Spot(NamedTuple):
+    """A place that can be named.
+
+    Attributes:
+        kind: "object" (beside the thing `number`), "on" (on the flat thing `number`), "doorway" (in the portal `number`), "inside"
+            (just past the portal `number`), "middle" (in the middle of the room `number`).
+        number: Place in the description's objects, portals or rooms.
+        point: float64 (3,), metres.
+        room: The room it is in; of a doorway, the room that it leads to.
+    """
+
+    kind: SpotKind
+    number: int
+    point: Vector
+    room: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tour:
+    """A walk to be described.
+
+    Attributes:
+        start: Where it starts, and which way the walker looks.
+        spot: Where it ends.
+        corners: float64 (K, 3), the shortest way.
+        length: Of it, metres.
+        reference_path: float64 (P, 3), points about 2 m apart on it, the start first and the goal last.
+        truth: The low-level walk.
+    """
+
+    start: Pose
+    spot: Spot
+    corners: Vector
+    length: float
+    reference_path: Vector
+    truth: GroundTruth
+
+
+def find_spots(site: Site, rng: np.random.Generator) -> list[Spot]:
+    """Return the places of a house that a walk may end at."""
+    spots = [*_beside_objects(site, rng), *_at_doorways(site, rng), *_middles(site)]
+    return [spot for spot in spots if site.free.contains(spot.point)[0]]
+
+
+def draw_tours(site: Site, count: int, rng: np.random.Generator) -> list[Tour]:
+    """Draw different tours through a site; fewer than `count` only where the house is too small for more.
+
+    No two both start and end within a metre of each other.
+    """
+    spots: dict[str, list[Spot]] = {}
+    for spot in find_spots(site, rng):
+        spots.setdefault(spot.kind, []).append(spot)
+    tours: list[Tour] = []
+    for _ in range(20 * count):
+        if len(tours) == count:
+            break
+        wanted = _draw_length(rng)
+        found = (_draw_tour(site, _draw_spot(spots, rng), wanted, rng) for _ in range(ATTEMPTS))
+        tour = next((tour for tour in found if tour and all(_differ(tour, other) for other in tours)), None)
+        if tour is not None:
+            tours.append(tour)
+    return tours
+
+
+def _draw_spot(spots: dict[str, list[Spot]], rng: np.random.Generator) -> Spot:
+    kinds = sorted(spots)
+    weights = np.array([_KIND_WEIGHTS[kind] for kind in kinds])
+    fitting = spots[kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]]
+    return fitting[int(rng.integers(len(fitting)))]
+
+
+def _draw_tour(site: Site, spot: Spot, wanted: float, rng: np.random.Generator) -> Tour | None:
+    """Draw a start from which a spot is about `wanted` metres away; None where none is found or the walk is no good."""
+    starts = np.array([_clear_point(site, rng) for _ in range(16)])
+    lengths = site.geodesics.distances(starts, spot.point)
+    lengths[site.rooms_at(starts) == spot.room] = np.inf
+    best = int(np.argmin(np.abs(lengths - wanted)))
+    if not abs(lengths[best] - wanted) < TOLERANCE * wanted:
+        return None
+    corners = site.geodesics.path(starts[best], spot.point)
+    start = Pose(starts[best], _draw_heading(corners, rng))
+    if not _is_told_simply(site, corners):
+        return None
+    truth = walk(site, start, spot.point, float(lengths[best]))
+    if truth is None:
+        return None
+    return Tour(start, spot, corners, float(lengths[best]), _reference_path(corners), truth)
+
+
+def _draw_heading(corners: Vector, rng: np.random.Generator) -> float:
+    """Draw where the walker looks at first, as far from the way ahead as in R2R."""
+    low, high, _ = FIRST_TURNS[int(rng.choice(len(FIRST_TURNS), p=[share for _, _, share in FIRST_TURNS]))]
+    away = math.radians(rng.uniform(low, high)) * (1 if rng.random() < 0.5 else -1)
+    ahead = resample(corners, 0.1)[min(10, len(resample(corners, 0.1)) - 1)]
+    return wrap_angle(heading_between(corners[0], ahead) + away)
+
+
+def _draw_length(rng: np.random.Generator) -> float:
+    """Draw from the log-normal with R2R's mean and deviation, within the range."""
+    mean, deviation = LENGTHS
+    variance = math.log(1 + (deviation / mean) ** 2)
+    while True:
+        length = float(rng.lognormal(math.log(mean) - variance / 2, math.sqrt(variance)))
+        if SHORTEST <= length <= LONGEST:
+            return length
+
+
+def _clear_point(site: Site, rng: np.random.Generator) -> Vector:
+    """Draw a free point with some room around it."""
+    for _ in range(50):
+        point = site.free.sample(rng)
+        if site.free.polygons[0].exterior.distance(shapely.Point(point[0], point[2])) > CLEARANCE:
+            break
+    return point
+
+
+def _differ(tour: Tour, other: Tour) -> bool:
+    starts = float(np.linalg.norm(tour.start.position - other.start.position))
+    goals = float(np.linalg.norm(tour.spot.point - other.spot.point))
+    return max(starts, goals) > 1.0
+
+
+def _is_told_simply(site: Site, corners: Vector) -> bool:
+    """Whether a way enters another room, no more than six of them, and none twice."""
+    rooms = site.rooms_at(resample(corners, 0.1))
+    entered = [int(rooms[0]), *(int(b) for a, b in zip(rooms, rooms[1:], strict=False) if a != b)]
+    return 2 <= len(entered) <= 6 and len(set(entered)) == len(entered)
+
+
+def walk(site: Site, start: Pose, goal: Vector, length: float) -> GroundTruth | None:
+    """Return the low-level walk along the shortest way, or None where it goes wrong.
+
+    Args:
+        site: Where.
+        start: From which pose.
+        goal: float64 (3,), metres.
+        length: Of the shortest way, metres.
+    """
+    walker = Walker(site, start)
+    follower = ShortestPathFollower(walker, site.body, goal)
+    actions, locations, bumps = [], [start.position], 0
+    while len(actions) < MOST_ACTIONS:
+        action = follower.next_action()
+        actions.append(int(action))
+        if action == Action.STOP:
+            break
+        bumps += walker.act(action)
+        if action == Action.FORWARD:
+            locations.append(walker.pose.position)
+    walked = float(np.linalg.norm(np.diff(locations, axis=0), axis=1).sum())
+    left = float(site.geodesics.distances(locations[-1][None], goal)[0])
+    if actions[-1] != Action.STOP or left > site.body.step or bumps > 2 or walked * LEAST_EFFICIENCY > length:
+        return None
+    return GroundTruth(
+        locations=np.array(locations), actions=np.array(actions), forward_steps=actions.count(int(Action.FORWARD))
+    )
+
+
+def resample(corners: Vector, spacing: float) -> Vector:
+    """Return points (N, 3) along a way (K, 3), evenly spaced at most `spacing` metres apart, both ends included."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
+    at = np.linspace(0.0, along[-1], max(1, math.ceil(along[-1] / spacing)) + 1)
+    return np.column_stack([np.interp(at, along, corners[:, axis]) for axis in range(3)])
+
+
+def _reference_path(corners: Vector) -> Vector:
+    length = float(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum())
+    path = resample(corners, length / max(1, round(length / NODE_SPACING)) + 1e-9)
+    path[0], path[-1] = corners[0], corners[-1]
+    return path
+
+
+NEEDLESS = ("ceiling light", "hanging lamp", "curtains", "towel", "range hood", "kitchen cabinet", "wall shelf", "window")
+"""Labels that nobody is told to stop beside: overhead, or lost among others."""
+
+
+def _beside_objects(site: Site, rng: np.random.Generator) -> Iterator[Spot]:
+    for number, thing in enumerate(site.description.objects):
+        x0, y0, z0, x1, y1, z1 = thing.box
+        if thing.label in NEEDLESS or y0 > 1.7:
+            continue
+        room, floor = site.room_number(thing.room), site.description.rooms[site.room_number(thing.room)].floor
+        middle = np.array([(x0 + x1) / 2, floor, (z0 + z1) / 2])
+        if y1 < floor + 0.05:
+            yield Spot("on", number, middle, room)
+            continue
+        for turned in (0.0, math.pi / 2, -math.pi / 2):
+            way = heading_vector(thing.heading + turned)
+            half = (abs(way[0]) * (x1 - x0) + abs(way[2]) * (z1 - z0)) / 2
+            point = middle + way * (half + rng.uniform(0.4, 0.7))
+            if site.rooms_at(point)[0] == room and site.free.contains(point)[0]:
+                yield Spot("object", number, point, room)
+                break
+
+
+def _at_doorways(site: Site, rng: np.random.Generator) -> Iterator[Spot]:
+    for number, portal in site.doorways.items():
+        (xa, za), (xb, zb) = portal.segment
+        middle = np.array([(xa + xb) / 2, 0.0, (za + zb) / 2])
+        normal = np.array([zb - za, 0.0, xa - xb]) / math.hypot(xb - xa, zb - za)
+        for side in (1.0, -1.0):
+            inside = middle + side * normal * rng.uniform(0.7, 1.0)
+            room = int(site.rooms_at(inside)[0])
+            inside[1] = site.description.rooms[room].floor
+            yield Spot("inside", number, inside, room)
+            yield Spot("doorway", number, middle + [0.0, inside[1], 0.0], room)
+
+
+def _middles(site: Site) -> Iterator[Spot]:
+    for number, room in enumerate(site.description.rooms):
+        x, z = np.mean(room.polygon, axis=0)
+        middle = np.array([x, room.floor, z])
+        near = site.free.nearest(middle, 0.5)
+        if near is not None and room.label not in ("hallway", "closet"):
+            yield Spot("middle", number, near, number)
