@@ -172,6 +172,8 @@ def require_comparable(first: Protocol, second: Protocol) -> None:
     """
     ours, theirs = first.fields(), second.fields()
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    # A camera that only one has is named once, by the field "cameras", not once for each of its fields.
+    names = [name for name in names if not name.startswith("cameras.") or (name in ours and name in theirs)]
     if not names:
         return
     listed = "; ".join(f"{name} is {ours.get(name)!r} and {theirs.get(name)!r}" for name in names)
