@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +163,7 @@ class _Chunks:
 def read_glb(path: Path) -> Model:
     """Read the textured triangles of a GLB, in world coordinates; nodes sorted by name.
 
-    A part without a texture takes its material's base colour. Alpha is dropped.
+    A part without a texture takes its vertices' colours or its material's base colour. Alpha is dropped.
 
     Raises:
         SceneError: If the file is missing, broken, without triangles, or without any texture or colour, naming it and the mend.
@@ -213,20 +214,41 @@ def _texture(
     """Enter a part's texture and return its name and the part's coordinates (V, 2) in it, as glTF counts them."""
     material = getattr(mesh.visual, "material", None)
     image, uv = getattr(material, "baseColorTexture", None), getattr(mesh.visual, "uv", None)
+    colour = getattr(material, "baseColorFactor", None)
     if image is not None and uv is not None:
-        name = str(getattr(material, "name", None) or "texture")
+        name = f"{material.name or 'texture'}"
         pixels = np.asarray(image.convert("RGB"))
+        if colour is not None:
+            pixels = np.round(pixels * (_bytes(colour) / 255)).astype(np.uint8)
         while name in textures and not np.array_equal(textures[name], pixels):
             name += "'"
         textures[name] = pixels
         return name, np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32)
-    colour = getattr(material, "baseColorFactor", None)
+    if mesh.visual.kind == "vertex":
+        return _palette(np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8), textures)
     if colour is None:
         raise SceneError(
             f"{path}: a part has neither a texture nor a base colour, so it cannot be drawn; export it textured"
         )
-    rgb = np.asarray(colour, dtype=float)[:3]
-    rgb = np.round(rgb * 255 if rgb.max() <= 1 and np.asarray(colour).dtype.kind == "f" else rgb).astype(np.uint8)
+    rgb = _bytes(colour)
     name = "colour-" + bytes(rgb.tolist()).hex()
     textures[name] = np.broadcast_to(rgb, (4, 4, 3)).copy()
     return name, np.zeros((len(mesh.vertices), 2), np.float32)
+
+
+def _bytes(colour: Any) -> NDArray[np.uint8]:
+    """Return a colour as three bytes, from bytes or from shares of one."""
+    rgb = np.asarray(colour)[:3]
+    return np.round(rgb * 255 if rgb.dtype.kind == "f" and rgb.max() <= 1 else rgb).astype(np.uint8)
+
+
+def _palette(colours: NDArray[np.uint8], textures: dict[str, NDArray[np.uint8]]) -> tuple[str, NDArray[np.float32]]:
+    """Enter a texture of 4 x 4 blocks, one a colour of the vertices (V, 3), and return its name and the blocks' middles (V, 2)."""
+    distinct, which = np.unique(colours, axis=0, return_inverse=True)
+    side = 1 << math.ceil(math.log2(max(len(distinct), 1)) / 2)
+    blocks = np.zeros((side * side, 3), np.uint8)
+    blocks[: len(distinct)] = distinct
+    name = f"colours-{len(textures)}"
+    textures[name] = blocks.reshape(side, side, 3).repeat(4, axis=0).repeat(4, axis=1)
+    rows, columns = np.divmod(which.reshape(-1), side)
+    return name, (np.column_stack([columns, rows]) + 0.5).astype(np.float32) / side

@@ -16,6 +16,12 @@ from navloop.geometry import Pose
 
 Floats = NDArray[np.float32]
 
+MAX_BACKS = 16
+"""How many backs of triangles a camera looks through before it sees nothing."""
+
+BEHIND = np.float32(1e-4)
+"""Metres behind the back of a triangle at which a ray goes on."""
+
 
 class Hits(NamedTuple):
     """Where N rays ended.
@@ -38,8 +44,10 @@ class RayCaster:
 
     def __init__(self, triangles: ArrayLike) -> None:
         """Build the search tree."""
+        corners = np.ascontiguousarray(triangles, dtype=np.float32)
         self._scene = EmbreeScene()
-        self._mesh = TriangleMesh(self._scene, np.ascontiguousarray(triangles, dtype=np.float32))
+        self._mesh = TriangleMesh(self._scene, corners)
+        self._normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
     def cast(self, origins: ArrayLike, directions: ArrayLike) -> Hits:
         """Follow rays from origins (N, 3) or (3,) along directions (N, 3), which need not be of unit length."""
@@ -48,6 +56,27 @@ class RayCaster:
         found = self._scene.run(starts, ways, output=True)
         distance = np.where(found["primID"] < 0, np.float32(np.inf), found["tfar"])
         return Hits(distance, found["primID"], found["u"], found["v"])
+
+    def look(self, origin: ArrayLike, directions: ArrayLike) -> Hits:
+        """Follow rays as `cast` does from one origin (3,), but through the backs of triangles, which a camera does not see."""
+        ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
+        start = np.asarray(origin, dtype=np.float32)
+        hits = self.cast(start, ways)
+        backs = np.nonzero(self._from_behind(hits.face, ways))[0]
+        for _ in range(MAX_BACKS):
+            if not len(backs):
+                return hits
+            passed = hits.distance[backs] + BEHIND
+            again = self.cast(start + ways[backs] * passed[:, None], ways[backs])
+            hits.distance[backs] = again.distance + passed
+            hits.face[backs], hits.u[backs], hits.v[backs] = again.face, again.u, again.v
+            backs = backs[self._from_behind(again.face, ways[backs])]
+        hits.face[backs], hits.distance[backs] = -1, np.inf
+        return hits
+
+    def _from_behind(self, faces: NDArray[np.int32], ways: Floats) -> NDArray[np.bool_]:
+        behind: NDArray[np.bool_] = np.einsum("nk,nk->n", self._normals[faces], ways) > 0
+        return behind & (faces >= 0)
 
     def distances(self, origins: ArrayLike, directions: ArrayLike) -> Floats:
         """Return `Hits.distance` alone, a little sooner; over 1e36 where nothing was hit."""

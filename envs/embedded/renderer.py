@@ -36,7 +36,7 @@ class PandaScene:
         for room, part in mesh.batches:
             if room not in self._rooms:
                 self._rooms[room] = self.root.attach_new_node(room or "scene")
-            drawn = self._rooms[room].attach_new_node(_geometry(part))
+            drawn = self._rooms[room].attach_new_node(_geometry(part, mesh.textures[part.texture].shape))
             drawn.set_texture(textures[part.texture])
         self._textures = list(textures.values())
         self._hidden: frozenset[str] = frozenset()
@@ -147,9 +147,9 @@ class _Sheet:
 def _lens(camera: Camera, exact: bool) -> core.PerspectiveLens:
     """Return the lens of a pinhole camera with square pixels.
 
-    Where the pipe is not `exact`, it undoes what the software rasteriser does to positions. Measured with edges at known
-    places, it stretches a picture over all but half a pixel each way and rounds to pixels' corners: an edge at column s of W
-    falls at s + (1 - s / W) / 2, one at row t of H at t - (1 + t / H) / 2.
+    Where the pipe is not `exact`, it undoes what the software rasteriser does to positions. Measured with things at known
+    places: it spreads a picture of W columns over W - 1/2 only and counts them from corners, not centres, and rows alike. What
+    remains is that things are half a pixel too large on every side.
     """
     width = 2 * math.tan(camera.hfov / 2)
     pixel = width / camera.width
@@ -158,7 +158,7 @@ def _lens(camera: Camera, exact: bool) -> core.PerspectiveLens:
     lens.set_film_size(width - trim, pixel * camera.height - trim)
     lens.set_focal_length(1.0)
     if not exact:
-        lens.set_film_offset(0.25 * pixel, 0.75 * pixel)
+        lens.set_film_offset(-0.25 * pixel, 0.25 * pixel)
     lens.set_near_far(NEAR, FAR)
     return lens
 
@@ -193,10 +193,11 @@ def _texture(name: str, pixels: NDArray[np.uint8]) -> core.Texture:
     return texture
 
 
-def _geometry(part: Part) -> core.GeomNode:
+def _geometry(part: Part, texture: tuple[int, ...]) -> core.GeomNode:
     rows = np.empty((len(part.vertices), 5), np.float32)
     rows[:, 0], rows[:, 1], rows[:, 2] = part.vertices[:, 0], -part.vertices[:, 2], part.vertices[:, 1]
-    rows[:, 3], rows[:, 4] = part.uv[:, 0], 1 - part.uv[:, 1]
+    # The software rasteriser takes a texel's corner for its centre (measured with waves of known phase): half a texel back.
+    rows[:, 3], rows[:, 4] = part.uv[:, 0] + 0.5 / texture[1], 1 - part.uv[:, 1] + 0.5 / texture[0]
     vertices = core.GeomVertexData("part", core.GeomVertexFormat.get_v3t2(), core.Geom.UH_static)
     vertices.unclean_set_num_rows(len(rows))
     vertices.modify_array_handle(0).copy_data_from(rows.tobytes())

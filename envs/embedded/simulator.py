@@ -208,12 +208,13 @@ class EmbeddedSimulator(Simulator):
         size = (camera.height, camera.width)
         view = (*size, camera.hfov, camera.elevation, camera.yaw, camera.pitch)
         if view not in cast:
-            cast[view] = self.scene.rays.cast(*camera_rays(camera, self.pose, self._tilt))
+            cast[view] = self.scene.rays.look(*camera_rays(camera, self.pose, self._tilt))
         hits = cast[view]
         if camera.kind == "depth":
             return depth_image(hits.distance, camera)
         if camera.kind == "rgb":
-            return self.scene.shader.shade(hits).reshape(*size, 3)
+            _, ways = camera_rays(camera, self.pose, self._tilt)
+            return self.scene.shader.shade(hits, ways, camera).reshape(*size, 3)
         objects = self.scene.mesh.face_object[hits.face] + 1
         return np.where(hits.face < 0, 0, objects).astype(np.int32).reshape(size)
 
