@@ -31,6 +31,9 @@ class PandaScene:
 
     def __init__(self, mesh: SceneMesh) -> None:
         self.root = core.NodePath("scene")
+        # Surfaces that meet tie in depth along their edges, and the first drawn wins. By itself Panda3D orders by addresses in
+        # memory, so pixels would change from run to run. (Nor may rooms be stashed: they would come back in another order.)
+        self.root.set_bin("unsorted", 0)
         textures = {name: _texture(name, pixels) for name, pixels in mesh.textures.items()}
         self._rooms: dict[str, core.NodePath] = {}
         for room, part in mesh.batches:
@@ -45,9 +48,9 @@ class PandaScene:
         """Draw these rooms only; None draws all."""
         hidden = frozenset() if rooms is None else frozenset(self._rooms) - frozenset(rooms)
         for room in hidden - self._hidden:
-            self._rooms[room].stash()
+            self._rooms[room].hide()
         for room in self._hidden - hidden:
-            self._rooms[room].unstash()
+            self._rooms[room].show()
         self._hidden = hidden
 
     def release(self) -> None:
