@@ -1,0 +1,271 @@
+"""Data sets of generated houses and of the tours through them, in the R2R-VLNCE schema; resumable, the same for any number of workers.
+
+A data set is a folder: `scenes/<name>/<house>/<house>.glb` and `.json`, `episodes/<split>/<split>.json.gz` and `<split>_gt.json.gz`, and,
+once everything is there, `dataset.json`. While it is made, `parts/` holds the tours of finished houses.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import navloop
+from navloop.configs.schema import HousesConfig
+from navloop.envs.episodes import ground_truth_path, write_episodes, write_ground_truth
+from navloop.envs.houses.generate import generate_house, write_house
+from navloop.envs.houses.language import describe
+from navloop.envs.houses.sites import Site
+from navloop.envs.houses.tours import Tour, draw_tours
+from navloop.envs.protocols import get_protocol
+from navloop.files import fingerprint, write_text
+from navloop.geometry import heading_to_quaternion
+from navloop.records import Episode, GroundTruth, Instruction
+
+FORMAT = "navloop-houses-1"
+"""Raised whenever the same config would give other houses, tours or words."""
+
+GROUPS = ("train", "val_unseen", "extra")
+"""Groups of houses, in the order of their seeds."""
+
+SPLITS = ("train", "val_seen", "val_unseen")
+
+LONGEST_TOKENS = 200
+"""Length that token ids are padded to, as in the R2R-VLNCE release."""
+
+Progress = Callable[[int, int], None]
+
+
+class House(NamedTuple):
+    """One house to be made: its group and its number there."""
+
+    group: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        """Its folder and the stem of its files."""
+        return f"{self.group}_{self.index:03d}"
+
+
+def generate_dataset(config: HousesConfig, folder: Path, workers: int = 1, progress: Progress | None = None) -> None:
+    """Generate a data set, or what is missing of one; a finished one is left as it is.
+
+    Args:
+        config: What to generate.
+        folder: Where.
+        workers: Processes.
+        progress: Called with (houses done, houses in all) after each house.
+
+    Raises:
+        ValueError: If the folder holds a data set of another config.
+        OSError: If it cannot be written. Houses that are finished are kept.
+    """
+    if is_finished(config, folder):
+        return
+    houses = [House(group, i) for group in GROUPS for i in range(getattr(config, f"{group}_houses"))]
+    missing = [house for house in houses if not _has_part(config, folder, house)]
+    done = len(houses) - len(missing)
+    for _ in _each(partial(_make_house, config, folder), missing, workers):
+        done += 1
+        if progress is not None:
+            progress(done, len(houses))
+    files = _write_splits(config, folder, houses)
+    manifest = {
+        "format": FORMAT,
+        "navloop": navloop.__version__,
+        "config": _identity(config),
+        "houses": len(houses),
+        "files": files,
+        "scenes": {house.name: fingerprint(_glb(config, folder, house)) for house in houses},
+    }
+    write_text(folder / "dataset.json", json.dumps(manifest, indent=1) + "\n")
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+
+
+def is_finished(config: HousesConfig, folder: Path) -> bool:
+    """Whether a folder holds the whole data set of a config.
+
+    Raises:
+        ValueError: If it holds another one.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return False
+    try:
+        manifest = json.loads(path.read_text())
+        found = {"format": manifest["format"], **manifest["config"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: not a data set's manifest ({error}); choose another folder or delete this one"
+        ) from error
+    wanted = {"format": FORMAT, **_identity(config)}
+    other = {key: (found.get(key), value) for key, value in wanted.items() if found.get(key) != value}
+    if other:
+        listed = "; ".join(f"{key} is {there!r} there, {here!r} here" for key, (there, here) in other.items())
+        raise ValueError(f"{folder} holds another data set: {listed}; choose another folder or delete this one")
+    return True
+
+
+def _identity(config: HousesConfig) -> dict[str, Any]:
+    """The fields of a config that the data set depends on."""
+    return config.model_dump(mode="json", exclude={*config.RESUMABLE, "kind"})
+
+
+def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) -> Iterator[None]:
+    if workers <= 1 or len(houses) <= 1:
+        for house in houses:
+            yield make(house)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(houses)), mp_context=multiprocessing.get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(make, house) for house in houses]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _make_house(config: HousesConfig, folder: Path, house: House) -> None:
+    """Write a house, and then the part that says it is finished."""
+    seed = np.random.SeedSequence((config.seed, GROUPS.index(house.group), house.index))
+    for_house, for_tours = seed.spawn(2)
+    built = generate_house(for_house)
+    write_house(built, folder / "scenes" / config.name, house.name)
+    counts = _tours_of(config, house)
+    rows: dict[str, list[dict[str, Any]]] = {split: [] for split in counts}
+    if sum(counts.values()):
+        rng = np.random.default_rng(for_tours)
+        site = Site(built.model, built.description, get_protocol("houses").body)
+        tours = iter(draw_tours(site, sum(counts.values()), rng))
+        for split, count in counts.items():
+            for tour in (tour for tour, _ in zip(tours, range(count), strict=False)):
+                texts = describe(site, tour, config.instructions_per_tour, rng)
+                rows[split].append({"texts": texts, **_tour_to_json(tour)})
+    part = {"format": FORMAT, "config": _identity(config), "tours": rows}
+    write_text(_part(folder, house), json.dumps(part))
+
+
+def _tours_of(config: HousesConfig, house: House) -> dict[str, int]:
+    """How many tours of a house go to which split; val_seen comes first, so that more training tours do not change it."""
+    if house.group == "train":
+        return {"val_seen": config.val_seen_tours, "train": config.train_tours}
+    return {"val_unseen": config.val_unseen_tours} if house.group == "val_unseen" else {}
+
+
+def _tour_to_json(tour: Tour) -> dict[str, Any]:
+    assert tour.truth.actions is not None
+    return {
+        "start": tour.start.position.tolist(),
+        "heading": tour.start.heading,
+        "goal": tour.spot.point.tolist(),
+        "reference_path": tour.reference_path.tolist(),
+        "length": tour.length,
+        "locations": tour.truth.locations.tolist(),
+        "actions": tour.truth.actions.tolist(),
+        "forward_steps": tour.truth.forward_steps,
+    }
+
+
+def _part(folder: Path, house: House) -> Path:
+    return folder / "parts" / f"{house.name}.json"
+
+
+def _glb(config: HousesConfig, folder: Path, house: House) -> Path:
+    return folder / "scenes" / config.name / house.name / f"{house.name}.glb"
+
+
+def _has_part(config: HousesConfig, folder: Path, house: House) -> bool:
+    path = _part(folder, house)
+    if not path.is_file() or not _glb(config, folder, house).is_file():
+        return False
+    part = json.loads(path.read_text())
+    return bool(part["format"] == FORMAT and part["config"] == _identity(config))
+
+
+def _write_splits(config: HousesConfig, folder: Path, houses: Sequence[House]) -> dict[str, dict[str, Any]]:
+    """Write the episode files and return their fingerprints and counts."""
+    splits = {split: list(_episodes(config, folder, houses, split)) for split in SPLITS}
+    words = splits["train"] or [episode for split in SPLITS for episode in splits[split]]
+    vocabulary = make_vocabulary([episode.instruction.text for episode in words])
+    written = {}
+    for split, untold in splits.items():
+        if not untold:
+            continue
+        episodes = [_with_tokens(episode, vocabulary) for episode in untold]
+        path = folder / "episodes" / split / f"{split}.json.gz"
+        write_ground_truth(ground_truth_path(path), episodes)
+        write_episodes(path, episodes, vocabulary)
+        for file in (path, ground_truth_path(path)):
+            name = file.relative_to(folder).as_posix()
+            written[name] = {"episodes": len(episodes), "fingerprint": fingerprint(file)}
+    return written
+
+
+def _episodes(config: HousesConfig, folder: Path, houses: Sequence[House], split: str) -> Iterator[Episode]:
+    """Yield the episodes of a split, the wordings of a tour one after the other, as in R2R."""
+    number, trajectory = 0, 0
+    for house in houses:
+        part = json.loads(_part(folder, house).read_text())
+        for row in part["tours"].get(split, ()):
+            trajectory += 1
+            for text in row["texts"]:
+                number += 1
+                yield _episode(config, house, row, text, number, trajectory)
+
+
+def _episode(
+    config: HousesConfig, house: House, row: Mapping[str, Any], text: str, number: int, trajectory: int
+) -> Episode:
+    return Episode(
+        episode_id=str(number),
+        trajectory_id=str(trajectory),
+        scene_id=f"{config.name}/{house.name}/{house.name}.glb",
+        start_position=np.array(row["start"]),
+        start_rotation=heading_to_quaternion(row["heading"]),
+        instruction=Instruction(text=text),
+        goal_position=np.array(row["goal"]),
+        goal_radius=get_protocol("houses").success_distance,
+        reference_path=np.array(row["reference_path"]),
+        ground_truth=GroundTruth(
+            locations=np.array(row["locations"]),
+            actions=np.array(row["actions"], dtype=np.int64),
+            forward_steps=row["forward_steps"],
+        ),
+        info={"geodesic_distance": row["length"]},
+    )
+
+
+def tokenize(text: str) -> list[str]:
+    """Return the words and punctuation marks of an instruction, in lower case."""
+    return re.findall(r"[a-z0-9']+|[^\sa-z0-9']", text.lower())
+
+
+def make_vocabulary(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the words of instructions in the form of R2R-VLNCE's instruction_vocab: padding is 0, unknown words are 1."""
+    words = ["<pad>", "<unk>", *sorted({word for text in texts for word in tokenize(text)})]
+    numbers = {word: number for number, word in enumerate(words)}
+    return {
+        "word_list": words,
+        "word2idx_dict": numbers,
+        "itos": words,
+        "stoi": numbers,
+        "num_vocab": len(words),
+        "UNK_INDEX": 1,
+        "PAD_INDEX": 0,
+    }
+
+
+def _with_tokens(episode: Episode, vocabulary: Mapping[str, Any]) -> Episode:
+    numbers = [vocabulary["stoi"].get(word, 1) for word in tokenize(episode.instruction.text)][:LONGEST_TOKENS]
+    tokens = np.zeros(LONGEST_TOKENS, dtype=np.int64)
+    tokens[: len(numbers)] = numbers
+    return replace(episode, instruction=replace(episode.instruction, tokens=tokens))
