@@ -94,13 +94,22 @@ class Furnisher:
         self._colours[CATEGORIES[piece.category].label].add(piece.finish.colour)
         return standing
 
-    def stand(self, floor: Arrangement, pieces: Sequence[tuple[Piece, Spot]], uses: Sequence[Rect] = ()) -> bool:
-        """Set down all pieces of a group or none: they must fit and leave room to walk."""
+    def stand(
+        self, floor: Arrangement, pieces: Sequence[tuple[Piece, Spot]], uses: Sequence[Rect] = (), tuck: float = 0.001
+    ) -> bool:
+        """Set down all pieces of a group or none: they must fit and leave room to walk.
+
+        Args:
+            floor: The room.
+            pieces: What to set down and where.
+            uses: Floor that the first piece needs free before it.
+            tuck: Metres that pieces of the group may stand under each other.
+        """
         rects = [spot.rect for _, spot in pieces]
         for i, (piece, spot) in enumerate(pieces):
             if not floor.fits(spot.rect, piece.height, uses if i == 0 else ()):
                 return False
-            if any(spot.rect.overlaps(other, -0.001) for other in rects[:i]):
+            if any(spot.rect.overlaps(other, -tuck - 0.001) for other in rects[:i]):
                 return False
         if not floor.is_walkable(rects):
             return False
@@ -158,11 +167,11 @@ class Furnisher:
         frame = Wall(spot.quarter, (cx, cz), 0.0, 0.0)
         self.put(thing, floor, frame.spot(at[0], -at[1], thing.mesh), piece.height)
 
-    def hang(self, floor: Arrangement, index: int, s: float, piece: Piece, bottom: float) -> bool:
-        """Hang a piece on a wall if that part of its face is free."""
+    def hang(self, floor: Arrangement, index: int, s: float, piece: Piece, bottom: float, gap: float = 0.08) -> bool:
+        """Hang a piece on a wall if that part of its face is free, with a gap to both sides."""
         low, high = s - piece.width / 2, s + piece.width / 2
         base, top = bottom + float(piece.mesh.low[1]), bottom + piece.height
-        if top > floor.room.ceiling - 0.05 or not floor.face_is_free(index, low - 0.08, high + 0.08, base, top):
+        if top > floor.room.ceiling - 0.05 or not floor.face_is_free(index, low - gap, high + gap, base, top):
             return False
         self.put(piece, floor, floor.walls[index].back(s, piece.mesh, 0.005), bottom)
         floor.faces[index].append(Stretch(low, high, base, top, "hung"))

@@ -69,6 +69,9 @@ def _dress_sofa(
             house.stand(floor, [(lamp, wall.spot(beside, t + 0.1, lamp.mesh, 2))])
 
 
+_TUCK = 0.16  # Metres that chairs stand under their table.
+
+
 def dining_group(house: Furnisher, floor: Arrangement) -> None:
     """Set a table with chairs in the middle of a room, the largest that fits."""
     chair = house.piece("dining chair")
@@ -96,7 +99,7 @@ def _seat(
     house: Furnisher, floor: Arrangement, wall: Wall, at: tuple[float, float], pieces: tuple[Piece, Piece]
 ) -> bool:
     (s, t), (table, chair) = at, pieces
-    reach = (table.depth + chair.depth) / 2 + 0.01
+    reach = (table.depth + chair.depth) / 2 - _TUCK
     count = 1 if table.width < 1.3 else 2 if table.width < 1.9 else 3
     shares = [(i + 0.5) / count - 0.5 for i in range(count)]
     seats = [
@@ -104,12 +107,12 @@ def _seat(
         for share in shares
         for side in (-1, 1)
     ]
-    ends = (table.width + chair.depth) / 2 + 0.01
+    ends = (table.width + chair.depth) / 2 - _TUCK
     heads = [(s - ends, t, 3), (s + ends, t, 1)]
-    for chosen in (seats + heads, seats, heads) if table.width < 1.9 else (seats, seats[:4]):
+    for chosen in (seats + heads, seats, heads) if table.width < 1.9 else (seats,):
         group = [(table, wall.spot(s, t, table.mesh))]
         group += [(chair, wall.spot(a, b, chair.mesh, turn)) for a, b, turn in chosen]
-        if house.stand(floor, group):
+        if house.stand(floor, group, tuck=_TUCK):
             if house.chance(0.7):
                 carpet = house.piece("rug", (table.width + 1.1, table.depth + 1.3))
                 house.lay(floor, carpet, wall.spot(s, t, carpet.mesh))
@@ -178,15 +181,18 @@ def desk_group(house: Furnisher, floor: Arrangement) -> None:
 
 
 def kitchen_run(house: Furnisher, floor: Arrangement) -> None:
-    """Fill the best wall with fridge, counters, sink and stove, cabinets above; a second wall if the first is short."""
-    best = sorted(range(4), key=lambda i: -_longest_gap(floor, i)[1] + house.rng.uniform(0, 0.4))
+    """Fill the best wall with fridge, sink, stove and counters, cabinets above; go on along a second wall."""
+    room = {index: _longest_gap(floor, index)[1] for index in range(4)}
+    shade = {i: sum(face.high - face.low for face in floor.faces[i] if face.kind == "window") for i in range(4)}
+    best = sorted(range(4), key=lambda i: 0.5 * shade[i] - room[i] + house.rng.uniform(0, 0.4))
     wanted = ["fridge", "sink", "stove", "counter"]
     used: list[int] = []
     for index in best:
-        if not wanted or len(used) > 1:
-            break
-        wanted, done = _fill(house, floor, index, wanted)
-        used += [index] if done else []
+        if len(used) < 2 and (wanted or (_longest_gap(floor, index)[1] > 1.3 and house.chance(0.6))):
+            asked = wanted or ["counter"]
+            missing = _fill(house, floor, index, asked)
+            used += [index] if len(missing) < len(asked) else []
+            wanted = missing if wanted else []
     for category in [w for w in wanted if w != "counter"]:
         house.against(floor, house.piece(category), front=0.5)
     if used:
@@ -196,7 +202,7 @@ def kitchen_run(house: Furnisher, floor: Arrangement) -> None:
 def _longest_gap(floor: Arrangement, index: int) -> tuple[float, float]:
     """Return start and length of the longest stretch of a wall where counters can stand."""
     wall = floor.walls[index]
-    taken = [wall.along(rect)[:2] for rect in (*floor.doors, *floor.solids) if wall.along(rect)[2] < 0.75]
+    taken = [wall.along(rect)[:2] for rect in (*floor.doors, *floor.solids, *floor.uses) if wall.along(rect)[2] < 0.6]
     edges, start = [], 0.02
     for low, high in sorted(taken):
         edges.append((start, low - start))
@@ -205,58 +211,63 @@ def _longest_gap(floor: Arrangement, index: int) -> tuple[float, float]:
     return max(edges, key=lambda edge: edge[1])
 
 
-def _fill(house: Furnisher, floor: Arrangement, index: int, wanted: list[str]) -> tuple[list[str], bool]:
-    """Stand a run along a wall; return what found no place and whether anything did."""
-    wall = floor.walls[index]
+_RUN = {"fridge": 0.75, "sink": 0.8, "stove": 0.63, "counter": 0.45}  # Metres that each needs at least.
+
+
+def _fill(house: Furnisher, floor: Arrangement, index: int, wanted: list[str]) -> list[str]:
+    """Stand a run along a wall; return what found no place."""
     start, length = _longest_gap(floor, index)
-    fixed = {"fridge": 0.74, "sink": 0.8, "stove": 0.62, "counter": 0.45}
-    chosen = []
-    left = length
+    chosen: list[str] = []
+    left = length - 0.03
     for category in wanted:
-        if fixed[category] <= left:
+        if _RUN[category] <= left:
             chosen.append(category)
-            left -= fixed[category]
-    if not chosen:
-        return wanted, False
-    stretch = max(0.0, min(left, 2.4))
-    order = [c for c in ("fridge", "sink", "counter", "stove") if c in chosen]
+            left -= _RUN[category] + 0.015
+    row = [c for c in ("fridge", "sink", "counter", "stove") if c in chosen]
     widths = {"sink": 0.8, "counter": 0.45}
-    if "counter" in order:
-        widths["counter"] += stretch * 0.65
-        widths["sink"] += min(0.4, stretch * 0.2)
-    lean = house.chance(0.5)
-    row = order if lean else order[::-1]
-    first = start if lean or start < 0.3 else start + left - stretch
-    return _stand_row(house, floor, wall, (row, widths, first)), True
+    if "counter" in row:
+        stretch = min(left, 2.4)
+        extra = int(stretch / 0.65)
+        widths["counter"] += max(0.0, min(0.4, (stretch - extra * 0.62) / (extra + 1)))
+        # One beyond the stove, the others between stove and sink.
+        row += ["counter"] * min(extra, 1)
+        row[row.index("counter") : row.index("counter")] = ["counter"] * (extra - 1)
+        left -= extra * (widths["counter"] + 0.015) + widths["counter"] - 0.45
+    lean = start < 0.3 or (start + length < floor.walls[index].length - 0.3 and house.chance(0.5))
+    first = start if lean else start + max(0.0, left)
+    missing = _stand_row(house, floor, index, (row if house.chance(0.5) else row[::-1], widths, first))
+    return [c for c in wanted if c not in chosen or c in missing]
 
 
 def _stand_row(
-    house: Furnisher, floor: Arrangement, wall: Wall, plan: tuple[list[str], dict[str, float], float]
+    house: Furnisher, floor: Arrangement, index: int, plan: tuple[list[str], dict[str, float], float]
 ) -> list[str]:
+    """Stand pieces side by side from a point of a wall on; return what found no place."""
     row, widths, s = plan
+    wall = floor.walls[index]
     missing = []
+    counter: Piece | None = None
     for category in row:
-        piece = house.piece(category, (widths.get(category), None))
-        spot = wall.back(s + piece.width / 2, piece.mesh)
+        piece = house.piece(category, (widths.get(category), None), counter if category == "counter" else None)
+        counter = piece if category == "counter" else counter
         reach = piece.depth + 0.05
         use = wall.rect(s, s + piece.width, reach, min(reach + 0.6, wall.depth))
-        if house.stand(floor, [(piece, spot)], [use]):
-            _hang_over(house, floor, wall, (piece, s + piece.width / 2))
+        if house.stand(floor, [(piece, wall.back(s + piece.width / 2, piece.mesh))], [use]):
+            _hang_over(house, floor, index, (piece, s + piece.width / 2))
             s += piece.width + 0.015
         else:
             missing.append(category)
     return missing
 
 
-def _hang_over(house: Furnisher, floor: Arrangement, wall: Wall, below: tuple[Piece, float]) -> None:
+def _hang_over(house: Furnisher, floor: Arrangement, index: int, below: tuple[Piece, float]) -> None:
     piece, s = below
-    index = floor.walls.index(wall)
     if piece.category == "stove":
         hood = house.piece("range hood", (None, floor.room.ceiling - 1.56 - 0.06))
-        house.hang(floor, index, s, hood, 1.56)
+        house.hang(floor, index, s, hood, 1.56, gap=0.0)
     elif piece.category in ("sink", "counter"):
-        upper = house.piece("kitchen cabinet", (piece.width - 0.17, None))
-        house.hang(floor, index, s, upper, 1.45)
+        upper = house.piece("kitchen cabinet", (piece.width, None))
+        house.hang(floor, index, s, upper, 1.45, gap=0.0)
 
 
 def _island(house: Furnisher, floor: Arrangement, wall: Wall) -> None:
@@ -294,8 +305,10 @@ def bath_group(house: Furnisher, floor: Arrangement) -> None:
     """Set toilet, washbasin with mirror, and a bathtub or shower against the walls."""
     _wash(house, floor)
     long = max(floor.walls[0].length, floor.walls[1].length)
-    if long < 2.3 or house.chance(0.35) or not house.against(floor, house.piece("bathtub"), 0.35, "corner"):
-        house.against(floor, house.piece("shower"), 0.35, "corner")
+    tries = [("bathtub", "corner"), ("shower", "corner"), ("bathtub", "any"), ("shower", "any")]
+    for category, where in tries[1:] if long < 2.3 or house.chance(0.3) else tries:
+        if house.against(floor, house.piece(category), 0.35, where):
+            break
     house.against(floor, house.piece("toilet"), front=0.4)
 
 
@@ -303,7 +316,8 @@ def _wash(house: Furnisher, floor: Arrangement) -> None:
     size = min(floor.walls[0].length, floor.walls[1].length)
     choices = [house.piece("vanity", (0.9, None)) if size > 1.9 and house.chance(0.5) else house.piece("vanity")]
     for basin in (*choices, house.piece("pedestal sink")):
-        if found := house.against(floor, basin, 0.5, "middle"):
+        blank = sorted(range(4), key=lambda i: sum(face.kind == "window" for face in floor.faces[i]))
+        if found := house.against(floor, basin, 0.5, "middle", blank):
             wall = floor.walls[found[0]]
             low, high, _ = wall.along(found[1].rect)
             glass = house.piece("mirror", (min(0.8, basin.width - 0.05), 0.8))

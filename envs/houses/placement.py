@@ -147,6 +147,7 @@ _OTHER = (Rule("bookshelf"), Rule("plant", 1.0, 0.0, "corner"))
 _CURTAINED = ("living room", "bedroom", "dining room", "office", "nursery", "playroom")
 _PICTURES = {"living room": 3, "bedroom": 2, "dining room": 2, "office": 2, "hallway": 3, "entryway": 1, "nursery": 2}
 _HUNG_AT = {"coat rack": 0.75, "towel": 0.75, "mirror": 1.1, "wall shelf": 1.45, "clock": 1.75}
+_NARROW = {"wardrobe": 0.9, "bookshelf": 0.65, "sideboard": 1.0, "dresser": 0.7, "shelf": 0.7}  # Where wider ones fail.
 # What goes first when a house has too many triangles.
 _SPARE = ("small plant", "fruit bowl", "vase", "wall shelf", "ottoman", "side table", "table lamp", "armchair", "plant")
 
@@ -203,6 +204,9 @@ def _take(house: Furnisher, floor: Arrangement, step: Step) -> None:
             house.hang_anywhere(floor, piece, _HUNG_AT[step.category])
             return
         found = house.against(floor, piece, step.front, step.where)
+        if not found and step.category in _NARROW:
+            piece = house.piece(step.category, (_NARROW[step.category], None), like=piece)
+            found = house.against(floor, piece, step.front, step.where)
         if found and step.category in ("sideboard", "dresser") and house.chance(0.8):
             house.top(floor, (piece, found[1]), _ornament(house), (piece.width * 0.3, 0.0), (None, None))
         if found and step.category == "piano":
