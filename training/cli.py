@@ -23,7 +23,7 @@ _ABOUT = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 0 done, 1 a fault of navloop's, 2 a fault in what was given, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         _COMMANDS[options.command](options)
     except KeyboardInterrupt:
@@ -35,6 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"navloop {options.command}: {_tell(error)}", file=sys.stderr)
         return 2 if isinstance(error, ValueError | OSError) or getattr(error, "is_input", False) else 1
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with KEY=VALUE wherever it stands: argparse itself takes none after an option."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in left):
+        return parser.parse_args(arguments)
+    options.overrides += left
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ from navloop.envs.navigation import NavigationEnv, Reward, text_space
 from navloop.envs.protocols import get_protocol
 from navloop.envs.simulator import Action
 from navloop.envs.worlds import create_simulator, make_houses
+from navloop.envs.wrappers import InstructionBytes, decode_instruction
 
 SMALL = get_protocol("houses").with_resolution(32)
 
@@ -34,7 +35,18 @@ def test_gymnasium_accepts_the_environment(env):
 
 def test_stable_baselines3_accepts_the_environment(env):
     checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="stable-baselines3 is not installed")
-    checker.check_env(env, warn=False)
+    checker.check_env(InstructionBytes(env), warn=False)
+
+
+def test_instructions_survive_as_bytes(env):
+    wrapped = InstructionBytes(env)
+    observation, _ = wrapped.reset(options={"episode": 2})
+    assert wrapped.observation_space.contains(observation)
+    assert decode_instruction(observation["instruction"]) == env.episode.instruction.text
+    with pytest.raises(ValueError, match="more than 3; make InstructionBytes longer"):
+        InstructionBytes(env, 3).reset()
+    with pytest.raises(TypeError, match="expected a Dict with a text space"):
+        InstructionBytes(wrapped)
 
 
 def test_gym_make_finds_the_ids_without_a_further_import(houses, val_unseen):
