@@ -61,7 +61,7 @@ def _wicker() -> Brightness:
     rows, columns = np.indices((24, 24))
     over = ((rows // 3 + columns // 6) % 2).astype(np.float32)
     strand = np.abs(rows % 3 - 1)
-    return (1.05 - 0.16 * over - 0.1 * strand).astype(np.float32)
+    return (1.13 - 0.16 * over - 0.1 * strand).astype(np.float32)
 
 
 def _marble() -> Brightness:
