@@ -216,7 +216,7 @@ def _texture(
     image, uv = getattr(material, "baseColorTexture", None), getattr(mesh.visual, "uv", None)
     colour = getattr(material, "baseColorFactor", None)
     if image is not None and uv is not None:
-        name = f"{material.name or 'texture'}"
+        name = str(getattr(material, "name", None) or "texture")
         pixels = np.asarray(image.convert("RGB"))
         if colour is not None:
             pixels = np.round(pixels * (_bytes(colour) / 255)).astype(np.uint8)
@@ -251,4 +251,4 @@ def _palette(colours: NDArray[np.uint8], textures: dict[str, NDArray[np.uint8]])
     name = f"colours-{len(textures)}"
     textures[name] = blocks.reshape(side, side, 3).repeat(4, axis=0).repeat(4, axis=1)
     rows, columns = np.divmod(which.reshape(-1), side)
-    return name, (np.column_stack([columns, rows]) + 0.5).astype(np.float32) / side
+    return name, ((np.column_stack([columns, rows]) + 0.5) / side).astype(np.float32)

@@ -27,9 +27,9 @@ class RendererMissing(RuntimeError):
 
 
 class PandaScene:
-    """The drawable geometry of one scene; freed with `release`."""
+    """The drawable geometry of one scene, for one pipe; freed with `release`."""
 
-    def __init__(self, mesh: SceneMesh) -> None:
+    def __init__(self, mesh: SceneMesh, pipe: Literal["panda", "egl"] = "panda") -> None:
         self.root = core.NodePath("scene")
         # Surfaces that meet tie in depth along their edges, and the first drawn wins. By itself Panda3D orders by addresses in
         # memory, so pixels would change from run to run. (Nor may rooms be stashed: they would come back in another order.)
@@ -39,7 +39,10 @@ class PandaScene:
         for room, part in mesh.batches:
             if room not in self._rooms:
                 self._rooms[room] = self.root.attach_new_node(room or "scene")
-            drawn = self._rooms[room].attach_new_node(_geometry(part, mesh.textures[part.texture].shape))
+            # The software rasteriser takes a texel's corner for its centre (measured with waves of known phase).
+            height, width, _ = mesh.textures[part.texture].shape
+            shift = (0.5 / width, 0.5 / height) if pipe == "panda" else (0.0, 0.0)
+            drawn = self._rooms[room].attach_new_node(_geometry(part, shift))
             drawn.set_texture(textures[part.texture])
         self._textures = list(textures.values())
         self._hidden: frozenset[str] = frozenset()
@@ -196,11 +199,10 @@ def _texture(name: str, pixels: NDArray[np.uint8]) -> core.Texture:
     return texture
 
 
-def _geometry(part: Part, texture: tuple[int, ...]) -> core.GeomNode:
+def _geometry(part: Part, shift: tuple[float, float]) -> core.GeomNode:
     rows = np.empty((len(part.vertices), 5), np.float32)
     rows[:, 0], rows[:, 1], rows[:, 2] = part.vertices[:, 0], -part.vertices[:, 2], part.vertices[:, 1]
-    # The software rasteriser takes a texel's corner for its centre (measured with waves of known phase): half a texel back.
-    rows[:, 3], rows[:, 4] = part.uv[:, 0] + 0.5 / texture[1], 1 - part.uv[:, 1] + 0.5 / texture[0]
+    rows[:, 3], rows[:, 4] = part.uv[:, 0] + shift[0], 1 - part.uv[:, 1] + shift[1]
     vertices = core.GeomVertexData("part", core.GeomVertexFormat.get_v3t2(), core.Geom.UH_static)
     vertices.unclean_set_num_rows(len(rows))
     vertices.modify_array_handle(0).copy_data_from(rows.tobytes())

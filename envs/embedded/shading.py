@@ -55,7 +55,8 @@ class Shader:
         across = pixel * np.where(faces < 0, 1, hits.distance) * self._density[faces]
         texels = across / np.sqrt(np.maximum(facing, 1e-3))  # the edge of a square as large as the pixel's trace
         finer = np.floor(np.log2(np.maximum(texels, 1)) + 0.5).astype(np.int64)
-        return np.minimum(self._first[faces] + finer, self._last[faces])
+        level: NDArray[np.int64] = np.minimum(self._first[faces] + finer, self._last[faces])
+        return level
 
     def _texture(self, uv: NDArray[np.float32], level: NDArray[np.int64]) -> Picture:
         start, height, width = self._starts[level], *self._sizes[level].T
@@ -70,7 +71,8 @@ class Shader:
 
         above = texel(0, 0) * (1 - right) + texel(1, 0) * right
         below = texel(0, 1) * (1 - right) + texel(1, 1) * right
-        return above * (1 - down) + below * down
+        mixed: Picture = above * (1 - down) + below * down
+        return mixed
 
 
 def _mipmaps(picture: NDArray[np.uint8]) -> list[Picture]:

@@ -42,11 +42,13 @@ class Scene:
     Args:
         path: Of the GLB.
         body: Whose free space to compute.
+        pipe: What draws it, where Panda3D does.
     """
 
-    def __init__(self, path: Path, body: Body) -> None:
+    def __init__(self, path: Path, body: Body, pipe: Literal["panda", "egl"] = "panda") -> None:
         self.path = path
         self._body = body
+        self._pipe = pipe
         self.mesh: SceneMesh = load_mesh(path)
 
     @cached_property
@@ -80,7 +82,7 @@ class Scene:
     @cached_property
     def drawn(self) -> PandaScene:
         """The geometry as Panda3D draws it."""
-        return PandaScene(self.mesh)
+        return PandaScene(self.mesh, self._pipe)
 
     def release(self) -> None:
         """Free what Panda3D holds."""
@@ -136,7 +138,9 @@ class EmbeddedSimulator(Simulator):
         if scene_id in self._loaded:
             self._loaded.move_to_end(scene_id)
         else:
-            self._loaded[scene_id] = Scene(self._path(scene_id), self._body)
+            self._loaded[scene_id] = Scene(
+                self._path(scene_id), self._body, "egl" if self._choice == "egl" else "panda"
+            )
             if len(self._loaded) > SCENES_KEPT:
                 self._loaded.popitem(last=False)[1].release()
         self._scene = self._loaded[scene_id]
