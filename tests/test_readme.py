@@ -1,0 +1,34 @@
+"""The README's Python runs as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = [
+    block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "R2R_VLNCE" not in block
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_a_block_of_the_readme_runs(block, houses, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "demo").symlink_to(houses)
+    guarded = "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in block.splitlines())
+    (tmp_path / "block.py").write_text(guarded)
+    result = subprocess.run([sys.executable, "block.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip()
+
+
+def test_the_readme_names_only_shipped_recipes_and_known_protocols():
+    import navloop
+    from navloop.configs.loader import list_recipes
+
+    text = README.read_text()
+    named = set(re.findall(r"navloop (?:houses|eval) (\w+)", text))
+    assert named and named <= set(list_recipes())
+    assert all(f"`{name}`" in text for name in navloop.list_protocols())
