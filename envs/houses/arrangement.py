@@ -232,7 +232,7 @@ class Arrangement:
             a, b, c, d = np.clip(np.round(grown / _CELL).astype(int), 0, (*shape, *shape))
             free[a:c, b:d] = False
         labels, count = ndimage.label(free)
-        return labels, int(count)
+        return labels.astype(np.int32), int(count)
 
     def _component_at(self, door: Rect, labels: NDArray[np.int32]) -> int:
         """Return the component that most of a door's clear floor belongs to, 0 if none."""

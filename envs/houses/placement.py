@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navloop.envs.glb import Part
-from navloop.envs.houses import groups
+from navloop.envs.houses import fittings, groups
 from navloop.envs.houses.arrangement import Arrangement
 from navloop.envs.houses.atlas import Packed
 from navloop.envs.houses.furnisher import Furnisher, Standing
@@ -64,7 +64,7 @@ ROOMS: dict[str, tuple[Step, ...]] = {
         Rule("floor lamp", 0.3, 0.0, "corner"),
     ),
     "kitchen": (
-        groups.kitchen_run,
+        fittings.kitchen_run,
         Rule("trash can", 0.8, 0.0, "corner"),
         Rule("shelf", 0.2, 0.5),
         Rule("plant", 0.3, 0.0, "corner"),
@@ -80,7 +80,7 @@ ROOMS: dict[str, tuple[Step, ...]] = {
         Rule("laundry basket", 0.2, 0.0, "corner"),
     ),
     "bathroom": (
-        groups.bath_group,
+        fittings.bath_group,
         Rule("towel", 1.0, 0.0, "hung"),
         Rule("laundry basket", 0.5, 0.0, "corner"),
         Rule("trash can", 0.4, 0.0, "corner"),
@@ -114,7 +114,7 @@ ROOMS: dict[str, tuple[Step, ...]] = {
         Rule("plant", 0.3, 0.0, "corner"),
     ),
     "laundry room": (
-        groups.laundry_run,
+        fittings.laundry_run,
         Rule("laundry basket", 0.9, 0.0),
         Rule("shelf", 0.6, 0.4),
         Rule("ironing board", 0.6, 0.0),
@@ -287,7 +287,8 @@ def _place(packed: Packed, item: Standing, counts: Counter[str]) -> Placed:
     vertices = np.stack([x * cos + z * sin + spot.x, y + item.y, z * cos - x * sin + spot.z], axis=1).astype(np.float32)
     part = Part(TEXTURE, vertices, piece.mesh.faces, packed.uv(piece.mesh.images, piece.mesh.shares))
     low, high = vertices.min(axis=0), vertices.max(axis=0)
-    box = (*(float(v) for v in low), *(float(v) for v in high))
+    x0, y0, z0, x1, y1, z1 = (float(v) for v in (*low, *high))
+    box = (x0, y0, z0, x1, y1, z1)
     name = f"{label.replace(' ', '_').lower()}_{counts[label]}"
     heading = (0.0, math.pi / 2, math.pi, -math.pi / 2)[spot.quarter]
     found = SceneObject(name, label, piece.finish.colour, piece.finish.material, item.room.name, box, heading)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from navloop.envs.houses.atlas import ALIGNMENT, WIDTH, Atlas
 from navloop.envs.houses.furniture.catalogue import CATEGORIES, draw_mesh
-from navloop.envs.houses.furniture.cloths import PAINTINGS, painting
+from navloop.envs.houses.furniture.paintings import PAINTINGS, painting
 from navloop.envs.houses.furniture.palette import GROUPS, draw_finish, draw_style, finish
 from navloop.envs.houses.furniture.patterns import PATTERNS, SHADES, pattern, surface
 from navloop.envs.houses.furniture.sketch import Mesh, Picture, Sketch

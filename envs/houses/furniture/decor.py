@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from navloop.envs.houses.furniture.cloths import (
-    PAINTINGS,
-    RUGS,
-    clock,
-    curtain,
-    lampshade,
-    leaves,
-    mirror,
-    painting,
-    rug,
-)
+from navloop.envs.houses.furniture.cloths import RUGS, clock, curtain, lampshade, leaves, mirror, rug
+from navloop.envs.houses.furniture.paintings import PAINTINGS, painting
 from navloop.envs.houses.furniture.palette import Rgb, finish
 from navloop.envs.houses.furniture.sketch import Sketch
 

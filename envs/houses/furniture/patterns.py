@@ -68,7 +68,8 @@ def _marble() -> Brightness:
     size = (56, 56)
     rows, columns = np.indices(size) / 56
     veins = np.abs(np.sin(2 * np.pi * (rows + 1.4 * columns) + 1.6 * _smooth_noise(7, size, (4, 4))))
-    return (1 - 0.16 * np.exp(-14 * veins) + 0.02 * _smooth_noise(8, size, (10, 10))).astype(np.float32)
+    stone: Brightness = (1 - 0.16 * np.exp(-14 * veins) + 0.02 * _smooth_noise(8, size, (10, 10))).astype(np.float32)
+    return stone
 
 
 PATTERNS: dict[str, Callable[[], Brightness]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from navloop.envs.houses.furniture.cloths import bars, cushion, tufted
+from navloop.envs.houses.furniture.cloths import cushion, tufted
 from navloop.envs.houses.furniture.palette import CLOTH, Finish, finish
 from navloop.envs.houses.furniture.sketch import Sketch
 
@@ -153,9 +153,3 @@ def rocking_horse(sketch: Sketch) -> None:
         (0, 0.53, 0.02), (0.26, 0.05, 0.22), finish("fabric", "red" if CLOTH["red"] != main.rgb else "teal"), "tfblr"
     )
     sketch.box((0, 0.3, 0.27), (0.05, 0.22, 0.05), wood, "tblr")
-
-
-def barred_back(sketch: Sketch, at: tuple[float, float, float], size: tuple[float, float, float], rail: Finish) -> None:
-    """Add a thin upright of bars, both sides drawn."""
-    drawn = bars(rail.rgb, (226, 220, 208), max(3, round(size[0] * 7)))
-    sketch.box(at, size, rail, "tfblr", {"f": drawn, "b": drawn})

@@ -237,4 +237,5 @@ class Sketch:
 
 
 def _dimmed(draw: Callable[[], Image], level: float) -> Image:
-    return np.clip(draw() * level, 0, 255).astype(np.uint8)
+    dimmed: Image = np.clip(draw() * level, 0, 255).astype(np.uint8)
+    return dimmed

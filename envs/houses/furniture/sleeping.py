@@ -17,8 +17,9 @@ def bed(sketch: Sketch) -> None:
     head = sketch.uniform(0.95, 1.2)
     sketch.box((0, 0.1, 0), (width, 0.2, length), frame, "flr")
     sketch.box((0, 0.0, 0.0), (width - 0.2, 0.1, length - 0.2), finish("plastic", "black"), "flr")
-    board = tufted(frame) if soft else frame
-    sketch.box((0, 0, length / 2 - 0.04), (width + 0.06, head, 0.08), frame, "tflr", {"f": board} if soft else None)
+    sketch.box(
+        (0, 0, length / 2 - 0.04), (width + 0.06, head, 0.08), frame, "tflr", {"f": tufted(frame)} if soft else None
+    )
     white = finish("fabric", "white")
     sketch.box((0, 0.3, -0.02), (width - 0.06, top - 0.32, length - 0.12), white, "tflr")
     kind = ("plain", "striped", "dotted")[int(sketch.rng.integers(3))]
