@@ -26,20 +26,17 @@ def _couch(sketch: Sketch, width: float, seats: int) -> None:
     for side in (-1, 1):
         shape = ((width - arm) / 2 * side, foot, 0), (arm, arm_height - foot, depth)
         sketch.box(*shape, main, "tfblr", {"f": cushion(main)})
-    sketch.box((0, foot, depth / 2 - 0.09), (inner, back - 0.06 - foot, 0.18), main, "b")
+    sketch.box((0, foot, depth / 2 - 0.09), (inner, back - foot, 0.18), main, "b")
     # The back leans: a wedge from the seat to the upper edge.
     low, high, rear = depth / 2 - 0.3, depth / 2 - 0.2, depth / 2
     half = inner / 2
     sketch.quad([(half, back, high), (half, seat, low), (-half, seat, low), (-half, back, high)], plump)
     sketch.quad([(half, back, rear), (half, back, high), (-half, back, high), (-half, back, rear)], main, 0)
+    # Its sides show above the arms only.
+    lean = low + (high - low) * (arm_height - seat) / (back - seat)
     for side in (1, -1):
-        corners = [
-            (side * half, back, rear),
-            (side * half, foot, rear),
-            (side * half, foot, low),
-            (side * half, back, high),
-        ]
-        sketch.quad(corners if side > 0 else [corners[3], corners[2], corners[1], corners[0]], main, 2)
+        profile = [(back, rear), (arm_height, rear), (arm_height, lean), (back, high)]
+        sketch.quad([(side * half, y, z) for y, z in (profile if side > 0 else profile[::-1])], main, 2)
     if seats > 1 and sketch.chance(0.75):
         loose = cushion(_contrast(sketch))
         for side in (-1, 1) if sketch.chance(0.6) else (-1,):
