@@ -26,7 +26,7 @@ def _couch(sketch: Sketch, width: float, seats: int) -> None:
     for side in (-1, 1):
         shape = ((width - arm) / 2 * side, foot, 0), (arm, arm_height - foot, depth)
         sketch.box(*shape, main, "tfblr", {"f": cushion(main)})
-    sketch.box((0, foot, depth / 2 - 0.09), (inner, back - foot, 0.18), main, "b")
+    sketch.box((0, foot, depth / 2 - 0.09), (inner + 0.02, back - foot, 0.18), main, "b")
     # The back leans: a wedge from the seat to the upper edge.
     low, high, rear = depth / 2 - 0.3, depth / 2 - 0.2, depth / 2
     half = inner / 2
@@ -41,7 +41,7 @@ def _couch(sketch: Sketch, width: float, seats: int) -> None:
         loose = cushion(_contrast(sketch))
         for side in (-1, 1) if sketch.chance(0.6) else (-1,):
             x, z = side * (half - 0.24), low - 0.05
-            sketch.box((x, seat, z), (0.4, 0.38, 0.13), loose, "tflr", {"t": loose.shaded(1.05)})
+            sketch.box((x, seat, z), (0.4, 0.34, 0.13), loose, "tflrb", {"t": loose.shaded(1.05)})
 
 
 def sofa(sketch: Sketch) -> None:
