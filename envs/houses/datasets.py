@@ -49,12 +49,12 @@ class House(NamedTuple):
     """One house to be made: its group and its number there."""
 
     group: str
-    index: int
+    number: int
 
     @property
     def name(self) -> str:
         """Its folder and the stem of its files."""
-        return f"{self.group}_{self.index:03d}"
+        return f"{self.group}_{self.number:03d}"
 
 
 def generate_dataset(config: HousesConfig, folder: Path, workers: int = 1, progress: Progress | None = None) -> None:
@@ -124,7 +124,8 @@ def _identity(config: HousesConfig) -> dict[str, Any]:
 def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) -> Iterator[None]:
     if workers <= 1 or len(houses) <= 1:
         for house in houses:
-            yield make(house)
+            make(house)
+            yield
         return
     pool = ProcessPoolExecutor(min(workers, len(houses)), mp_context=multiprocessing.get_context("spawn"))
     try:
@@ -136,7 +137,7 @@ def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) 
 
 def _make_house(config: HousesConfig, folder: Path, house: House) -> None:
     """Write a house, and then the part that says it is finished."""
-    seed = np.random.SeedSequence((config.seed, GROUPS.index(house.group), house.index))
+    seed = np.random.SeedSequence((config.seed, GROUPS.index(house.group), house.number))
     for_house, for_tours = seed.spawn(2)
     built = generate_house(for_house)
     write_house(built, folder / "scenes" / config.name, house.name)
