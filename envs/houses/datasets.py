@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import navloop
 from navloop.configs.schema import HousesConfig
 from navloop.envs.episodes import ground_truth_path, write_episodes, write_ground_truth
 from navloop.envs.houses.generate import generate_house, write_house
-from navloop.envs.houses.language import describe
+from navloop.envs.houses.language import tell
 from navloop.envs.houses.sites import Site
 from navloop.envs.houses.tours import Tour, draw_tours
 from navloop.envs.protocols import get_protocol
@@ -146,13 +147,23 @@ def _make_house(config: HousesConfig, folder: Path, house: House) -> None:
     if sum(counts.values()):
         rng = np.random.default_rng(for_tours)
         site = Site(built.model, built.description, get_protocol("houses").body)
-        tours = iter(draw_tours(site, sum(counts.values()), rng))
+        told = iter(_told_tours(site, sum(counts.values()), config.instructions_per_tour, rng))
         for split, count in counts.items():
-            for tour in (tour for tour, _ in zip(tours, range(count), strict=False)):
-                texts = describe(site, tour, config.instructions_per_tour, rng)
-                rows[split].append({"texts": texts, **_tour_to_json(tour)})
+            rows[split] = [{"texts": texts, **_tour_to_json(tour)} for tour, texts in islice(told, count)]
     part = {"format": FORMAT, "config": _identity(config), "tours": rows}
     write_text(_part(folder, house), json.dumps(part))
+
+
+def _told_tours(site: Site, count: int, wordings: int, rng: np.random.Generator) -> list[tuple[Tour, list[str]]]:
+    """Draw tours that can be told so that only one place is meant, with their instructions."""
+    texts: list[list[str]] = []
+
+    def accept(tour: Tour) -> bool:
+        told = tell(site, tour, wordings, rng)
+        texts.extend([told] if told is not None else [])
+        return told is not None
+
+    return list(zip(draw_tours(site, count, rng, accept), texts, strict=True))
 
 
 def _tours_of(config: HousesConfig, house: House) -> dict[str, int]:
