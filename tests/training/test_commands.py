@@ -185,7 +185,7 @@ def test_scenes_may_move_but_not_change(finished, houses, tmp_path):
     subprocess.run(["cp", "-r", houses / "scenes", moved], check=True)
     result = navloop(*evaluation(houses, f"scenes={moved}"), "--run-dir", run)
     assert result.returncode == 0, result.stderr
-    with min(moved.glob("**/*.glb")).open("ab") as scene:
+    with min(moved.glob("**/val_unseen*.glb")).open("ab") as scene:
         scene.write(b"\0")
     result = navloop(*evaluation(houses, f"scenes={moved}"), "--run-dir", run)
     assert result.returncode == 2
