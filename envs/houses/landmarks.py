@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -208,13 +207,18 @@ class Namer:
     Args:
         site: Whose things.
         nouns: For each label, the words that people use for it; a label that is absent is never named.
-        framed: Labels whose colour is that of their frame or pot: two of them are not told apart by it.
+        uncoloured: Labels whose colour is not told.
     """
 
-    def __init__(self, site: Site, nouns: dict[str, Sequence[str]], framed: Iterable[str] = ()) -> None:
+    def __init__(self, site: Site, nouns: Mapping[str, Sequence[str]], uncoloured: Iterable[str] = ()) -> None:
         self.site = site
         self.nouns = nouns
-        self._framed = frozenset(framed)
+        self._uncoloured = frozenset(uncoloured)
+        labels = sorted({thing.label for thing in site.description.objects})
+        words = {noun for label in labels for noun in nouns.get(label, ())}
+        self._answering = {
+            noun: frozenset(label for label in labels if _answers(label, nouns.get(label, ()), noun)) for noun in words
+        }
 
     def references(self, number: int, rivals: NDArray[np.bool_]) -> list[Reference]:
         """Return every short way to name an object that fits no other of the rivals (bool (O,), those in view)."""
@@ -223,26 +227,18 @@ class Namer:
         others = [things[i] for i in np.nonzero(rivals)[0] if i != number]
         found = []
         for noun in self.nouns.get(thing.label, ()):
-            alike = [other for other in others if _answers(other.label, noun, self._frozen)]
-            colour = "" if thing.label in self._framed else thing.colour
-            for words in ((("", "")), (colour, ""), ("", thing.material), (colour, thing.material)):
-                if any(words) == (words == ("", "")) or (words[0] == "" and words[1] == "" and alike):
-                    continue
+            alike = [other for other in others if other.label in self._answering[noun]]
+            colour = "" if thing.label in self._uncoloured else thing.colour
+            for words in dict.fromkeys([("", ""), (colour, ""), ("", thing.material), (colour, thing.material)]):
                 if not any(_fits(other.colour, words[0]) and _fits(other.material, words[1]) for other in alike):
                     found.append(Reference(noun, *words))
         return found
 
-    @property
-    def _frozen(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        return tuple((label, tuple(words)) for label, words in self.nouns.items())
 
-
-@lru_cache(maxsize=4096)
-def _answers(label: str, noun: str, nouns: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:
+def _answers(label: str, words: Sequence[str], noun: str) -> bool:
     """Whether a thing of some label might be taken for what a noun means: "chair" may be an armchair."""
-    words = dict(nouns).get(label, ())
     last = noun.split(" ")[-1]
-    return label == noun or noun in words or label.split(" ")[-1] == last or any(w.split(" ")[-1] == last for w in words)
+    return noun in words or any(word.split(" ")[-1] == last for word in (label, *words))
 
 
 def _fits(word: str, wanted: str) -> bool:

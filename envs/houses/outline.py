@@ -89,10 +89,12 @@ class _Outliner:
     def _beginning(self) -> list[Beat]:
         first, end = self.narrative.first, self.stays[0].end
         beats = []
+        # A room with one way out needs no word on where to turn first.
+        weight = 0.55 if len(self.site.doorways_of(self.stays[0].room)) == 1 and not self._own_turns(0) else 1.0
         if abs(first.angle) >= SHARP:
-            beats.append(Beat(-1.0, ("around_first", "turn_around"), {}))
+            beats.append(Beat(-1.0, ("around_first", "turn_around"), {}, weight))
         elif abs(first.angle) >= PLAIN:
-            beats.append(Beat(-1.0, ("turn_first",), {"side": first.side}))
+            beats.append(Beat(-1.0, ("turn_first",), {"side": first.side}, weight))
         elif abs(first.angle) >= SLIGHT:
             beats.append(Beat(-1.0, ("bear",), {"side": first.side}, 0.5))
         beats += self._orientations()
@@ -143,6 +145,10 @@ class _Outliner:
             beats.append(Beat(stay.start + 0.02, ("cross",), {"room": room}, 0.6))
         elif length >= 3.5 and not is_last:
             beats.append(Beat(stay.start + 0.02, ("cross",), {"room": room}, 0.25))
+        if number and (walls := wall_words(self.site.description.rooms[stay.room].colours.get("wall", ""))):
+            beats.append(Beat(stay.start + 0.015, ("walls",), {"room": room, "walls": walls}, 0.12))
+        if not number:
+            beats.append(Beat(-2.0, ("begin_in",), {"room": room}, 0.1))
         if number and length >= 0.8:
             beats.append(Beat(stay.start + 0.01, ("arrive",), {"room": room}, 0.14))
         own = [turn for turn in self._own_turns(number) if abs(turn.angle) >= SLIGHT]
@@ -382,6 +388,8 @@ class _Outliner:
         colour = self.site.description.objects[number].colour
         tables = lexicon()
         spoken = set(tables["materials"]) - (set() if colour in tables["wood_colours"] else {"wood"})
+        if self.site.description.objects[number].label in uncoloured():
+            spoken = set()
         found = self.namer.references(number, self._in_view(start, end))
         return tuple(name for name in found if not name.material or name.material in spoken)
 
@@ -448,6 +456,11 @@ def uncoloured() -> list[str]:
 def floor_words(floor: str) -> str:
     """Return what a floor is called: "oak floor", "white tiles"."""
     return floor if floor.endswith(("tiles", "carpet", "floor")) else f"{floor} floor"
+
+
+def wall_words(wall: str) -> str:
+    """Return what walls are called: "sage green walls", "blue tiled walls"."""
+    return f"{wall.removesuffix(' tiles')} tiled walls" if wall.endswith(" tiles") else f"{wall} walls" if wall else ""
 
 
 __all__ = ["HALF_VIEW", "Beat", "Outline", "outline"]

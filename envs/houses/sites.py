@@ -17,6 +17,10 @@ from navloop.envs.simulator import Action, Body
 from navloop.geometry import Pose, Vector, wrap_angle
 
 
+BERTH = 0.07
+"""Metres that a walk keeps from where the body would touch something, so that steps of a fixed length do not bump into corners."""
+
+
 class Site:
     """A house as a guide knows it: where one can walk and what one sees from there.
 
@@ -25,6 +29,7 @@ class Site:
         body: Who walks.
         free: Where the body can stand.
         geodesics: Its shortest ways.
+        ways: The shortest ways that keep a berth from everything, which people would rather walk.
         rays: The triangles as rays meet them.
         face_object: int32 (F,), the object of each triangle, or -1.
         doorways: Portals that can be walked through, by their number in the description.
@@ -41,6 +46,9 @@ class Site:
         self.body = body
         self.free = FreeSpace.from_triangles(mesh.triangles, body)
         self.geodesics = Geodesics(self.free)
+        inner = (part.buffer(-BERTH, join_style="mitre") for part in self.free.polygons)
+        wide = [part for shrunk in inner for part in shapely.get_parts(shrunk) if part.area > 0.05]
+        self.ways = Geodesics(FreeSpace(wide, self.free.floor, body))
         self.rays = RayCaster(mesh.triangles)
         self.face_object = mesh.face_object
         self.doorways: dict[int, Portal] = {
@@ -72,7 +80,7 @@ class Site:
 
 
 class Walker:
-    """An agent without eyes on a site: what `ShortestPathFollower` asks of a simulator, and no more."""
+    """An agent without eyes on a site: what `ShortestPathFollower` asks of a simulator, and no more. It plans with a berth."""
 
     def __init__(self, site: Site, pose: Pose) -> None:
         """Put it somewhere on free space."""
@@ -92,13 +100,13 @@ class Walker:
         return False
 
     def shortest_path(self, start: Vector, goal: Vector) -> Vector:
-        """See `Simulator.shortest_path`."""
-        return self.site.geodesics.path(start, goal)
+        """Return the corners (K, 3) of the shortest way that keeps a berth."""
+        return self.site.ways.path(start, goal)
 
     def geodesic_distances(self, points: Vector, goal: Vector) -> Vector:
-        """See `Simulator.geodesic_distances`."""
-        return self.site.geodesics.distances(points, goal)
+        """Return the lengths (N,) of such ways, metres."""
+        return self.site.ways.distances(points, goal)
 
     def foresee(self, heading: float) -> Vector:
-        """See `Simulator.foresee`."""
+        """Return where a FORWARD at a heading would end, (3,)."""
         return move(self.site.free, self.pose.position, heading, self.site.body).position
