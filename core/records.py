@@ -40,11 +40,13 @@ class GroundTruth:
         locations: float64 (K, 3), dense positions in metres, the start included.
         actions: int64 (S,), codes of `navloop.envs.simulator.Action`, ending with STOP; None where the file has none.
         forward_steps: How many of the actions move forward, as the file says.
+        extra: Further fields of the file, kept as they are.
     """
 
     locations: Vector
     actions: NDArray[np.int64] | None
     forward_steps: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,8 @@ class Episode:
         goal_radius: Metres, as the file says (protocols decide success, not this); None where absent.
         reference_path: float64 (P, 3), metres; None on test splits.
         ground_truth: The reference walk; None where not loaded.
-        info: Further fields of the file, such as {"geodesic_distance": metres}.
+        info: The file's own field of that name, such as {"geodesic_distance": metres}.
+        extra: Further fields of the file, kept as they are.
     """
 
     episode_id: str
@@ -76,6 +79,7 @@ class Episode:
     reference_path: Vector | None = None
     ground_truth: GroundTruth | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
