@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from navloop.envs.alignment import alignment_row, dtw, fast_dtw, point_distances
+from navloop.envs.alignment import alignment_row, point_distances
+from navloop.envs.fidelity import coverage_length_score, ndtw, path_length, score_of_gaps
 from navloop.envs.protocols import Protocol
 from navloop.envs.simulator import Action
 from navloop.geometry import Vector
@@ -120,44 +121,6 @@ METRICS: tuple[MetricInfo, ...] = (
 """In the order of tables."""
 
 
-def path_length(positions: Vector) -> float:
-    """Return the Euclidean length of a walk (N, 3), metres."""
-    return float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
-
-
-def ndtw(positions: Vector, reference: Vector, threshold: float, method: Literal["exact", "fast"] = "exact") -> float:
-    """Return the normalised dynamic time warping of a walk (N, 3) against a reference (R, 3), in (0, 1].
-
-    Args:
-        positions: The walk; points equal to the one before are dropped, so turning on the spot costs nothing.
-        reference: Not empty; taken as it is, duplicates included.
-        threshold: Metres; the protocol's success distance.
-        method: "exact", or "fast": FastDTW of radius 1, never above the exact value, for numbers of repositories that use it.
-
-    Source: Ilharco et al., General Evaluation for Instruction Conditioned Navigation using Dynamic Time Warping, 2019; VLN-CE,
-        habitat_extensions/measures.py, NDTW.
-    """
-    walked = without_repeats(positions)
-    cost = dtw(walked, reference) if method == "exact" else fast_dtw(walked, reference)
-    return math.exp(-cost / (len(reference) * threshold))
-
-
-def coverage_length_score(positions: Vector, reference: Vector, threshold: float) -> float:
-    """Return CLS of a walk (N, 3) against a reference (R, 3), in [0, 1]; `threshold` in metres.
-
-    Source: Jain et al., Stay on the Path: Instruction Fidelity in Vision-and-Language Navigation, ACL 2019, section 4.
-    """
-    nearest = np.min([point_distances(reference, point) for point in positions], axis=0)
-    return _coverage_length_score(nearest, path_length(reference), path_length(positions), threshold)
-
-
-def without_repeats(positions: Vector) -> Vector:
-    """Return a walk (N, 3) without the points that equal the one before."""
-    fresh = np.ones(len(positions), dtype=bool)
-    fresh[1:] = np.any(positions[1:] != positions[:-1], axis=1)
-    return positions[fresh]
-
-
 def reference_of(episode: Episode, protocol: Protocol) -> Vector | None:
     """Return what the protocol compares a walk with (R, 3), or None where the episode lacks it."""
     if protocol.ndtw_reference == "reference_path":
@@ -234,7 +197,7 @@ class RunningMetrics:
         if self._reference is not None:
             threshold = self._protocol.success_distance
             aligned = math.exp(-max(0.0, float(self._row[-1])) / (len(self._reference) * threshold))
-            cls = _coverage_length_score(self._gaps, self._reference_length, self._length, threshold)
+            cls = score_of_gaps(self._gaps, self._reference_length, self._length, threshold)
         return _assemble(
             protocol=self._protocol,
             distances=(self._first, self._nearest, self._last) if self._has_goal else None,
@@ -316,11 +279,3 @@ def _assemble(
         collision_rate=collisions / steps if steps else 0.0,
         unreachable=unreachable,
     )
-
-
-def _coverage_length_score(nearest: Vector, reference_length: float, length: float, threshold: float) -> float:
-    """CLS of the distance from each reference point to the walk (R,) and the two lengths, all in metres."""
-    coverage = float(np.mean(np.exp(-nearest / threshold)))
-    expected = coverage * reference_length
-    spread = expected + abs(expected - length)
-    return coverage * (expected / spread if spread > 0 else 1.0)
