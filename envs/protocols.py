@@ -137,8 +137,10 @@ class Protocol:
         return self._changed("success", f"success{metres:g}m", success_distance=metres)
 
     def _changed(self, part: str, note: str, **values: Any) -> Protocol:
-        notes = {**dict(self.changes), part: note}
-        return replace(self, changes=tuple(sorted(notes.items())), **values)
+        changed = replace(self, changes=tuple(sorted({**dict(self.changes), part: note}.items())), **values)
+        plain = next((known for known in map(get_protocol, list_protocols()) if known.name == self.name), None)
+        # What was changed back is the registered protocol again, and is labelled so.
+        return plain if plain is not None and plain.fields() == changed.fields() else changed
 
 
 def get_protocol(name: str) -> Protocol:
