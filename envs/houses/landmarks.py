@@ -147,7 +147,10 @@ class Sights:
         # Abreast of its middle, on a stretch that is straight.
         middle = _middle(self.site.boxes[number])
         off = np.array(
-            [wrap_angle(heading_between(p, middle) - h) for p, h in zip(points, narrative.headings[within], strict=True)]
+            [
+                wrap_angle(heading_between(p, middle) - h)
+                for p, h in zip(points, narrative.headings[within], strict=True)
+            ]
         )
         best = int(np.abs(np.abs(off) - math.pi / 2).argmin())
         at = float(narrative.along[within[best]])
@@ -156,7 +159,10 @@ class Sights:
         near = [narrative.heading(max(0.0, at - 0.5)), narrative.heading(at), narrative.heading(at + 0.5)]
         if max(abs(wrap_angle(h - near[1])) for h in near) > math.radians(35):
             return None
-        before, abreast = self.framed_between(max(0.0, at - 4), at)[number], self.seen_between(at - 0.3, at + 0.3)[number]
+        before, abreast = (
+            self.framed_between(max(0.0, at - 4), at)[number],
+            self.seen_between(at - 0.3, at + 0.3)[number],
+        )
         if not (before and abreast):
             return None
         return Passing(number, at, "left" if off[best] > 0 else "right", float(gaps[best]))

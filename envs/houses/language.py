@@ -16,7 +16,7 @@ from navloop.envs.houses.phrases import Clause, draw_clause, expand, is_plural, 
 from navloop.envs.houses.sites import Site
 from navloop.envs.houses.tours import Tour
 
-WORDS = (21.5, 13.0)
+WORDS = (19.5, 13.0)
 """Mean and standard deviation that the number of words is drawn with. What must be said makes short ones longer, so that what comes out is
 nearer to R2R-CE's val_unseen: 26.7 and 11.5 (version v1-3)."""
 
@@ -201,7 +201,7 @@ def phrase(reference: Reference, rng: np.random.Generator) -> str:
 
 def _written(clauses: list[Clause], annotator: _Annotator, rng: np.random.Generator) -> str:
     sentences = [_joined(group, rng) for group in _grouped(clauses, annotator, rng)]
-    opened = []
+    opened: list[str] = []
     for i, (text, place) in enumerate(sentences):
         opener = ""
         is_opened = text.startswith(("start", "begin", "from", "now", "then", "next", "here"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,7 +44,7 @@ class Turn(NamedTuple):
 
     @property
     def side(self) -> str:
-        """ "left" or "right"."""
+        """Which way it turns: "left" or "right"."""
         return "left" if self.angle > 0 else "right"
 
 
@@ -136,12 +137,14 @@ def _stays(site: Site, points: Vector, along: Vector, turns: list[Turn]) -> tupl
     rooms = site.rooms_at(points)
     breaks = [0, *(np.nonzero(np.diff(rooms))[0] + 1).tolist(), len(rooms)]
     stays = []
-    for low, high in zip(breaks, breaks[1:], strict=False):
+    for low, high in itertools.pairwise(breaks):
         is_last = high == len(rooms)
         end = float(along[-1]) if is_last else float(along[high - 1] + along[high]) / 2
         start = 0.0 if low == 0 else float(along[low - 1] + along[low]) / 2
         room = int(rooms[low])
-        portal, onward = (None, 0.0) if is_last else _crossing(site, room, int(rooms[high]), points[high - 1 : high + 1])
+        portal, onward = (
+            (None, 0.0) if is_last else _crossing(site, room, int(rooms[high]), points[high - 1 : high + 1])
+        )
         inside = tuple(turn for turn in turns if start <= turn.at and (turn.at < end or is_last))
         stays.append(Stay(room, start, end, portal, onward, inside))
     return tuple(stays)

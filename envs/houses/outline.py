@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from navloop.envs.houses.landmarks import HALF_VIEW, Namer, Reference, Sights, bearings
+from navloop.envs.houses.landmarks import Namer, Reference, Sights, bearings
 from navloop.envs.houses.narrative import PLAIN, SHARP, SLIGHT, Narrative, Stay, Turn, narrate
 from navloop.envs.houses.phrases import lexicon
 from navloop.envs.houses.sites import Site
@@ -110,8 +111,13 @@ class _Outliner:
         name = self.site.description.rooms[self.stays[0].room].name
         for number, thing in enumerate(self.site.description.objects):
             bearing = float(self.sights.bearings[0, number])
-            near = np.linalg.norm((self.site.boxes[number, [0, 2]] + self.site.boxes[number, [3, 5]]) / 2
-                                  - self.narrative.points[0, [0, 2]]) < 4.0
+            near = (
+                np.linalg.norm(
+                    (self.site.boxes[number, [0, 2]] + self.site.boxes[number, [3, 5]]) / 2
+                    - self.narrative.points[0, [0, 2]]
+                )
+                < 4.0
+            )
             if not near or thing.room != name or not self.sights.visible[0, number]:
                 continue
             names = self._names(number, 0.0, 0.0)
@@ -154,7 +160,7 @@ class _Outliner:
         own = [turn for turn in self._own_turns(number) if abs(turn.angle) >= SLIGHT]
         beats += [self._turn(turn, stay) for turn in own]
         bends = [stay.start, *(turn.at for turn in own), stay.end]
-        for low, high in zip(bends, bends[1:], strict=False):
+        for low, high in itertools.pairwise(bends):
             beats += self._stretch(stay, low, high)
         return beats + self._passed(stay)
 
@@ -180,7 +186,7 @@ class _Outliner:
             weight = min(0.5, 0.12 + 0.3 * size)
             beats.append(Beat(p.at, ("pass",), {"thing": names, "side": p.side}, weight, (p.thing,)))
             beats.append(Beat(p.at, ("see_side",), {"indefinite": names, "side": p.side}, 0.05, (p.thing,)))
-        for (a, first), (b, second) in zip(named, named[1:], strict=False):
+        for (a, first), (b, second) in itertools.pairwise(named):
             pair: dict[str, str | tuple[Reference, ...]] = {"thing": first, "other": second, "side": a.side}
             if a.side == b.side and b.at - a.at < 2.0:
                 beats.append(Beat(b.at, ("pass_two",), pair, 0.12, (a.thing, b.thing)))
@@ -206,7 +212,9 @@ class _Outliner:
             if stay.portal is not None and stay.end - turn.at < 4.0 and self._is_alone(stay):
                 following = self.site.beyond(stay.portal, stay.room)
                 slots: dict[str, str | tuple[Reference, ...]] = {
-                    "side": turn.side, "next": self._room(following), "door": f"#{self._kind(stay.portal)}#",
+                    "side": turn.side,
+                    "next": self._room(following),
+                    "door": f"#{self._kind(stay.portal)}#",
                 }
                 return Beat(turn.at, ("turn_toward", "turn"), slots)
         return Beat(turn.at, (kind,), {"side": turn.side}, weight)
@@ -228,13 +236,12 @@ class _Outliner:
             return None
         beats = []
         tail = [] if into is None else [self._turn_inside(into, following)]
-        is_only_way = len(self.site.doorways_of(stay.room)) == 1
-        if is_only_way and into is not None and abs(into.angle) >= PLAIN and abs(into.angle) < SHARP and out is None:
+        is_only_way = len(self.site.doorways_of(stay.room)) == 1 and out is None and number + 2 < len(self.stays)
+        if is_only_way and into is not None and PLAIN <= abs(into.angle) < SHARP:
             # "Leave the bedroom and turn left" says both at once; the next room goes without saying unless the walk ends there.
-            if number + 2 < len(self.stays):
-                kinds, tail = ("exit_turn",), []
-                slots["side"] = into.side
-                slots.pop("next")
+            kinds, tail = ("exit_turn",), []
+            slots["side"] = into.side
+            slots.pop("next")
         beats.append(Beat(stay.end, kinds, slots))
         before, after = (self.site.description.rooms[s.room].colours.get("floor", "") for s in (stay, following))
         if before != after and after:
@@ -264,17 +271,23 @@ class _Outliner:
                 return ("turn_into", "turn_into", "enter")
             return None if len(others) else ("turn_into",)
         if rivals:
-            # Straight on through one of two doors to rooms of one name: only what the room looks like can tell.
-            if number == 0 or not self._is_straight(number):
-                return None
-            return ("enter",)
+            # One of several doors to rooms of one name: only that it lies straight ahead can tell.
+            return ("opposite",) if number and self._lies_ahead(stay, rivals) else None
         if len(ways) == 1:
             return ("exit", "exit_into") if number + 2 < len(self.stays) and not others else ("exit_into",)
         return ("enter", "exit_into")
 
-    def _is_straight(self, number: int) -> bool:
-        """Whether a room is crossed from door to door without any turn."""
-        return not any(abs(turn.angle) >= SLIGHT for turn in self.stays[number].turns)
+    def _lies_ahead(self, stay: Stay, rivals: list[int]) -> bool:
+        """Whether a room is crossed to the doorway straight ahead as one enters, with no rival nearly as straight."""
+        if any(abs(turn.angle) >= SLIGHT for turn in stay.turns) or stay.end - stay.start > 5.0:
+            return False
+        here = self.narrative.points[self.narrative.index(stay.start)]
+        off = {}
+        for i in (stay.portal, *rivals):
+            (xa, za), (xb, zb) = self.site.description.portals[i or 0].segment
+            way = heading_between(here, ((xa + xb) / 2, 0.0, (za + zb) / 2))
+            off[i] = abs(wrap_angle(way - self.narrative.heading(stay.start)))
+        return off[stay.portal] < math.radians(25) and min(off[i] for i in rivals) > math.radians(40)
 
     def _turn_inside(self, turn: Turn, stay: Stay) -> Beat:
         if abs(turn.angle) >= PLAIN:
@@ -313,9 +326,10 @@ class _Outliner:
 
         None where that cannot be said: other turns in between, a front door among them, different kinds.
         """
-        if any(abs(turn.angle) >= SLIGHT and turn.at < out.at for turn in stay.turns if turn.at - stay.start > NEAR_DOOR):
+        if any(
+            abs(turn.angle) >= SLIGHT and turn.at < out.at for turn in stay.turns if turn.at - stay.start > NEAR_DOOR
+        ):
             return None
-        here = self.narrative.points[self.narrative.index(max(stay.start, out.at - 1e-6 if stay.start == 0 else stay.start))]
         here = self.narrative.points[self.narrative.index(stay.start)]
         ahead = heading_vector(out.before)
         left = np.array([ahead[2], 0.0, -ahead[0]])
@@ -356,14 +370,20 @@ class _Outliner:
             return []
         beyond = self.site.beyond(portal, last.room)
         label = self.site.description.rooms[beyond].label
-        rivals = [i for i in self.site.doorways_of(last.room) if i != portal and self._label_beyond(i, last.room) == label]
+        rivals = [
+            i for i in self.site.doorways_of(last.room) if i != portal and self._label_beyond(i, last.room) == label
+        ]
         if rivals:
             return []
-        return [Beat(end, ("stop_doorway" if spot.kind == "doorway" else "stop_door",), {**slots, "room": self._room(beyond)})]
+        return [
+            Beat(
+                end, ("stop_doorway" if spot.kind == "doorway" else "stop_door",), {**slots, "room": self._room(beyond)}
+            )
+        ]
 
     def _stop_at_thing(self, number: int, kind: str, end: float) -> list[Beat]:
         names = self._names(number, end - 4.0, end)
-        if not names or not self.sights.visible[-1, number] and kind == "object":
+        if not names or (kind == "object" and not self.sights.visible[-1, number]):
             return []
         if not self.sights.framed_between(end - 4.0, end)[number]:
             return []
@@ -461,6 +481,3 @@ def floor_words(floor: str) -> str:
 def wall_words(wall: str) -> str:
     """Return what walls are called: "sage green walls", "blue tiled walls"."""
     return f"{wall.removesuffix(' tiles')} tiled walls" if wall.endswith(" tiles") else f"{wall} walls" if wall else ""
-
-
-__all__ = ["HALF_VIEW", "Beat", "Outline", "outline"]

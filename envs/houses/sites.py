@@ -16,7 +16,6 @@ from navloop.envs.scenes import Portal, SceneDescription
 from navloop.envs.simulator import Action, Body
 from navloop.geometry import Pose, Vector, wrap_angle
 
-
 BERTH = 0.07
 """Metres that a walk keeps from where the body would touch something, so that steps of a fixed length do not bump into corners."""
 
@@ -64,7 +63,7 @@ class Site:
 
     def rooms_at(self, points: ArrayLike) -> NDArray[np.int64]:
         """Return the number of the room that each point (N, 3) is in, or nearest to: int64 (N,)."""
-        flat = shapely.points(np.asarray(points, dtype=np.float64).reshape(-1, 3)[:, [0, 2]])
+        flat = np.asarray(shapely.points(np.asarray(points, dtype=np.float64).reshape(-1, 3)[:, [0, 2]]))
         rooms: NDArray[np.int64] = shapely.distance(flat[:, None], self._floors[None]).argmin(axis=1)
         return rooms
 

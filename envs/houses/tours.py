@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ def _differ(tour: Tour, other: Tour) -> bool:
 def _is_told_simply(site: Site, corners: Vector) -> bool:
     """Whether a way enters another room, no more than six of them, and none twice."""
     rooms = site.rooms_at(resample(corners, 0.1))
-    entered = [int(rooms[0]), *(int(b) for a, b in zip(rooms, rooms[1:], strict=False) if a != b)]
+    entered = [int(rooms[0]), *(int(b) for a, b in itertools.pairwise(rooms) if a != b)]
     return 2 <= len(entered) <= 6 and len(set(entered)) == len(entered)
 
 
@@ -203,7 +204,8 @@ def walk(site: Site, start: Pose, goal: Vector, length: float) -> GroundTruth | 
     """
     walker = Walker(site, start)
     follower = ShortestPathFollower(walker, site.body, goal)
-    actions, locations, bumps = [], [start.position], 0
+    actions: list[int] = []
+    locations, bumps = [start.position], 0
     while len(actions) < MOST_ACTIONS:
         action = follower.next_action()
         actions.append(int(action))
@@ -236,7 +238,17 @@ def _reference_path(corners: Vector) -> Vector:
 
 
 NEEDLESS = (
-    *("ceiling light", "hanging lamp", "curtains", "towel", "range hood", "kitchen cabinet", "wall shelf", "window", "door"),
+    *(
+        "ceiling light",
+        "hanging lamp",
+        "curtains",
+        "towel",
+        "range hood",
+        "kitchen cabinet",
+        "wall shelf",
+        "window",
+        "door",
+    ),
 )
 """Labels that nobody is told to stop beside: overhead, or lost among others."""
 
