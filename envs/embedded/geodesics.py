@@ -177,8 +177,9 @@ class Geodesics:
         lengths = np.maximum(np.linalg.norm(corners[seen] - target, axis=1), 1e-12)
         count = len(corners)
         known, centre = graph.tocoo(), np.full(len(seen), count)
-        rows = np.concatenate([known.row, seen, centre])
-        columns = np.concatenate([known.col, centre, seen])
+        # Older scipy takes 32-bit indices alone.
+        rows = np.concatenate([known.row, seen, centre]).astype(np.int32)
+        columns = np.concatenate([known.col, centre, seen]).astype(np.int32)
         whole = csr_array(
             (np.concatenate([known.data, lengths, lengths]), (rows, columns)), shape=(count + 1, count + 1)
         )
