@@ -40,6 +40,7 @@ CLEARANCE = 0.2
 """Metres that starts and goals keep from where the body would touch something."""
 
 MOST_ACTIONS = 200
+MOST_BUMPS = 1
 LEAST_EFFICIENCY = 0.97
 """Share of the walked length that the shortest way must be, for a walk to be taken."""
 
@@ -216,7 +217,7 @@ def walk(site: Site, start: Pose, goal: Vector, length: float) -> GroundTruth | 
             locations.append(walker.pose.position)
     walked = float(np.linalg.norm(np.diff(locations, axis=0), axis=1).sum())
     left = float(site.geodesics.distances(locations[-1][None], goal)[0])
-    if actions[-1] != Action.STOP or left > site.body.step or bumps > 2 or walked * LEAST_EFFICIENCY > length:
+    if actions[-1] != Action.STOP or left > site.body.step or bumps > MOST_BUMPS or walked * LEAST_EFFICIENCY > length:
         return None
     return GroundTruth(
         locations=np.array(locations), actions=np.array(actions), forward_steps=actions.count(int(Action.FORWARD))

@@ -1,0 +1,174 @@
+"""Data sets of houses: whole or recognisably not, the same for any number of workers, in the schema that others read."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from navloop.configs.schema import HousesConfig
+from navloop.envs.embedded.simulator import EmbeddedSimulator
+from navloop.envs.episodes import ground_truth_path, read_episodes
+from navloop.envs.houses.datasets import generate_dataset, is_finished, make_vocabulary, tokenize
+from navloop.envs.protocols import get_protocol
+from navloop.envs.scenes import SceneDescription
+from navloop.geometry import Pose, quaternion_to_heading
+
+TINY = HousesConfig(
+    name="few",
+    seed=3,
+    train_houses=2,
+    val_unseen_houses=1,
+    extra_houses=1,
+    train_tours=2,
+    val_seen_tours=1,
+    val_unseen_tours=2,
+    instructions_per_tour=2,
+)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    generate_dataset(TINY, folder)
+    return folder
+
+
+def test_two_workers_write_the_same_bytes_as_one(tiny, tmp_path):
+    generate_dataset(TINY, tmp_path, workers=2)
+    assert digests(tmp_path) == digests(tiny)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_an_interrupted_data_set_is_not_whole_and_goes_on_where_it_stopped(tiny, tmp_path):
+    def stop(*done: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        generate_dataset(TINY, tmp_path, progress=stop)
+    assert not is_finished(TINY, tmp_path)
+    assert not list(tmp_path.rglob("*.json.gz"))
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.glb")}
+    assert len(kept) == 1
+    generate_dataset(TINY, tmp_path)
+    assert is_finished(TINY, tmp_path)
+    assert digests(tmp_path) == digests(tiny)
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+
+
+def test_a_finished_data_set_is_left_as_it_is(tiny):
+    before = {path: path.stat().st_mtime_ns for path in tiny.rglob("*") if path.is_file()}
+    generate_dataset(TINY, tiny)
+    assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*") if path.is_file()} == before
+
+
+def test_another_config_does_not_mix_with_a_data_set(tiny):
+    with pytest.raises(ValueError, match=r"seed is 3 there, 4 here"):
+        generate_dataset(TINY.model_copy(update={"seed": 4}), tiny)
+
+
+def test_a_broken_manifest_is_not_taken_for_a_data_set(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"format": ')
+    with pytest.raises(ValueError, match="dataset.json"):
+        generate_dataset(TINY, tmp_path)
+
+
+def test_more_houses_leave_the_others_as_they_were(tiny, tmp_path):
+    generate_dataset(TINY.model_copy(update={"train_houses": 1, "extra_houses": 2}), tmp_path)
+    ours, theirs = digests(tmp_path), digests(tiny)
+    common = [name for name in ours if name.startswith("scenes/") and name in theirs]
+    assert len(common) == 2 * 3
+    assert all(ours[name] == theirs[name] for name in common)
+
+
+def test_splits_hold_the_tours_of_their_houses(tiny):
+    counts = {}
+    for split, scenes in {"train": 2, "val_seen": 2, "val_unseen": 1}.items():
+        episodes = read_episodes(tiny / "episodes" / split / f"{split}.json.gz").episodes
+        counts[split] = len(episodes)
+        assert len({e.scene_id for e in episodes}) == scenes
+        assert len({e.trajectory_id for e in episodes}) == len(episodes) / 2
+        assert len({e.episode_id for e in episodes}) == len(episodes)
+    assert counts == {"train": 8, "val_seen": 4, "val_unseen": 4}
+
+
+def test_no_tour_of_val_seen_is_one_of_train(tiny):
+    walks = {}
+    for split in ("train", "val_seen"):
+        episodes = read_episodes(tiny / "episodes" / split / f"{split}.json.gz").episodes
+        walks[split] = {(e.scene_id, tuple(e.start_position), tuple(e.goal_position)) for e in episodes}
+    assert not walks["train"] & walks["val_seen"]
+
+
+def test_rows_have_every_field_of_the_release(tiny):
+    path = tiny / "episodes" / "val_unseen" / "val_unseen.json.gz"
+    data = json.loads(gzip.decompress(path.read_bytes()))
+    row, vocabulary = data["episodes"][0], data["instruction_vocab"]
+    assert set(row) == {
+        *("episode_id", "trajectory_id", "scene_id", "start_position", "start_rotation", "info", "goals"),
+        *("instruction", "reference_path"),
+    }
+    assert isinstance(row["episode_id"], int)
+    assert set(row["instruction"]) == {"instruction_text", "instruction_tokens"}
+    assert set(row["goals"][0]) == {"position", "radius"}
+    assert vocabulary["word_list"][:2] == ["<pad>", "<unk>"]
+    assert vocabulary["num_vocab"] == len(vocabulary["word_list"]) == len(vocabulary["stoi"])
+    truth = json.loads(gzip.decompress(ground_truth_path(path).read_bytes()))
+    assert set(truth[str(row["episode_id"])]) == {"locations", "forward_steps", "actions"}
+
+
+def test_tokens_spell_the_text(tiny):
+    path = tiny / "episodes" / "train" / "train.json.gz"
+    data = json.loads(gzip.decompress(path.read_bytes()))
+    words = data["instruction_vocab"]["word_list"]
+    for row in data["episodes"]:
+        tokens = row["instruction"]["instruction_tokens"]
+        assert len(tokens) == 200
+        assert [words[t] for t in tokens if t] == tokenize(row["instruction"]["instruction_text"])
+
+
+def test_words_outside_the_training_split_are_unknown():
+    vocabulary = make_vocabulary(["Walk to the sofa.", "Stop."])
+    assert vocabulary["word_list"] == ["<pad>", "<unk>", ".", "sofa", "stop", "the", "to", "walk"]
+    assert (vocabulary["UNK_INDEX"], vocabulary["PAD_INDEX"]) == (1, 0)
+
+
+def test_episodes_can_be_walked_in_the_simulator_to_the_last_centimetre(tiny):
+    body = get_protocol("houses").body
+    simulator = EmbeddedSimulator(tiny / "scenes", body, ())
+    for episode in read_episodes(tiny / "episodes" / "val_unseen" / "val_unseen.json.gz").episodes:
+        simulator.load_scene(episode.scene_id)
+        simulator.set_pose(Pose(episode.start_position, quaternion_to_heading(episode.start_rotation)))
+        walked = [simulator.pose.position]
+        for action in episode.ground_truth.actions[:-1]:
+            simulator.act(action)
+            if action == 1:
+                walked.append(simulator.pose.position)
+        np.testing.assert_allclose(walked, episode.ground_truth.locations, atol=1e-6)
+        left = simulator.geodesic_distances(walked[-1][None], episode.goal_position)[0]
+        assert left <= body.step + 1e-6
+        length = simulator.geodesic_distances(episode.start_position[None], episode.goal_position)[0]
+        assert length == pytest.approx(episode.info["geodesic_distance"], abs=1e-6)
+    simulator.close()
+
+
+def test_every_house_has_its_description_and_the_manifest_names_it(tiny):
+    manifest = json.loads((tiny / "dataset.json").read_text())
+    houses = sorted(path.parent.name for path in tiny.rglob("*.glb"))
+    assert houses == ["extra_000", "train_000", "train_001", "val_unseen_000"] == sorted(manifest["scenes"])
+    for path in tiny.rglob("*.glb"):
+        assert SceneDescription.read(path.with_suffix(".json")).rooms
+    assert manifest["config"]["seed"] == 3
+    assert not (tiny / "parts").exists()
