@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _NAME = r"^[A-Za-z0-9_-]+$"
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name is there twice")
+    return names
 
 
 class Config(BaseModel):
@@ -66,11 +72,13 @@ class EvalConfig(Config):
     seed: int = Field(
         0, ge=0, description="Whatever an agent draws in an episode follows from (seed, episode_id) alone."
     )
-    world: Literal["embedded", "habitat"] = Field(default="embedded", description="Simulator that the agents walk in.")
+    world: Literal["embedded"] = Field(default="embedded", description="Simulator that the agents walk in.")
     scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(min_length=1, description="Episode file in the R2R-VLNCE or RxR-VLNCE schema (.json.gz).")
     protocol: str = Field(min_length=1, description="Embodiment and success rule, by name.")
-    agents: tuple[str, ...] = Field(min_length=1, description="Agents to measure, by name.")
+    agents: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
+        min_length=1, description="Agents to measure, by name."
+    )
     max_episodes: int | None = Field(
         default=None,
         ge=1,

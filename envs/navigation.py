@@ -54,6 +54,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         reward: Weights of the reward.
         shuffle: Draw the order anew for each pass: scenes at random, and episodes at random within a scene, so that scenes are loaded
             rarely. `reset(seed=...)` starts the order again from that seed.
+        render_mode: "rgb_array", or None; `render` gives the newest frame in either case.
         instruction_space: Space of the texts; None takes the one that just holds these episodes' (`text_space`).
 
     Raises:
@@ -71,7 +72,10 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         reward: Reward | None = None,
         shuffle: bool = False,
         instruction_space: spaces.Text | None = None,
+        render_mode: str | None = "rgb_array",
     ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode is {render_mode!r}; there is only 'rgb_array'")
         if not episodes:
             raise ValueError("no episodes to walk; check the split and the selection")
         self.simulator = simulator
@@ -79,7 +83,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         self.protocol = protocol
         self.reward = reward or Reward()
         self.shuffle = shuffle
-        self.render_mode = "rgb_array"
+        self.render_mode = render_mode
         self.action_source = SOURCES[0]
         """Who chooses the next action, one of `SOURCES`; set it before `step` where it is not the policy."""
         self.observation_space = observation_space(protocol.cameras, instruction_space or text_space(episodes))
@@ -128,12 +132,14 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         walk = self._current
         if walk.done:
             raise RuntimeError("the episode is over; call reset() before step()")
-        if not self.action_space.contains(np.int64(action)):
+        code = action if isinstance(action, int) else int(action) if isinstance(action, np.integer | np.ndarray) else -1
+        if isinstance(action, bool) or code != action or not self.action_space.contains(code):
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        collided = self.simulator.act(Action(int(action)))
+        action = code
+        collided = self.simulator.act(Action(action))
         before = walk.distances[-1]
         distance = before if action in _STANDING else self._distance(walk.episode)
-        walk.add(self.simulator.pose, int(action), distance, collided, SOURCES.index(self.action_source))
+        walk.add(self.simulator.pose, action, distance, collided, SOURCES.index(self.action_source))
         terminated = action == Action.STOP
         truncated = not terminated and len(walk.actions) >= self.protocol.max_steps
         walk.done = bool(terminated or truncated)
@@ -145,7 +151,9 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
 
     def render(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return the newest frame of the first RGB camera, uint8 (H, W, 3)."""
-        name = next(camera.name for camera in self.protocol.cameras if camera.kind == "rgb")
+        name = next((camera.name for camera in self.protocol.cameras if camera.kind == "rgb"), None)
+        if name is None:
+            raise RuntimeError(f"protocol {self.protocol.label} has no RGB camera to render")
         frame: np.ndarray[Any, np.dtype[np.uint8]] = self._frames[name]
         return frame.copy()
 

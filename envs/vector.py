@@ -96,8 +96,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         chosen = np.flatnonzero(mask)
         replies = self._ask(chosen, "reset", [{"seed": seeds[int(i)], "options": options} for i in chosen])
         infos: dict[str, Any] = {}
-        for index, (instruction, info) in replies.items():
-            self._instructions[index] = instruction
+        for index, info in replies.items():
             infos = self._add_info(infos, info, index)
         return self._observations(), infos
 
@@ -111,8 +110,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         replies = self._ask(everyone, "step", list(_plain(actions)))
         rewards, terminated, truncated = (np.zeros(self.num_envs, dtype) for dtype in (np.float64, bool, bool))
         infos: dict[str, Any] = {}
-        for index, (instruction, rewards[index], terminated[index], truncated[index], info) in replies.items():
-            self._instructions[index] = instruction
+        for index, (rewards[index], terminated[index], truncated[index], info) in replies.items():
             infos = self._add_info(infos, info, index)
         return self._observations(), rewards, terminated, truncated, infos
 
@@ -188,7 +186,13 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         except (EOFError, OSError):
             failures[index] = self._obituary(index)
             return
-        (replies if fine else failures)[index] = reply
+        if not fine:
+            failures[index] = reply
+            return
+        # The frames are in the shared memory already; the text follows them, even if another worker fails in the same call.
+        instruction, replies[index] = reply
+        if instruction is not None:
+            self._instructions[index] = instruction
 
     def _obituary(self, index: int) -> str:
         process = self._workers[index][0]

@@ -56,30 +56,34 @@ def serve(make: CloudpickleWrapper, pipe: Connection, memory: SharedFrames, inde
         pipe.send((False, traceback.format_exc()))
 
 
+Answer = tuple[str | None, Any]
+"""What goes through the pipe: the instruction of the frames now in memory (None if they did not change), and the rest."""
+
+
 def _publish(observation: dict[str, Any], frames: Frames) -> str:
     for name, target in frames.items():
         target[...] = observation[name]
     return str(observation["instruction"])
 
 
-def _reset(env: Any, data: dict[str, Any], frames: Frames, same_step: bool) -> tuple[str, dict[str, Any]]:
+def _reset(env: Any, data: dict[str, Any], frames: Frames, same_step: bool) -> Answer:
     observation, info = env.reset(**data)
     return _publish(observation, frames), info
 
 
-def _step(env: Any, action: int, frames: Frames, same_step: bool) -> tuple[str, float, bool, bool, dict[str, Any]]:
+def _step(env: Any, action: int, frames: Frames, same_step: bool) -> Answer:
     observation, reward, terminated, truncated, info = env.step(action)
     if same_step and (terminated or truncated):
         final = {"final_obs": observation, "final_info": info}
         observation, info = env.reset()
         info = {**info, **final}
-    return _publish(observation, frames), reward, terminated, truncated, info
+    return _publish(observation, frames), (reward, terminated, truncated, info)
 
 
-def _call(env: Any, data: tuple[str, tuple[Any, ...]], frames: Frames, same_step: bool) -> Any:
+def _call(env: Any, data: tuple[str, tuple[Any, ...]], frames: Frames, same_step: bool) -> Answer:
     name, args = data
     attribute = getattr(env.unwrapped, name)
-    return attribute(*args) if callable(attribute) else attribute
+    return None, attribute(*args) if callable(attribute) else attribute
 
 
-_COMMANDS: dict[str, Callable[..., Any]] = {"reset": _reset, "step": _step, "call": _call}
+_COMMANDS: dict[str, Callable[..., Answer]] = {"reset": _reset, "step": _step, "call": _call}

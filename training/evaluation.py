@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.console import Console
 from navloop.agent import create_agent
 from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig
-from navloop.envs.episodes import EpisodeFile, read_episodes
+from navloop.envs.episodes import EpisodeFile, read_episodes, select
 from navloop.envs.protocols import get_protocol
 from navloop.files import fingerprint
 from navloop.provenance import usable_processors
@@ -31,7 +31,7 @@ from navloop.training.results import (
     write_header,
     write_summary,
 )
-from navloop.training.rows import RowWriter, read_rows, sort_rows
+from navloop.training.rows import Row, RowWriter, read_rows, sort_rows
 from navloop.training.workers import Job, run_jobs
 
 
@@ -56,7 +56,13 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
     for agent in config.agents:
         create_agent(agent)
     file = read_episodes(Path(config.episodes))
-    episodes = select_episodes(file.episodes, config.max_episodes, config.seed)
+    spoken = select(file.episodes, languages=protocol.languages)
+    if not spoken:
+        raise ValueError(
+            f"{config.episodes}: none of its {len(file.episodes)} episodes is in a language of {protocol.label} "
+            f"({', '.join(protocol.languages)}); choose another file or protocol"
+        )
+    episodes = select_episodes(spoken, config.max_episodes, config.seed)
     data = _data_fingerprints(file, config, episodes)
     with RunFolder(run_dir).open(dump(config), data, config.RESUMABLE):
         header = Header(
@@ -102,8 +108,22 @@ def _walk_missing(
     jobs = [
         Job(agent, episode) for agent in config.agents for episode in episodes if episode.episode_id not in ids[agent]
     ]
-    if not jobs:
-        return
+    if jobs:
+        _walk(config, run_dir, header, jobs, done, console)
+    order = [episode.episode_id for episode in episodes]
+    for agent in config.agents:
+        if [row.episode_id for row in read_rows(rows_file(run_dir, agent))] != order:
+            sort_rows(rows_file(run_dir, agent), order)
+
+
+def _walk(
+    config: EvalConfig,
+    run_dir: Path,
+    header: Header,
+    jobs: Sequence[Job],
+    done: Mapping[str, Sequence[Row]],
+    console: Console | None,
+) -> None:
     workers = config.workers or usable_processors()
     walked, steps, began = 0, 0, time.monotonic()
     try:
@@ -111,7 +131,7 @@ def _walk_missing(
             writers = {
                 agent: stack.enter_context(closing(RowWriter(rows_file(run_dir, agent)))) for agent in config.agents
             }
-            progress = stack.enter_context(closing(EvaluationProgress(console, done, len(episodes))))
+            progress = stack.enter_context(closing(EvaluationProgress(console, done, header.episodes)))
             for job, row in run_jobs(config, jobs, workers):
                 writers[job.agent].add([row])
                 walked, steps = walked + 1, steps + len(row.actions)
@@ -119,8 +139,6 @@ def _walk_missing(
     finally:
         session = Session(workers=workers, episodes=walked, steps=steps, seconds=round(time.monotonic() - began, 3))
         write_header(run_dir, replace(header, sessions=[*header.sessions, session]))
-    for agent in config.agents:
-        sort_rows(rows_file(run_dir, agent), [episode.episode_id for episode in episodes])
 
 
 def _earlier_sessions(run_dir: Path) -> list[Session]:

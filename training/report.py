@@ -25,7 +25,7 @@ from navloop.training.rollout import ReplayError
 from navloop.training.rows import Row
 from navloop.training.statistics import Comparison, Interval
 from navloop.training.stories import Story, choose_rows, tell
-from navloop.training.tables import SHARES, SHOWN, ends, heading, metrics_named, number
+from navloop.training.tables import SHARES, SHOWN, ends, heading, metrics_named, number, unreachable_note
 
 COMPARED = ("success", "spl", "ndtw", "navigation_error")
 """Metrics of the paired comparison."""
@@ -97,6 +97,7 @@ def _results_table(rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         {
             "agent": agent,
             "episodes": len(rows[agent]),
+            "note": unreachable_note(rows[agent]),
             "cells": [_cell(found[metric.name], metric, agent in best[metric.name]) for metric in metrics],
         }
         for agent, found in table.items()

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from navloop.envs.metrics import METRICS, MetricInfo
 from navloop.training.results import Evaluation, intervals
+from navloop.training.rows import Row
 from navloop.training.statistics import Interval
 
 PRINTED = ("success", "spl", "oracle_success", "ndtw", "navigation_error", "path_length")
@@ -76,9 +77,16 @@ def print_results(evaluation: Evaluation, console: Console) -> None:
         table.add_column(heading(metric), justify="right", no_wrap=True)
     for agent, rows in evaluation.rows.items():
         means = intervals(rows) if rows else {}
-        mark = f"\nincomplete: {len(rows)}/{header.episodes}" if agent in evaluation.missing else ""
-        table.add_row(f"{agent}{mark}", *(_cell(means.get(metric.name), metric) for metric in metrics))
+        notes = [f"incomplete: {len(rows)}/{header.episodes}"] if agent in evaluation.missing else []
+        notes += [note] if (note := unreachable_note(rows)) else []
+        table.add_row("\n".join([agent, *notes]), *(_cell(means.get(metric.name), metric) for metric in metrics))
     console.print(table)
+
+
+def unreachable_note(rows: Sequence[Row]) -> str:
+    """Return what must be said of episodes whose goal nobody can reach: they fail, and stand in no mean of NE; "" if none."""
+    count = sum(row.metrics.unreachable for row in rows)
+    return f"{count} out of reach: failed, not in NE" if count else ""
 
 
 def _cell(interval: Interval | None, metric: MetricInfo) -> str:

@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -189,7 +190,8 @@ def _serve(pipe: Connection, config: EvalConfig) -> None:
         fault = _Failure(
             f"{place}{type(error).__name__}: {error}", traceback.format_exc(), isinstance(error, ValueError | OSError)
         )
-        pipe.send(fault)
+        with suppress(OSError):  # the parent may have ended for the same fault
+            pipe.send(fault)
     finally:
         if simulator is not None:
             simulator.close()

@@ -7,14 +7,17 @@ once everything is there, `dataset.json`. While it is made, `parts/` holds the t
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
+import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +48,8 @@ LONGEST_TOKENS = 200
 
 Progress = Callable[[int, int], None]
 
+_log = logging.getLogger(__name__)
+
 
 class House(NamedTuple):
     """One house to be made: its group and its number there."""
@@ -68,9 +73,11 @@ def generate_dataset(config: HousesConfig, folder: Path, workers: int = 1, progr
         progress: Called with (houses done, houses in all) after each house.
 
     Raises:
-        ValueError: If the folder holds a data set of another config.
+        ValueError: If the folder holds a data set of another config, or the config asks for no house.
         OSError: If it cannot be written. Houses that are finished are kept.
     """
+    if not any(getattr(config, f"{group}_houses") for group in GROUPS):
+        raise ValueError("train_houses, val_unseen_houses and extra_houses are all 0; ask for at least one house")
     if is_finished(config, folder):
         return
     houses = [House(group, i) for group in GROUPS for i in range(getattr(config, f"{group}_houses"))]
@@ -81,11 +88,13 @@ def generate_dataset(config: HousesConfig, folder: Path, workers: int = 1, progr
         if progress is not None:
             progress(done, len(houses))
     files = _write_splits(config, folder, houses)
+    tours = _count_tours(config, folder, houses)
     manifest = {
         "format": FORMAT,
         "navloop": navloop.__version__,
         "config": _identity(config),
         "houses": len(houses),
+        "tours": {split: {"wanted": wanted, "drawn": drawn} for split, (wanted, drawn) in tours.items()},
         "files": files,
         "scenes": {house.name: fingerprint(_glb(config, folder, house)) for house in houses},
     }
@@ -94,7 +103,7 @@ def generate_dataset(config: HousesConfig, folder: Path, workers: int = 1, progr
 
 
 def is_finished(config: HousesConfig, folder: Path) -> bool:
-    """Whether a folder holds the whole data set of a config.
+    """Whether a folder holds the whole data set of a config; a manifest whose files are gone does not count.
 
     Raises:
         ValueError: If it holds another one.
@@ -114,7 +123,9 @@ def is_finished(config: HousesConfig, folder: Path) -> bool:
     if other:
         listed = "; ".join(f"{key} is {there!r} there, {here!r} here" for key, (there, here) in other.items())
         raise ValueError(f"{folder} holds another data set: {listed}; choose another folder or delete this one")
-    return True
+    scenes = folder / "scenes" / config.name
+    expected = [scenes / house / f"{house}{suffix}" for house in manifest["scenes"] for suffix in (".glb", ".json")]
+    return all(path.is_file() for path in [*expected, *(folder / file for file in manifest["files"])])
 
 
 def _identity(config: HousesConfig) -> dict[str, Any]:
@@ -128,7 +139,8 @@ def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) 
             make(house)
             yield
         return
-    pool = ProcessPoolExecutor(min(workers, len(houses)), mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(houses)), mp_context=context, initializer=_end_with_the_parent)
     try:
         for future in as_completed([pool.submit(make, house) for house in houses]):
             yield future.result()
@@ -136,20 +148,33 @@ def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) 
         pool.shutdown(cancel_futures=True)
 
 
+def _end_with_the_parent() -> None:
+    """Let this worker not outlive a parent that is killed: it would write into a folder that somebody else may hold by then."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _make_house(config: HousesConfig, folder: Path, house: House) -> None:
     """Write a house, and then the part that says it is finished."""
     seed = np.random.SeedSequence((config.seed, GROUPS.index(house.group), house.number))
-    for_house, for_tours = seed.spawn(2)
+    for_house, *for_tours = seed.spawn(1 + len(SPLITS))
     built = generate_house(for_house)
     write_house(built, folder / "scenes" / config.name, house.name)
     counts = _tours_of(config, house)
     rows: dict[str, list[dict[str, Any]]] = {split: [] for split in counts}
     if sum(counts.values()):
-        rng = np.random.default_rng(for_tours)
         site = Site(built.model, built.description, get_protocol("houses").body)
-        told = iter(_told_tours(site, sum(counts.values()), config.instructions_per_tour, rng))
         for split, count in counts.items():
-            rows[split] = [{"texts": texts, **_tour_to_json(tour)} for tour, texts in islice(told, count)]
+            # Each split has its own numbers, so that more tours for one do not change the other.
+            rng = np.random.default_rng(for_tours[SPLITS.index(split)])
+            told = _told_tours(site, count, config.instructions_per_tour, rng)
+            rows[split] = [{"texts": texts, **_tour_to_json(tour)} for tour, texts in told]
     part = {"format": FORMAT, "config": _identity(config), "tours": rows}
     write_text(_part(folder, house), json.dumps(part))
 
@@ -167,7 +192,7 @@ def _told_tours(site: Site, count: int, wordings: int, rng: np.random.Generator)
 
 
 def _tours_of(config: HousesConfig, house: House) -> dict[str, int]:
-    """How many tours of a house go to which split; val_seen comes first, so that more training tours do not change it."""
+    """How many tours of a house go to which split."""
     if house.group == "train":
         return {"val_seen": config.val_seen_tours, "train": config.train_tours}
     return {"val_unseen": config.val_unseen_tours} if house.group == "val_unseen" else {}
@@ -187,6 +212,20 @@ def _tour_to_json(tour: Tour) -> dict[str, Any]:
     }
 
 
+def _count_tours(config: HousesConfig, folder: Path, houses: Sequence[House]) -> dict[str, tuple[int, int]]:
+    """Return how many tours were wanted of each split and how many were drawn, and warn where a house had too few."""
+    wanted, drawn = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
+    for house in houses:
+        part = json.loads(_part(folder, house).read_text())
+        for split, count in _tours_of(config, house).items():
+            wanted[split] += count
+            drawn[split] += len(part["tours"][split])
+    for split in SPLITS:
+        if drawn[split] < wanted[split]:
+            _log.warning("%s: %d of %d tours; some houses are too small for more", split, drawn[split], wanted[split])
+    return {split: (wanted[split], drawn[split]) for split in SPLITS}
+
+
 def _part(folder: Path, house: House) -> Path:
     return folder / "parts" / f"{house.name}.json"
 
@@ -197,7 +236,8 @@ def _glb(config: HousesConfig, folder: Path, house: House) -> Path:
 
 def _has_part(config: HousesConfig, folder: Path, house: House) -> bool:
     path = _part(folder, house)
-    if not path.is_file() or not _glb(config, folder, house).is_file():
+    glb = _glb(config, folder, house)
+    if not (path.is_file() and glb.is_file() and glb.with_suffix(".json").is_file()):
         return False
     part = json.loads(path.read_text())
     return bool(part["format"] == FORMAT and part["config"] == _identity(config))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -14,6 +15,7 @@ from navloop.envs.protocols import get_protocol
 from navloop.envs.simulator import Action
 from navloop.envs.worlds import create_simulator, make_houses
 from navloop.envs.wrappers import InstructionBytes, decode_instruction
+from navloop.records import Instruction
 
 SMALL = get_protocol("houses").with_resolution(32)
 
@@ -123,6 +125,9 @@ def test_mistakes_are_named(env, houses):
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"action 9 is not in Discrete\(4\)"):
         env.step(9)
+    for wrong in (1.5, "1", True, None):
+        with pytest.raises(ValueError, match="is not in Discrete"):
+            env.step(wrong)
     with pytest.raises(ValueError, match="no episode 'nowhere'"):
         env.reset(options={"episode": "nowhere"})
     with pytest.raises(ValueError, match=r"no split 'test' here.*train, val_seen, val_unseen"):
@@ -134,6 +139,22 @@ def test_mistakes_are_named(env, houses):
 
 
 def test_instructions_fit_the_space_in_any_script(env):
-    space = text_space(env.episodes)
-    assert all(space.contains(episode.instruction.text) for episode in env.episodes)
-    assert env.observation_space["instruction"] == space
+    env.reset(seed=0)
+    texts = ["बाएँ मुड़ें और रुकें।", "ఎడమవైపు తిరగండి", "Turn left, then wait."]
+    told = [replace(env.episode, instruction=Instruction(text=text)) for text in texts]
+    space = text_space(told)
+    assert all(space.contains(text) for text in texts)
+    assert not space.contains("Turn right!")
+    assert all(env.observation_space["instruction"].contains(episode.instruction.text) for episode in env.episodes)
+
+
+def test_render_gives_the_newest_frame_and_says_what_it_cannot(houses):
+    env = gymnasium.make("navloop.envs:navloop/Houses-v0", dataset=houses, protocol=SMALL, render_mode="rgb_array")
+    observation, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(env.render(), observation["rgb"])
+    with pytest.raises(ValueError, match="render_mode is 'human'"):
+        make_houses(houses, protocol=SMALL, render_mode="human")
+    blind = make_houses(houses, protocol=SMALL.with_cameras([]))
+    blind.reset(seed=0)
+    with pytest.raises(RuntimeError, match="has no RGB camera to render"):
+        blind.render()

@@ -94,6 +94,22 @@ def test_a_failed_worker_is_told_with_its_story_and_replaced(makes, kill, told):
     vector.close()
 
 
+def test_the_text_follows_the_frames_even_where_a_neighbour_fails(makes):
+    vector = VectorNavigationEnv([makes[0], partial(FallibleEnv, makes[1], False)])
+    vector.reset(seed=0)
+    with pytest.raises(WorkerError):
+        vector.step(
+            np.array([0, 3])
+        )  # the first ends its episode and starts the next in the very step in which the second fails
+    observations, _ = vector.recover()
+    expected = makes[0]()
+    expected.reset(seed=0)
+    shown, _ = expected.reset()
+    np.testing.assert_array_equal(observations["rgb"][0], shown["rgb"])
+    assert observations["instruction"][0] == shown["instruction"]
+    vector.close()
+
+
 def test_shards_share_out_every_episode_once(makes, val_unseen, houses):
     envs = [make() for make in makes]
     numbers = [episode.episode_id for env in envs for episode in env.episodes]
