@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from navloop.configs.schema import HousesConfig
@@ -81,7 +85,7 @@ def test_another_config_does_not_mix_with_a_data_set(tiny):
 
 def test_a_broken_manifest_is_not_taken_for_a_data_set(tmp_path):
     (tmp_path / "dataset.json").write_text('{"format": ')
-    with pytest.raises(ValueError, match="dataset.json"):
+    with pytest.raises(ValueError, match=r"dataset\.json"):
         generate_dataset(TINY, tmp_path)
 
 
@@ -172,3 +176,46 @@ def test_every_house_has_its_description_and_the_manifest_names_it(tiny):
         assert SceneDescription.read(path.with_suffix(".json")).rooms
     assert manifest["config"]["seed"] == 3
     assert not (tiny / "parts").exists()
+
+
+def test_a_data_set_that_lost_a_scene_is_mended(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path / "copy")
+    scene = min((tmp_path / "copy").rglob("*.glb"))
+    scene.unlink()
+    assert not is_finished(TINY, tmp_path / "copy")
+    generate_dataset(TINY, tmp_path / "copy")
+    assert digests(tmp_path / "copy") == digests(tiny)
+
+
+def test_more_training_tours_change_no_other_split(tiny, tmp_path):
+    generate_dataset(TINY.model_copy(update={"train_tours": 4}), tmp_path)
+    name = "episodes/val_seen/val_seen.json.gz"
+    starts = [[e.start_position.tolist() for e in read_episodes(folder / name).episodes] for folder in (tiny, tmp_path)]
+    assert starts[0] == starts[1]
+
+
+def test_a_data_set_without_houses_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="ask for at least one house"):
+        generate_dataset(
+            TINY.model_copy(update=dict.fromkeys(("train_houses", "val_unseen_houses", "extra_houses"), 0)), tmp_path
+        )
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    code = (
+        "from pathlib import Path\n"
+        "from navloop.configs.schema import HousesConfig\n"
+        "from navloop.envs.houses.datasets import generate_dataset\n"
+        "if __name__ == '__main__':\n"
+        f"    generate_dataset(HousesConfig(name='many', train_houses=40), Path({str(tmp_path / 'out')!r}), workers=2)\n"
+    )
+    (tmp_path / "make.py").write_text(code)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "make.py")])
+    children: list[psutil.Process] = []
+    while len(children) < 3 and parent.poll() is None:  # two workers and multiprocessing's resource tracker
+        children = psutil.Process(parent.pid).children()
+    assert len(children) == 3
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []

@@ -1,6 +1,7 @@
 """The shipped commands, end to end in processes of their own: results, resumption, and faults in what is given."""
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -268,3 +269,48 @@ def _wait_for_rows(run, process, count):
             return
         time.sleep(0.02)
     pytest.fail("no rows appeared")
+
+
+def test_a_run_that_was_killed_before_it_sorted_its_rows_is_sorted_when_it_resumes(finished, houses, tmp_path):
+    run = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished, run], check=True)
+    file = min((run / "rows").glob("*.jsonl"))
+    whole = file.read_bytes()
+    file.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
+    result = navloop(*evaluation(houses), "--run-dir", run)
+    assert result.returncode == 0, result.stderr
+    assert file.read_bytes() == whole
+
+
+def test_episodes_in_other_languages_are_not_walked(houses, tmp_path):
+    source = houses / "episodes" / "val_unseen" / "val_unseen.json.gz"
+    data = json.loads(gzip.decompress(source.read_bytes()))
+    for number, episode in enumerate(data["episodes"]):
+        episode["instruction"]["language"] = "en-IN" if number == 0 else "hi-IN"
+    mixed = tmp_path / "mixed.json.gz"
+    mixed.write_bytes(gzip.compress(json.dumps(data).encode()))
+    common = (*evaluation(houses, "agents=forward"), f"episodes={mixed}")
+    result = navloop(*common, "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "run" / "header.json").read_text())["episodes"] == 1
+    data["episodes"] = data["episodes"][1:]
+    mixed.write_bytes(gzip.compress(json.dumps(data).encode()))
+    result = navloop(*common, "--run-dir", tmp_path / "none")
+    assert result.returncode == 2
+    assert "is in a language of houses@1 (en)" in result.stderr
+
+
+def test_a_goal_out_of_reach_is_said_beside_the_numbers(houses, tmp_path):
+    source = houses / "episodes" / "val_unseen" / "val_unseen.json.gz"
+    data = json.loads(gzip.decompress(source.read_bytes()))
+    data["episodes"] = data["episodes"][:4]
+    data["episodes"][0]["goals"][0]["position"][0] += 500.0
+    broken = tmp_path / "broken.json.gz"
+    broken.write_bytes(gzip.compress(json.dumps(data).encode()))
+    result = navloop(*evaluation(houses, "agents=forward"), f"episodes={broken}", "--run-dir", tmp_path / "run")
+    assert result.returncode == 0, result.stderr
+    assert "1 out of reach" in result.stdout
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["agents"]["forward"]["unreachable"] == 1
+    page = navloop("report", tmp_path / "run")
+    assert page.returncode == 0, page.stderr
+    assert "1 out of reach" in (tmp_path / "run" / "report.html").read_text()
