@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from navloop.envs.houses.guide import Beat
 from navloop.envs.houses.landmarks import Reference
-from navloop.envs.houses.outline import Beat, Outline, outline
+from navloop.envs.houses.outline import Outline, outline
 from navloop.envs.houses.phrases import Clause, draw_clause, expand, is_plural, lexicon, pick, with_article
 from navloop.envs.houses.sites import Site
 from navloop.envs.houses.tours import Tour

@@ -17,7 +17,7 @@ from navloop.envs.simulator import Action
 from navloop.geometry import Pose, Vector, heading_between, heading_vector, wrap_angle
 from navloop.records import GroundTruth
 
-LENGTHS = (9.4, 3.2)
+LENGTHS = (9.8, 3.4)
 """Mean and standard deviation that lengths are drawn with, metres. What a house is too small for is drawn again, so that what comes
 out is nearer to R2R-CE's val_unseen: 8.9 and 2.67 (info.geodesic_distance, version v1-3)."""
 

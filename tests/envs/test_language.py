@@ -15,8 +15,9 @@ import pytest
 
 from navloop.envs.embedded.rays import camera_rays
 from navloop.envs.houses.generate import generate_house
+from navloop.envs.houses.guide import Beat
 from navloop.envs.houses.language import count_words, phrase, tell
-from navloop.envs.houses.outline import Beat, Outline, outline
+from navloop.envs.houses.outline import Outline, outline
 from navloop.envs.houses.phrases import draw_clause, expand, lexicon, with_article
 from navloop.envs.houses.sites import Site
 from navloop.envs.houses.tours import Tour, draw_tours
