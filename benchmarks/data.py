@@ -8,7 +8,7 @@ from navloop.configs.schema import HousesConfig
 from navloop.envs.houses.datasets import generate_dataset
 
 CONFIG = HousesConfig(
-    name="bench", seed=7, train_houses=0, val_unseen_houses=8, val_unseen_tours=25, instructions_per_tour=1, workers=2
+    name="bench", seed=7, train_houses=0, val_unseen_houses=4, val_unseen_tours=50, instructions_per_tour=1, workers=2
 )
 SPLIT = "val_unseen"
 

@@ -114,12 +114,12 @@ def _bare(simulator, protocol: Protocol, walks, seconds: float, whole: bool) -> 
     depth = next((camera for camera in protocol.cameras if camera.kind == "depth"), None)
     renderer = PandaRenderer([rgb])
     frames, spent = 0, 0.0
-    while spent < seconds:
-        for scene, poses, rooms in walks:
-            simulator.load_scene(scene)
-            drawn, rays = simulator.scene.drawn, simulator.scene.rays
-            drawn.show(None)
-            renderer.render(drawn, poses[0])
+    for number, (scene, poses, rooms) in enumerate(walks, start=1):
+        simulator.load_scene(scene)
+        drawn, rays = simulator.scene.drawn, simulator.scene.rays
+        drawn.show(None)
+        renderer.render(drawn, poses[0])
+        while spent < seconds * number / len(walks):
             began = time.perf_counter()
             for pose, seen in zip(poses, rooms, strict=True):
                 drawn.show(None if whole else seen)
