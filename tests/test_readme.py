@@ -29,6 +29,7 @@ def test_the_readme_names_only_shipped_recipes_and_known_protocols():
     from navloop.configs.loader import list_recipes
 
     text = README.read_text()
+    assert not re.search(r"[A-Z]+_OUTPUT", text)
     named = set(re.findall(r"navloop (?:houses|eval) (\w+)", text))
     assert named and named <= set(list_recipes())
     assert all(f"`{name}`" in text for name in navloop.list_protocols())
