@@ -15,7 +15,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     """Yield a fresh path beside `path`; on success it takes `path`'s place at once, on failure it is removed.
 
     Raises:
-        OSError: If the folder cannot be written, naming it.
+        OSError: If the folder cannot be written, naming it, or if the disk is full, naming the file.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +30,10 @@ def written_aside(path: Path) -> Iterator[Path]:
         yield aside
         os.chmod(aside, 0o666 & ~_umask())
         os.replace(aside, path)
+    except OSError as error:
+        if error.filename is None:  # a failed write knows no name: on a full disk, say which file it was
+            error.filename = str(path)
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -1,5 +1,7 @@
 """Files are whole or absent."""
 
+import errno
+
 import pytest
 
 from navloop.files import fingerprint, write_text, written_aside
@@ -20,6 +22,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(OSError, match="cannot write to the folder") as error:
         write_text(tmp_path / "file" / "below" / "x.txt", "text")
     assert str(tmp_path / "file" / "below") in str(error.value)
+
+
+def test_a_full_disk_names_the_file_that_did_not_fit(tmp_path):
+    with pytest.raises(OSError, match="No space left") as error, written_aside(tmp_path / "big.glb"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "big.glb")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_new_files_get_the_usual_permissions(tmp_path):
