@@ -86,7 +86,8 @@ def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | None = N
 
 def dump(config: BaseModel) -> str:
     """Return a recipe, every field spelled out, that `load` reads back as an equal config."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    # Escaped: PyYAML writes some line separators of Unicode plainly, and reads them back as blanks.
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=120)
 
 
 def _read(recipe: str | Path) -> tuple[str, str]:

@@ -4,8 +4,13 @@ import fcntl
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from navloop.configs.schema import HousesConfig
+
+# The same examples on every run and no deadlines: a failure is the change's, not the day's or the machine's.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 HOUSES = HousesConfig(
     name="small", seed=11, train_houses=2, val_unseen_houses=2, train_tours=6, val_seen_tours=2, val_unseen_tours=12
