@@ -122,9 +122,8 @@ def test_distances_lie_between_the_bounds_of_a_fine_grid(seed: int) -> None:
         rows.append(number[both])
         columns.append(ends[both])
         lengths.append(np.full(both.sum(), cell * math.hypot(dz, dx)))
-    links = coo_array(
-        (np.concatenate(lengths), (np.concatenate(rows), np.concatenate(columns))), shape=[grid.sum()] * 2
-    )
+    pairs = np.concatenate(rows).astype(np.int32), np.concatenate(columns).astype(np.int32)  # as older scipy asks
+    links = coo_array((np.concatenate(lengths), pairs), shape=[grid.sum()] * 2)
     points = points_in(geodesics, 60, seed)
     at = np.floor((points[:, ::2] - origin) / cell).astype(int)
     inside = number[at[:, 1], at[:, 0]] >= 0
