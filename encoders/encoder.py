@@ -1,0 +1,114 @@
+"""What every encoder is to the rest of the library: frames in, tokens and one unit vector out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from navloop.configs.encoders import PixelsConfig
+from navloop.encoders.pixels import to_pixels
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """What an encoder sees in B clips."""
+
+    tokens: Tensor
+    """float (B, N, D), ordered time, row, column; class tokens are not among them."""
+    pooled: Tensor
+    """float (B, J), of unit length."""
+    grid: tuple[int, int, int]
+    """Tokens along (time, height, width); t * h * w = N unless tokens are hidden."""
+    hidden: Tensor | None = None
+    """bool (B, t * h * w), True where a token was withheld and so is not in `tokens`; None if all are there."""
+
+
+class VideoEncoder(nn.Module, ABC):
+    """A video encoder with the preprocessing it was trained with.
+
+    Attributes:
+        pixels: How frames become numbers.
+        num_frames: Frames T of a clip.
+        width: Width D of a token.
+        joint_width: Width J of `pooled`.
+        grid: Tokens along (time, height, width).
+    """
+
+    pixels: PixelsConfig
+    num_frames: int
+    width: int
+    joint_width: int
+    grid: tuple[int, int, int]
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> EncoderOutput:
+        """Encode normalised pixels, float (B, 3, T, H, W)."""
+
+    @torch.no_grad()
+    def encode_video(self, frames: Tensor | NDArray[np.uint8]) -> EncoderOutput:
+        """Encode clips as they come from a camera or a file, without gradients.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3) RGB of any height and width, or one clip without B, on any device.
+
+        Raises:
+            ValueError: If the frames are not uint8, not RGB, or not T of them.
+        """
+        return self(self.to_pixels(frames))  # type: ignore[no-any-return]
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return a unit vector a text, float (B, J), in the space of `EncoderOutput.pooled`.
+
+        Raises:
+            TypeError: If this encoder has no text tower.
+        """
+        raise TypeError(f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base")
+
+    def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
+        """Return the scaled cosine of each video (B, J) with each text (K, J), as logits (B, K).
+
+        Raises:
+            TypeError: If this encoder has no text tower.
+        """
+        raise TypeError(f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base")
+
+    def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
+        """Return uint8 frames (B, T, H, W, 3) as this encoder's pixels, float (B, 3, T, H, W), on its device."""
+        clips = torch.as_tensor(frames)
+        if clips.ndim == 4:
+            clips = clips[None]
+        if clips.ndim == 5 and clips.shape[1] != self.num_frames:
+            raise ValueError(
+                f"clips have {clips.shape[1]} frames, this encoder takes {self.num_frames}; "
+                f"pick them with navloop.encoders.frame_indices({clips.shape[1]}, {self.num_frames})"
+            )
+        return to_pixels(clips, self.pixels, self.device, self.dtype)
+
+    def check_pixels(self, pixels: Tensor) -> None:
+        """Refuse pixels of another shape than (B, 3, T, size, size).
+
+        Raises:
+            ValueError: Naming both shapes.
+        """
+        size = self.pixels.size
+        if pixels.ndim != 5 or pixels.shape[1:] != (3, self.num_frames, size, size):
+            raise ValueError(
+                f"pixels are {tuple(pixels.shape)}, this encoder takes (B, 3, {self.num_frames}, {size}, {size}); "
+                "encode_video takes frames of any size"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the parameters."""
+        return next(self.parameters()).dtype

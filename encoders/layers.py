@@ -1,0 +1,117 @@
+"""Transformer layers that the branches share: attention, MLP, pre-norm blocks. Branches differ in `BlockStyle` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from navloop.configs.encoders import TransformerConfig
+
+
+class QuickGELU(nn.Module):
+    """CLIP's GELU, x * sigmoid(1.702 x). Source: openai/CLIP, clip/model.py."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply it to each number."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockStyle:
+    """What tells one family's blocks from another's."""
+
+    eps: float
+    """Added to the variance in layer norms."""
+    activation: Callable[[], nn.Module]
+    key_bias: bool
+    """Whether keys have a bias. VideoMAE stores one for queries and one for values only."""
+
+
+VIDEOMAE = BlockStyle(eps=1e-6, activation=nn.GELU, key_bias=False)
+CLIP = BlockStyle(eps=1e-5, activation=QuickGELU, key_bias=True)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection.
+
+    Args:
+        width: Width D.
+        heads: Number of heads.
+        key_bias: Whether keys have a bias; without it the parameters are `q_bias` and `v_bias`.
+    """
+
+    def __init__(self, width: int, heads: int, key_bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=key_bias)
+        self.q_bias = None if key_bias else nn.Parameter(torch.zeros(width))
+        self.v_bias = None if key_bias else nn.Parameter(torch.zeros(width))
+        self.proj = nn.Linear(width, width)
+
+    def _bias(self) -> Tensor | None:
+        if self.q_bias is None or self.v_bias is None:
+            return self.qkv.bias
+        return torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """Attend from each token of (B, N, D) to all, or with `causal` to itself and those before it."""
+        batch, num_tokens, width = x.shape
+        qkv = F.linear(x, self.qkv.weight, self._bias())
+        q, k, v = qkv.view(batch, num_tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return self.proj(x.transpose(1, 2).reshape(batch, num_tokens, width))  # type: ignore[no-any-return]
+
+
+class MLP(nn.Module):
+    """Two linear layers with an activation and, after it, dropout."""
+
+    def __init__(self, width: int, hidden: int, activation: Callable[[], nn.Module], dropout: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.activation = activation()
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., D) to (..., D)."""
+        return self.fc2(self.dropout(self.activation(self.fc1(x))))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: x + attention(norm x), then x + MLP(norm x)."""
+
+    def __init__(self, config: TransformerConfig, style: BlockStyle, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width, eps=style.eps)
+        self.attention = SelfAttention(config.width, config.heads, style.key_bias)
+        self.norm2 = nn.LayerNorm(config.width, eps=style.eps)
+        self.mlp = MLP(config.width, config.hidden, style.activation)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        """Map (B, N, D) to (B, N, D)."""
+        x = x + self.drop_path(self.attention(self.norm1(x), causal))
+        return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
+
+
+def create_blocks(config: TransformerConfig, style: BlockStyle) -> nn.ModuleList:
+    """Return `config.depth` blocks whose rate of drop path rises linearly from 0 to `config.drop_path`."""
+    return nn.ModuleList(Block(config, style, rate) for rate in drop_path_rates(config))
+
+
+def drop_path_rates(config: TransformerConfig) -> list[float]:
+    """Return each block's rate of drop path, from 0 in the first to `config.drop_path` in the last."""
+    return [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
+
+
+def run(block: nn.Module, x: Tensor, *args: object, checkpointing: bool) -> Tensor:
+    """Return `block(x, *args)`; with `checkpointing`, recompute what it needs in the backward pass."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(block, x, *args, use_reentrant=False)  # type: ignore[no-any-return]
+    return block(x, *args)  # type: ignore[no-any-return]

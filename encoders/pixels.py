@@ -1,0 +1,68 @@
+"""From uint8 frames to an encoder's pixels: the only place that scales, resizes, normalises and moves the channel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from navloop.configs.encoders import PixelsConfig
+
+
+def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+    """Resize, scale and normalise frames.
+
+    They cross to the device as uint8, a quarter of the bytes; frames that have the right size are not resampled.
+
+    Args:
+        frames: uint8 (B, T, H, W, 3), RGB.
+        config: Size, mean, standard deviation, and how to resize.
+        device: Where the result is.
+        dtype: Type of the result; the arithmetic is float32.
+
+    Returns:
+        float (B, 3, T, size, size).
+
+    Raises:
+        ValueError: If `frames` are not uint8 (B, T, H, W, 3).
+    """
+    if frames.dtype != torch.uint8:
+        raise ValueError(f"frames are {frames.dtype}, not torch.uint8: pass the camera's bytes, 0 to 255")
+    if frames.ndim != 5 or frames.shape[-1] != 3:
+        raise ValueError(f"frames are {tuple(frames.shape)}, not (B, T, H, W, 3) RGB")
+    batch, num_frames = frames.shape[:2]
+    if 0 in frames.shape:
+        raise ValueError(f"frames are {tuple(frames.shape)}: there is nothing to encode")
+    images = frames.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2).float()  # (B*T, 3, H, W)
+    images = _resized(images, config)
+    mean = torch.tensor(config.mean, device=images.device).view(3, 1, 1)
+    std = torch.tensor(config.std, device=images.device).view(3, 1, 1)
+    images = (images / 255 - mean) / std
+    return images.to(dtype).unflatten(0, (batch, num_frames)).transpose(1, 2)  # (B, 3, T, H, W)
+
+
+def _resized(images: Tensor, config: PixelsConfig) -> Tensor:
+    size, (height, width) = config.size, images.shape[-2:]
+    if (height, width) == (size, size):
+        return images
+    short = min(height, width)
+    target = (size, size) if config.resize == "squash" else (height * size // short, width * size // short)
+    if target != (height, width):
+        smooth = config.interpolation != "nearest"
+        images = F.interpolate(images, target, mode=config.interpolation, antialias=smooth)
+        images = images.clamp(0, 255)  # bicubic overshoots
+    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+def frame_indices(num_frames: int, wanted: int) -> Tensor:
+    """Return which frames of a video to take: the middle of each of `wanted` equal parts, int64 (wanted,), rising.
+
+    A video shorter than that repeats frames.
+
+    Raises:
+        ValueError: If either number is not positive.
+    """
+    if num_frames < 1 or wanted < 1:
+        raise ValueError(f"cannot take {wanted} of {num_frames} frames")
+    return ((torch.arange(wanted) + 0.5) * num_frames / wanted).long()
