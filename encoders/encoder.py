@@ -50,6 +50,10 @@ class VideoEncoder(nn.Module, ABC):
     def forward(self, pixels: Tensor) -> EncoderOutput:
         """Encode normalised pixels, float (B, 3, T, H, W)."""
 
+    @abstractmethod
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return a vector a clip, float (B, D), not normalised: what a classification head or a policy reads."""
+
     @torch.no_grad()
     def encode_video(self, frames: Tensor | NDArray[np.uint8]) -> EncoderOutput:
         """Encode clips as they come from a camera or a file, without gradients.
@@ -68,7 +72,9 @@ class VideoEncoder(nn.Module, ABC):
         Raises:
             TypeError: If this encoder has no text tower.
         """
-        raise TypeError(f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base")
+        raise TypeError(
+            f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base"
+        )
 
     def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
         """Return the scaled cosine of each video (B, J) with each text (K, J), as logits (B, K).
@@ -76,7 +82,9 @@ class VideoEncoder(nn.Module, ABC):
         Raises:
             TypeError: If this encoder has no text tower.
         """
-        raise TypeError(f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base")
+        raise TypeError(
+            f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base"
+        )
 
     def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
         """Return uint8 frames (B, T, H, W, 3) as this encoder's pixels, float (B, 3, T, H, W), on its device."""
