@@ -95,6 +95,7 @@ class VideoTowerConfig(Config):
     frames: _Count = Field(default=8, description="Frames T of a clip.")
     patch: _Count = Field(default=16, description="Side of a patch, pixels.")
     trunk: TransformerConfig
+    quick_gelu: bool = Field(default=True, description="OpenAI's approximate GELU; false: the exact one.")
     taps: tuple[int, ...] = Field(
         min_length=1, description="Blocks, counted from 0, whose outputs the global blocks read."
     )
@@ -128,6 +129,7 @@ class TextConfig(Config):
     """CLIP's text transformer."""
 
     trunk: TransformerConfig
+    quick_gelu: bool = Field(default=True, description="OpenAI's approximate GELU; false: the exact one.")
     context: _Count = Field(default=77, description="Tokens L of a text, start and end included.")
     vocabulary: _Count = Field(default=49408, description="Tokens known; the largest id of a text is its end.")
     mask_token: bool = Field(default=False, description="Carry InternVideo's unused masked-language embedding.")
@@ -200,7 +202,10 @@ class CoordinationConfig(Config):
     hidden_ratio: float = Field(default=4.0, gt=0, description="Hidden width of a module's MLP over its width.")
     vector_gates: bool = Field(default=False, description="A gate a channel; else one gate, as in Flamingo.")
     dropout: float = Field(
-        default=0.9, ge=0, lt=1, description="Dropout before both classification layers while training (the paper's 0.9)."
+        default=0.9,
+        ge=0,
+        lt=1,
+        description="Dropout before both classification layers while training (the paper's 0.9).",
     )
 
 

@@ -35,6 +35,8 @@ class BlockStyle:
 
 VIDEOMAE = BlockStyle(eps=1e-6, activation=nn.GELU, key_bias=False)
 CLIP = BlockStyle(eps=1e-5, activation=QuickGELU, key_bias=True)
+CLIP_EXACT = BlockStyle(eps=1e-5, activation=nn.GELU, key_bias=True)
+"""open_clip's models that were not trained with OpenAI's QuickGELU."""
 
 
 class SelfAttention(nn.Module):
