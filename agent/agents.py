@@ -6,12 +6,19 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
+from navloop.envs import protocols
 from navloop.envs.navigation import NavigationEnv, Observation
+from navloop.envs.simulator import Camera
 from navloop.registry import Registry
 
 
 class Agent(Protocol):
     """Whoever chooses actions. One agent walks one environment at a time."""
+
+    @property
+    def looks_at(self) -> frozenset[str] | None:
+        """Names of the cameras whose frames it uses; None, or no such attribute, stands for all. The others need not be rendered."""
+        return None
 
     def reset(self, env: NavigationEnv, seed: int) -> None:
         """Start an episode, right after `env.reset`.
@@ -43,6 +50,24 @@ def list_agents() -> list[str]:
     """Return the names that `create_agent` knows."""
     _load()
     return list(AGENTS)
+
+
+def cameras_of(agent: Agent, protocol: protocols.Protocol) -> tuple[Camera, ...]:
+    """Return those of a protocol's cameras that an agent looks at, in the protocol's order.
+
+    Raises:
+        ValueError: If it looks at one that the protocol lacks, naming both.
+    """
+    wanted: frozenset[str] | None = getattr(agent, "looks_at", None)
+    if wanted is None:
+        return protocol.cameras
+    known = [camera.name for camera in protocol.cameras]
+    if absent := sorted(wanted.difference(known)):
+        raise ValueError(
+            f"{type(agent).__name__} looks at {', '.join(absent)}, but {protocol.label} has {', '.join(known) or 'no camera'}; "
+            "choose another protocol or agent"
+        )
+    return tuple(camera for camera in protocol.cameras if camera.name in wanted)
 
 
 def _load() -> None:

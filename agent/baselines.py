@@ -25,6 +25,8 @@ class RandomAgent:
     Source: VLN-CE, vlnce_baselines/nonlearning_agents.py, RandomAgent.
     """
 
+    looks_at: frozenset[str] = frozenset()
+
     def reset(self, env: NavigationEnv, seed: int) -> None:
         """Start the episode's own stream of random numbers."""
         self._rng = np.random.default_rng(seed)
@@ -37,6 +39,8 @@ class RandomAgent:
 @AGENTS.register("forward")
 class ForwardAgent:
     """Walks ahead for the length of an average path, then stops."""
+
+    looks_at: frozenset[str] = frozenset()
 
     def reset(self, env: NavigationEnv, seed: int) -> None:
         """Count the steps of an average path in this embodiment's stride."""

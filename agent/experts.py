@@ -17,6 +17,8 @@ class ExpertAgent:
         ValueError: From `reset`, if the episode has no goal (a test split).
     """
 
+    looks_at: frozenset[str] = frozenset()
+
     def reset(self, env: NavigationEnv, seed: int) -> None:
         """Aim at the episode's goal."""
         goal = env.episode.goal_position

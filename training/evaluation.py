@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from navloop.agent import create_agent
+from navloop.agent import cameras_of, create_agent
 from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import EpisodeFile, read_episodes, select
@@ -53,8 +53,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
         OSError: If the folder cannot be written.
     """
     protocol = get_protocol(config.protocol)
-    for agent in config.agents:
-        create_agent(agent)
+    cameras = {agent: [c.name for c in cameras_of(create_agent(agent), protocol)] for agent in config.agents}
     file = read_episodes(Path(config.episodes))
     spoken = select(file.episodes, languages=protocol.languages)
     if not spoken:
@@ -74,6 +73,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             episodes=len(episodes),
             seed=config.seed,
             weights=dict.fromkeys(config.agents),
+            cameras=cameras,
             sessions=_earlier_sessions(run_dir),
         )
         write_header(run_dir, header)
@@ -125,7 +125,8 @@ def _walk(
     console: Console | None,
 ) -> None:
     workers = config.workers or usable_processors()
-    walked, steps, began = 0, 0, time.monotonic()
+    walked: dict[str, int] = {}
+    steps, began = 0, time.monotonic()
     try:
         with ExitStack() as stack:
             writers = {
@@ -134,10 +135,17 @@ def _walk(
             progress = stack.enter_context(closing(EvaluationProgress(console, done, header.episodes)))
             for job, row in run_jobs(config, jobs, workers):
                 writers[job.agent].add([row])
-                walked, steps = walked + 1, steps + len(row.actions)
+                walked[job.agent] = walked.get(job.agent, 0) + 1
+                steps += len(row.actions)
                 progress.add(job.agent, row)
     finally:
-        session = Session(workers=workers, episodes=walked, steps=steps, seconds=round(time.monotonic() - began, 3))
+        session = Session(
+            workers=workers,
+            episodes=sum(walked.values()),
+            steps=steps,
+            seconds=round(time.monotonic() - began, 3),
+            agents=list(walked),
+        )
         write_header(run_dir, replace(header, sessions=[*header.sessions, session]))
 
 

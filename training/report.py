@@ -20,7 +20,14 @@ from navloop.envs.protocols import get_protocol
 from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training import plots
-from navloop.training.results import Evaluation, compare_rows, intervals, read_evaluation, require_comparable_results
+from navloop.training.results import (
+    Evaluation,
+    compare_rows,
+    intervals,
+    pace,
+    read_evaluation,
+    require_comparable_results,
+)
 from navloop.training.rollout import ReplayError
 from navloop.training.rows import Row
 from navloop.training.statistics import Comparison, Interval
@@ -227,7 +234,4 @@ def _locate(path: str, evaluation: Evaluation) -> Path:
 def _pace(evaluation: Evaluation) -> str:
     sessions = evaluation.header.sessions
     steps, seconds = sum(session.steps for session in sessions), sum(session.seconds for session in sessions)
-    if not seconds:
-        return ""
-    workers = sorted({session.workers for session in sessions})
-    return f"{steps:,} steps in {seconds:,.0f} s, {steps / seconds:,.0f} steps/s with {' or '.join(map(str, workers))} workers"
+    return f"{steps:,} steps in {seconds:,.0f} s, {pace(evaluation.header, sessions)}" if seconds else ""

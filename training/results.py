@@ -16,7 +16,7 @@ from navloop.files import fingerprint, write_text
 from navloop.training.rows import Row, read_rows
 from navloop.training.statistics import Comparison, Interval, compare, mean_interval
 
-FORMAT = "navloop-evaluation-1"
+FORMAT = "navloop-evaluation-2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +28,14 @@ class Session:
         episodes: Episodes walked, over all agents.
         steps: Actions taken.
         seconds: Wall time of the walking, the start of the workers included.
+        agents: Who walked.
     """
 
     workers: int
     episodes: int
     steps: int
     seconds: float
+    agents: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ class Header:
         episodes: How many were asked for.
         seed: Of the run.
         weights: Digest of each agent's weights, None for agents without.
+        cameras: Names of the cameras that each agent looks at; no others were rendered for it.
         sessions: What it took.
     """
 
@@ -60,6 +63,7 @@ class Header:
     episodes: int
     seed: int
     weights: dict[str, str | None]
+    cameras: dict[str, list[str]]
     sessions: list[Session] = field(default_factory=list)
 
 
@@ -98,9 +102,9 @@ def read_evaluation(folder: Path) -> Evaluation:
     file = folder / "header.json"
     try:
         data = json.loads(file.read_text())
+        if (found := data.pop("format")) != FORMAT:
+            raise ValueError(f"its format is {found}, here it is {FORMAT}")
         sessions = [Session(**session) for session in data.pop("sessions")]
-        if data.pop("format") != FORMAT:
-            raise ValueError(f"format is not {FORMAT}")
         header = Header(**data, sessions=sessions)
     except FileNotFoundError:
         raise ValueError(
@@ -176,13 +180,14 @@ def write_summary(evaluation: Evaluation) -> None:
             "complete": len(rows) == header.episodes,
             "unreachable": whole.unreachable,
             "weights": header.weights[agent],
+            "cameras": header.cameras[agent],
             "metrics": {name: None if i is None else _plain(i) for name, i in intervals(rows).items()} if rows else {},
         }
     steps, seconds = sum(s.steps for s in header.sessions), math.fsum(s.seconds for s in header.sessions)
     summary = {
         "format": FORMAT,
         "complete": not evaluation.missing,
-        **{name: value for name, value in asdict(header).items() if name != "weights"},
+        **{name: value for name, value in asdict(header).items() if name not in ("weights", "cameras")},
         "seconds": round(seconds, 3),
         "steps_per_second": round(steps / seconds, 1) if seconds else None,
         "agents": agents,
@@ -193,6 +198,26 @@ def write_summary(evaluation: Evaluation) -> None:
 def selection_fingerprint(episode_ids: Sequence[str]) -> str:
     """Return the fingerprint of a choice of episodes, whatever their order."""
     return fingerprint(*(episode_id.encode() for episode_id in sorted(episode_ids)))
+
+
+def pace(header: Header, sessions: Sequence[Session]) -> str:
+    """Return how fast sessions walked and what was rendered meanwhile: "1,314 steps/s with 2 workers, no frames rendered".
+
+    Where agents differ in what they look at it is said of each; "" if the sessions took no time.
+    """
+    seconds = math.fsum(session.seconds for session in sessions)
+    if not seconds:
+        return ""
+    workers = sorted({session.workers for session in sessions})
+    crew = f"{' or '.join(map(str, workers))} worker{'s' if workers != [1] else ''}"
+    seen: dict[str, list[str]] = {}
+    for agent in dict.fromkeys(agent for session in sessions for agent in session.agents):
+        seen.setdefault(" and ".join(header.cameras[agent]) or "no frames", []).append(agent)
+    rendered = [
+        f"{eyes} rendered" + (f" for {', '.join(agents)}" if len(seen) > 1 else "") for eyes, agents in seen.items()
+    ]
+    words = [f"{sum(session.steps for session in sessions) / seconds:,.0f} steps/s with {crew}", "; ".join(rendered)]
+    return ", ".join(filter(None, words))
 
 
 def _interval(rows: Sequence[Row], metric: MetricInfo, seed: int) -> Interval:

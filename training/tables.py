@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from navloop.envs.metrics import METRICS, MetricInfo
-from navloop.training.results import Evaluation, intervals
+from navloop.training.results import Evaluation, intervals, pace
 from navloop.training.rows import Row
 from navloop.training.statistics import Interval
 
@@ -97,11 +97,7 @@ def _cell(interval: Interval | None, metric: MetricInfo) -> str:
 
 
 def _caption(evaluation: Evaluation) -> str:
-    session = evaluation.header.sessions[-1] if evaluation.header.sessions else None
     words = "Below each mean, its 95% interval over scenes and trajectories."
-    if session is not None and session.seconds:
-        words += (
-            f" Last session: {session.episodes} episodes, {session.seconds:.1f} s, "
-            f"{session.steps / session.seconds:.0f} steps/s, {session.workers} workers."
-        )
+    if last := evaluation.header.sessions[-1:]:
+        words += f" Last session: {last[0].episodes} episodes, {last[0].seconds:.1f} s, {pace(evaluation.header, last)}."
     return words

@@ -15,13 +15,9 @@ from typing import NamedTuple
 
 from navloop.agent import Agent, create_agent
 from navloop.configs.schema import EvalConfig
-from navloop.envs.metrics import evaluate as measure
-from navloop.envs.navigation import NavigationEnv
-from navloop.envs.protocols import get_protocol
-from navloop.envs.worlds import create_simulator
 from navloop.records import Episode
-from navloop.training.rollout import episode_seed, walk
 from navloop.training.rows import Row
+from navloop.training.walker import Walker
 
 AHEAD = 2
 """Jobs a worker holds: the one under way, and the next, so that it never waits for the parent."""
@@ -169,20 +165,15 @@ def _obituary(code: int | None) -> str:
 def _serve(pipe: Connection, config: EvalConfig) -> None:
     """Walk what comes through the pipe until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    protocol = get_protocol(config.protocol)
-    simulator = None
+    walker = Walker(config)
     agents: dict[str, Agent] = {}
     job: Job | None = None
     try:
-        simulator = create_simulator(config.world, config.scenes, protocol)
         while True:
             job = pipe.recv()
             if job.agent not in agents:
                 agents[job.agent] = create_agent(job.agent)
-            env = NavigationEnv(simulator, [job.episode], protocol)
-            seed = episode_seed(config.seed, job.episode.episode_id)
-            trajectory = walk(env, agents[job.agent], job.episode.episode_id, seed)
-            pipe.send(Row.of(job.episode, seed, measure(trajectory, job.episode, protocol), trajectory))
+            pipe.send(walker.walk(agents[job.agent], job.episode))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return  # the parent is gone or done
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent must tell it)
@@ -193,5 +184,4 @@ def _serve(pipe: Connection, config: EvalConfig) -> None:
         with suppress(OSError):  # the parent may have ended for the same fault
             pipe.send(fault)
     finally:
-        if simulator is not None:
-            simulator.close()
+        walker.close()
