@@ -112,6 +112,24 @@ def drop_path_rates(config: TransformerConfig) -> list[float]:
     return [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
 
 
+def initialise_blocks(blocks: nn.ModuleList) -> None:
+    """Give blocks the weights that CLIP's transformers start from, in place.
+
+    Source: openai/CLIP, clip/model.py, CLIP.initialize_parameters.
+    """
+    for block in blocks:
+        assert isinstance(block, Block)
+        width = block.attention.proj.in_features
+        residual_std = width**-0.5 * (2 * len(blocks)) ** -0.5
+        nn.init.normal_(block.attention.qkv.weight, std=width**-0.5)
+        nn.init.normal_(block.attention.proj.weight, std=residual_std)
+        nn.init.normal_(block.mlp.fc1.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(block.mlp.fc2.weight, std=residual_std)
+        for linear in (block.attention.qkv, block.attention.proj, block.mlp.fc1, block.mlp.fc2):
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+
 def run(block: nn.Module, x: Tensor, *args: object, checkpointing: bool) -> Tensor:
     """Return `block(x, *args)`; with `checkpointing`, recompute what it needs in the backward pass."""
     if checkpointing and torch.is_grad_enabled():

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from navloop.configs.encoders import TextConfig
-from navloop.encoders.layers import CLIP, Block, create_blocks, run
+from navloop.encoders.layers import CLIP, CLIP_EXACT, Block, create_blocks, run
 
 if TYPE_CHECKING:
-    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.tokenizer import SimpleTokenizer  # type: ignore[import-untyped]
 
 VOCABULARY = 49408  # of CLIP's byte-pair encoding
 START, END, PADDING = 49406, 49407, 0
@@ -49,8 +49,9 @@ class TextTower(nn.Module):
         width = config.trunk.width
         self.tokens = nn.Embedding(config.vocabulary, width)
         self.positions = nn.Parameter(torch.empty(config.context, width))
-        self.blocks = create_blocks(config.trunk, CLIP)
-        self.norm = nn.LayerNorm(width, eps=CLIP.eps)
+        style = CLIP if config.quick_gelu else CLIP_EXACT
+        self.blocks = create_blocks(config.trunk, style)
+        self.norm = nn.LayerNorm(width, eps=style.eps)
         self.proj = nn.Parameter(torch.empty(width, joint_width))
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if config.mask_token else None
         self._initialise()
@@ -103,24 +104,6 @@ class TextTower(nn.Module):
                 f"token ids are {tuple(ids.shape)}, not (B, L) with B >= 1 and L from 1 to the context of "
                 f"{self.config.context}"
             )
-
-
-def initialise_blocks(blocks: nn.ModuleList) -> None:
-    """Give blocks the weights that CLIP's transformers start from, in place.
-
-    Source: openai/CLIP, clip/model.py, CLIP.initialize_parameters.
-    """
-    for block in blocks:
-        assert isinstance(block, Block)
-        width = block.attention.proj.in_features
-        residual_std = width**-0.5 * (2 * len(blocks)) ** -0.5
-        nn.init.normal_(block.attention.qkv.weight, std=width**-0.5)
-        nn.init.normal_(block.attention.proj.weight, std=residual_std)
-        nn.init.normal_(block.mlp.fc1.weight, std=(2 * width) ** -0.5)
-        nn.init.normal_(block.mlp.fc2.weight, std=residual_std)
-        for linear in (block.attention.qkv, block.attention.proj, block.mlp.fc1, block.mlp.fc2):
-            if linear.bias is not None:
-                nn.init.zeros_(linear.bias)
 
 
 def tokenize(texts: Sequence[str], context: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from navloop.configs.encoders import VideoTowerConfig
 from navloop.encoders.global_blocks import GlobalBlock
-from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, drop_path_rates, run
+from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, drop_path_rates, initialise_blocks, run
 from navloop.encoders.local import LocalBlock
 
 
@@ -53,6 +53,7 @@ class VideoTower(nn.Module):
             self.blocks = create_blocks(config.trunk, style)
         else:
             self.blocks = nn.ModuleList(LocalBlock(config, style, rate) for rate in drop_path_rates(config.trunk))
+        initialise_blocks(self.blocks)
         self.query = nn.Parameter(torch.zeros(1, 1, width))
         self.global_blocks = nn.ModuleList(GlobalBlock(config.trunk, style, config.global_dropout) for _ in config.taps)
         self.balance = nn.Parameter(torch.zeros(width)) if config.balance else None
