@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from navloop.configs.encoders import TextConfig
-from navloop.encoders.layers import CLIP, CLIP_EXACT, Block, create_blocks, run
+from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, initialise_blocks, run
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer  # type: ignore[import-untyped]
