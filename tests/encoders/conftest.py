@@ -1,0 +1,42 @@
+"""The golden tensors: inputs, weights and outputs of the reference implementation, kept beside the project."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from torch import Tensor
+
+FOLDER = Path(__file__).parents[3] / "shared" / "golden"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One golden file."""
+
+    config: dict[str, Any]
+    """The reference's own configuration."""
+    state: dict[str, Tensor]
+    """Weights under the released files' names."""
+    tensors: dict[str, Tensor]
+    """Inputs and outputs."""
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Golden]:
+    """Read a golden file by name, or skip the test, saying which file is missing."""
+
+    def read(name: str) -> Golden:
+        path = FOLDER / f"{name}.safetensors"
+        if not path.is_file():
+            pytest.skip(f"{path} is absent; it holds outputs of the reference implementation")
+        with safe_open(path, "pt") as file:
+            config = json.loads(file.metadata()["config"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        state = {key.removeprefix("state."): tensors.pop(key) for key in list(tensors) if key.startswith("state.")}
+        return Golden(config, state, tensors)
+
+    return read
