@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from navloop.envs.simulator import Body, Camera
 from navloop.files import fingerprint
@@ -83,6 +83,11 @@ class Protocol:
         flat["languages"] = list(values.pop("languages"))
         return flat | values
 
+    @property
+    def terms(self) -> Terms:
+        """What results keep of it."""
+        return Terms(self.label, self.fields())
+
     def is_success(self, distance: float) -> bool:
         """Whether a geodesic distance in metres is near enough; never for inf or nan."""
         return distance <= self.success_distance if self.success_inclusive else distance < self.success_distance
@@ -143,6 +148,18 @@ class Protocol:
         return plain if plain is not None and plain.fields() == changed.fields() else changed
 
 
+class Terms(NamedTuple):
+    """A protocol as results keep it: to be compared with others even when it was changed since, or nobody registers it here.
+
+    Attributes:
+        label: Such as "r2r-ce@1".
+        fields: Every field by its dotted name, as `Protocol.fields` gives them.
+    """
+
+    label: str
+    fields: Mapping[str, Any]
+
+
 def get_protocol(name: str) -> Protocol:
     """Return a registered protocol.
 
@@ -166,13 +183,13 @@ def register_protocol(protocol: Protocol) -> Protocol:
     return _PROTOCOLS.register(protocol.name)(protocol)
 
 
-def require_comparable(first: Protocol, second: Protocol) -> None:
+def require_comparable(first: Terms, second: Terms) -> None:
     """Refuse to go on with numbers of two protocols.
 
     Raises:
         ValueError: If they differ, naming each field that does and both values.
     """
-    ours, theirs = first.fields(), second.fields()
+    ours, theirs = first.fields, second.fields
     names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
     # A camera that only one has is named once, by the field "cameras", not once for each of its fields.
     names = [name for name in names if not name.startswith("cameras.") or (name in ours and name in theirs)]

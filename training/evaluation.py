@@ -67,6 +67,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
         header = Header(
             protocol=protocol.label,
             protocol_fingerprint=protocol.fingerprint,
+            protocol_fields=protocol.fields(),
             data=data,
             selection=selection_fingerprint([episode.episode_id for episode in episodes]),
             split=file.split,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from navloop.envs.metrics import METRICS, MetricInfo, aggregate
+from navloop.envs.protocols import Terms, require_comparable
 from navloop.files import fingerprint, write_text
 from navloop.training.rows import Row, read_rows
 from navloop.training.statistics import Comparison, Interval, compare, mean_interval
@@ -40,11 +41,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What holds for every row of an evaluation. Results may be compared only if the first four agree.
+    """What holds for every row of an evaluation. Results may be compared only if protocol, data and selection agree.
 
     Attributes:
         protocol: Label, such as "houses@1".
         protocol_fingerprint: Over every field of the protocol.
+        protocol_fields: Every field of the protocol by its dotted name (`Protocol.fields`).
         data: Fingerprint by what it is of: "episodes", "ground truth", "scenes".
         selection: Fingerprint over the ids of the episodes asked for.
         split: Name of the split, "" where the file does not say.
@@ -57,6 +59,7 @@ class Header:
 
     protocol: str
     protocol_fingerprint: str
+    protocol_fields: dict[str, Any]
     data: dict[str, str]
     selection: str
     split: str
@@ -65,6 +68,11 @@ class Header:
     weights: dict[str, str | None]
     cameras: dict[str, list[str]]
     sessions: list[Session] = field(default_factory=list)
+
+    @property
+    def terms(self) -> Terms:
+        """The protocol as it was when the rows were made."""
+        return Terms(self.protocol, self.protocol_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +162,11 @@ def require_comparable_results(first: Evaluation, second: Evaluation) -> None:
         ValueError: If protocol, data or episodes differ, or one is not complete, naming what.
     """
     ours, theirs = first.header, second.header
+    try:
+        require_comparable(ours.terms, theirs.terms)
+    except ValueError as error:
+        raise ValueError(f"{first.folder} and {second.folder}: {error}") from None
     faults = []
-    if ours.protocol_fingerprint != theirs.protocol_fingerprint:
-        faults.append(f"protocols differ: {ours.protocol} and {theirs.protocol}")
     for name in sorted({*ours.data, *theirs.data}):
         if ours.data.get(name) != theirs.data.get(name):
             faults.append(f"{name} differ: {ours.data.get(name)} and {theirs.data.get(name)}")

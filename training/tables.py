@@ -99,5 +99,7 @@ def _cell(interval: Interval | None, metric: MetricInfo) -> str:
 def _caption(evaluation: Evaluation) -> str:
     words = "Below each mean, its 95% interval over scenes and trajectories."
     if last := evaluation.header.sessions[-1:]:
-        words += f" Last session: {last[0].episodes} episodes, {last[0].seconds:.1f} s, {pace(evaluation.header, last)}."
+        words += (
+            f" Last session: {last[0].episodes} episodes, {last[0].seconds:.1f} s, {pace(evaluation.header, last)}."
+        )
     return words
