@@ -51,7 +51,7 @@ def without_repeats(positions: Vector) -> Vector:
 
 def score_of_gaps(nearest: Vector, reference_length: float, length: float, threshold: float) -> float:
     """Return CLS from the distance of each reference point to the walk (R,) and the two lengths, all in metres."""
-    coverage = float(np.mean(np.exp(-nearest / threshold)))
+    coverage = float(np.exp(-nearest / threshold).sum()) / len(nearest)
     expected = coverage * reference_length
     spread = expected + abs(expected - length)
     return coverage * (expected / spread if spread > 0 else 1.0)

@@ -120,6 +120,8 @@ METRICS: tuple[MetricInfo, ...] = (
 )
 """In the order of tables."""
 
+_NAMES = tuple(metric.name for metric in METRICS)
+
 
 def reference_of(episode: Episode, protocol: Protocol) -> Vector | None:
     """Return what the protocol compares a walk with (R, 3), or None where the episode lacks it."""
@@ -136,7 +138,7 @@ def evaluate(trajectory: Trajectory, episode: Episode, protocol: Protocol) -> Me
     length, threshold = path_length(trajectory.positions), protocol.success_distance
     distances = trajectory.distances_to_goal
     nearest = float(np.min(np.where(np.isnan(distances), math.inf, distances)))
-    return _assemble(
+    values = _judged(
         protocol=protocol,
         distances=None if episode.goal_position is None else (float(distances[0]), nearest, float(distances[-1])),
         stopped=trajectory.stopped,
@@ -144,6 +146,7 @@ def evaluate(trajectory: Trajectory, episode: Episode, protocol: Protocol) -> Me
         cls=None if reference is None else coverage_length_score(trajectory.positions, reference, threshold),
         counts=(length, len(trajectory), int(trajectory.collided.sum())),
     )
+    return Metrics(**values)
 
 
 class RunningMetrics:
@@ -159,15 +162,18 @@ class RunningMetrics:
         self._has_goal = episode.goal_position is not None
         self._reference = reference_of(episode, protocol)
         self._reference_length = 0.0 if self._reference is None else path_length(self._reference)
+        self._place: list[float] = []
+        self._gaps: Vector | None = None
+        self._row: Vector | None = None
+        self._ndtw: float | None = None
+        self._cls: float | None = None
 
     def start(self, position: Vector, distance: float) -> None:
         """Begin, or begin again, at a position (3,) and its geodesic distance to the goal, metres."""
-        self._position = np.array(position, dtype=np.float64)
         self._first = self._nearest = self._last = math.inf if math.isnan(distance) else distance
         self._length, self._steps, self._collisions, self._stopped = 0.0, 0, 0, False
-        if self._reference is not None:
-            self._gaps = point_distances(self._reference, self._position)
-            self._row = alignment_row(None, self._gaps)
+        self._gaps = self._row = None
+        self._arrive(position)
 
     def step(self, position: Vector, action: int, distance: float, collided: bool) -> None:
         """Add an action, the position (3,) it led to, the geodesic distance there, and whether it met an obstacle."""
@@ -176,14 +182,23 @@ class RunningMetrics:
         self._stopped = action == Action.STOP
         self._last = math.inf if math.isnan(distance) else distance
         self._nearest = min(self._nearest, self._last)
-        if np.array_equal(position, self._position):
+        # Most actions turn or are blocked: what depends on the position alone stays as it is.
+        place = position.tolist()
+        if place != self._place:
+            self._length += math.dist(place, self._place)
+            self._arrive(position)
+
+    def _arrive(self, position: Vector) -> None:
+        """Take a new position into the alignment with the reference, and into the distance of each of its points."""
+        self._place = position.tolist()
+        if self._reference is None:
             return
-        self._length += math.dist(position, self._position)
-        self._position = np.array(position, dtype=np.float64)
-        if self._reference is not None:
-            gaps = point_distances(self._reference, self._position)
-            self._gaps = np.minimum(self._gaps, gaps)
-            self._row = alignment_row(self._row, gaps)
+        gaps = point_distances(self._reference, position)
+        self._gaps = gaps if self._gaps is None else np.minimum(self._gaps, gaps)
+        self._row = alignment_row(self._row, gaps)
+        threshold = self._protocol.success_distance
+        self._ndtw = math.exp(-max(0.0, float(self._row[-1])) / (len(self._reference) * threshold))
+        self._cls = score_of_gaps(self._gaps, self._reference_length, self._length, threshold)
 
     def metrics(self) -> Metrics:
         """Return the metrics of the walk so far, as if it ended here.
@@ -191,26 +206,24 @@ class RunningMetrics:
         Raises:
             RuntimeError: If `start` was not called.
         """
-        if not hasattr(self, "_position"):
-            raise RuntimeError("no walk was started; call start() first")
-        aligned = cls = None
-        if self._reference is not None:
-            threshold = self._protocol.success_distance
-            aligned = math.exp(-max(0.0, float(self._row[-1])) / (len(self._reference) * threshold))
-            cls = score_of_gaps(self._gaps, self._reference_length, self._length, threshold)
-        return _assemble(
-            protocol=self._protocol,
-            distances=(self._first, self._nearest, self._last) if self._has_goal else None,
-            stopped=self._stopped,
-            ndtw=aligned,
-            cls=cls,
-            counts=(self._length, self._steps, self._collisions),
-        )
+        return Metrics(**self._now())
 
     def values(self) -> dict[str, float]:
         """Return `metrics` by name, nan where undefined: what an environment's info carries."""
-        now = self.metrics()
-        return {metric.name: math.nan if (v := getattr(now, metric.name)) is None else float(v) for metric in METRICS}
+        now = self._now()
+        return {name: math.nan if (value := now[name]) is None else float(value) for name in _NAMES}
+
+    def _now(self) -> dict[str, Any]:
+        if not self._place:
+            raise RuntimeError("no walk was started; call start() first")
+        return _judged(
+            protocol=self._protocol,
+            distances=(self._first, self._nearest, self._last) if self._has_goal else None,
+            stopped=self._stopped,
+            ndtw=self._ndtw,
+            cls=self._cls,
+            counts=(self._length, self._steps, self._collisions),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +255,7 @@ def aggregate(rows: Iterable[Metrics]) -> Summary:
     return Summary(episodes=len(listed), means=means, counts=counts, unreachable=sum(row.unreachable for row in listed))
 
 
-def _assemble(
+def _judged(
     *,
     protocol: Protocol,
     distances: tuple[float, float, float] | None,
@@ -250,8 +263,8 @@ def _assemble(
     ndtw: float | None,
     cls: float | None,
     counts: tuple[float, int, int],
-) -> Metrics:
-    """Apply the rules of success to (first, nearest, last) distance and (length, steps, collisions)."""
+) -> dict[str, Any]:
+    """Return the fields of `Metrics` by the rules of success, from (first, nearest, last) distance and (length, steps, collisions)."""
     length, steps, collisions = counts
     success = spl = oracle = error = oracle_error = None
     unreachable = False
@@ -264,18 +277,18 @@ def _assemble(
         spl = success * (first / longest if (longest := max(first, length)) > 0 else 1.0) if success else 0.0
         error = math.inf if unreachable else last
         oracle_error = nearest if math.isfinite(first) else math.inf
-    return Metrics(
-        success=success,
-        spl=spl,
-        oracle_success=oracle,
-        navigation_error=error,
-        oracle_error=oracle_error,
-        ndtw=ndtw,
-        sdtw=None if ndtw is None or success is None else success * ndtw,
-        cls=cls,
-        path_length=length,
-        steps=steps,
-        collisions=collisions,
-        collision_rate=collisions / steps if steps else 0.0,
-        unreachable=unreachable,
-    )
+    return {
+        "success": success,
+        "spl": spl,
+        "oracle_success": oracle,
+        "navigation_error": error,
+        "oracle_error": oracle_error,
+        "ndtw": ndtw,
+        "sdtw": None if ndtw is None or success is None else success * ndtw,
+        "cls": cls,
+        "path_length": length,
+        "steps": steps,
+        "collisions": collisions,
+        "collision_rate": collisions / steps if steps else 0.0,
+        "unreachable": unreachable,
+    }

@@ -88,6 +88,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         """Who chooses the next action, one of `SOURCES`; set it before `step` where it is not the policy."""
         self.observation_space = observation_space(protocol.cameras, instruction_space or text_space(episodes))
         self.action_space = spaces.Discrete(6 if protocol.body.tilt > 0 else 4)
+        self._codes = range(int(self.action_space.n))
         self._numbers = {episode.episode_id: i for i, episode in enumerate(self.episodes)}
         self._order: Iterator[int] = iter(())
         self._walk: _Walk | None = None
@@ -133,21 +134,22 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         if walk.done:
             raise RuntimeError("the episode is over; call reset() before step()")
         code = action if isinstance(action, int) else int(action) if isinstance(action, np.integer | np.ndarray) else -1
-        if isinstance(action, bool) or code != action or not self.action_space.contains(code):
+        if isinstance(action, bool) or code != action or code not in self._codes:
             raise ValueError(f"action {action!r} is not in {self.action_space}")
-        action = code
-        collided = self.simulator.act(Action(action))
-        before = walk.distances[-1]
-        distance = before if action in _STANDING else self._distance(walk.episode)
-        walk.add(self.simulator.pose, action, distance, collided, SOURCES.index(self.action_source))
-        terminated = action == Action.STOP
+        collided = self.simulator.act(Action(code))
+        pose, before = self.simulator.pose, walk.distances[-1]
+        # Most actions turn or are blocked: where the agent still stands, the goal is as far as it was.
+        stayed = pose.position.tolist() == walk.positions[-1].tolist()
+        distance = before if stayed else self._distance(walk.episode)
+        walk.add(pose, code, distance, collided, SOURCES.index(self.action_source))
+        terminated = code == Action.STOP
         truncated = not terminated and len(walk.actions) >= self.protocol.max_steps
-        walk.done = bool(terminated or truncated)
+        walk.done = terminated or truncated
         info = self._info(collided)
         reward = self.reward.success * (info["success"] == 1) - self.reward.slack
         if math.isfinite(before - distance):
             reward += self.reward.progress * (before - distance)
-        return self._observe(), float(reward), bool(terminated), truncated, info
+        return self._observe(), float(reward), terminated, truncated, info
 
     def render(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return the newest frame of the first RGB camera, uint8 (H, W, 3)."""
@@ -215,9 +217,6 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
             "collided": collided,
             **walk.metrics.values(),
         }
-
-
-_STANDING = frozenset(Action) - {Action.FORWARD}
 
 
 @dataclass
