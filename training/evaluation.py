@@ -15,7 +15,7 @@ from navloop.agent import cameras_of, create_agent
 from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import EpisodeFile, read_episodes, select
-from navloop.envs.protocols import get_protocol
+from navloop.envs.protocols import get_protocol, require_comparable
 from navloop.files import fingerprint
 from navloop.provenance import usable_processors
 from navloop.records import Episode
@@ -40,7 +40,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
 
     A row depends on (seed, episode, agent, protocol, scene) alone, so that the files of a run that was killed and resumed, with however
     many workers, equal those of one that was not. The folder gets `rows/<agent>.jsonl`, `header.json`, `summary.json`, and the run's
-    own files (`navloop.runs`).
+    own files (`navloop.runs`). Agents that an earlier start walked and this config leaves out stay in all of them.
 
     Args:
         config: What to measure.
@@ -75,8 +75,9 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             seed=config.seed,
             weights=dict.fromkeys(config.agents),
             cameras=cameras,
-            sessions=_earlier_sessions(run_dir),
         )
+        if (run_dir / "header.json").is_file():
+            header = _continued(header, read_evaluation(run_dir))
         write_header(run_dir, header)
         try:
             _walk_missing(config, run_dir, header, episodes, console)
@@ -150,8 +151,24 @@ def _walk(
         write_header(run_dir, replace(header, sessions=[*header.sessions, session]))
 
 
-def _earlier_sessions(run_dir: Path) -> list[Session]:
-    return read_evaluation(run_dir).header.sessions if (run_dir / "header.json").is_file() else []
+def _continued(header: Header, earlier: Evaluation) -> Header:
+    """Add to a header the sessions so far, and the agents that have rows although the config asks for them no more.
+
+    Raises:
+        ValueError: If the protocol of that name has changed since.
+    """
+    before = earlier.header
+    try:
+        require_comparable(before.terms, header.terms)
+    except ValueError as error:
+        raise ValueError(f"{earlier.folder}: {error}; its rows are of the first: take another --run-dir") from None
+    kept = [agent for agent, rows in earlier.rows.items() if rows and agent not in header.weights]
+    return replace(
+        header,
+        weights={**header.weights, **{agent: before.weights[agent] for agent in kept}},
+        cameras={**header.cameras, **{agent: before.cameras[agent] for agent in kept}},
+        sessions=before.sessions,
+    )
 
 
 def _data_fingerprints(file: EpisodeFile, config: EvalConfig, episodes: Sequence[Episode]) -> dict[str, str]:

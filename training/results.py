@@ -82,7 +82,7 @@ class Evaluation:
     Attributes:
         folder: Where it lies.
         header: What holds for every row.
-        rows: By agent, in the order of the config.
+        rows: By agent: those of the config in its order, then those that only earlier starts asked for.
     """
 
     folder: Path
@@ -159,7 +159,7 @@ def require_comparable_results(first: Evaluation, second: Evaluation) -> None:
     """Refuse to set two evaluations side by side that measured different things.
 
     Raises:
-        ValueError: If protocol, data or episodes differ, or one is not complete, naming what.
+        ValueError: If protocol, data or episodes differ, or an agent of both is not complete in one, naming what.
     """
     ours, theirs = first.header, second.header
     try:
@@ -174,7 +174,9 @@ def require_comparable_results(first: Evaluation, second: Evaluation) -> None:
         faults.append(f"not the same episodes: {ours.episodes} and {theirs.episodes}, chosen differently")
     for evaluation in (first, second):
         for agent, count in evaluation.missing.items():
-            faults.append(f"{evaluation.folder}: {agent} lacks {count} episodes; resume it first")
+            if agent in first.rows and agent in second.rows:
+                lacking = f"{agent} lacks {count} of {evaluation.header.episodes} episodes"
+                faults.append(f"{evaluation.folder}: {lacking}; resume it first")
     if faults:
         raise ValueError(f"{first.folder} and {second.folder} cannot be compared: {'; '.join(faults)}")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -54,7 +55,7 @@ def test_protocols_of_one_label_that_differ_are_told_apart_by_their_fields(finis
     [
         ({"data": {"episodes": "sha256:00"}}, r"episodes differ: sha256:\w+ and sha256:00"),
         ({"selection": "sha256:00"}, "not the same episodes"),
-        ({"episodes": 3}, "expert lacks 1 episodes; resume it first"),
+        ({"episodes": 3}, "expert lacks 1 of 3 episodes; resume it first"),
     ],
 )
 def test_other_data_and_missing_episodes_are_named(finished, values, message):
@@ -71,3 +72,43 @@ def test_what_is_no_header_of_today_is_named(tmp_path, text):
     (tmp_path / "header.json").write_text(text)
     with pytest.raises(ValueError, match=r"header\.json: not the header of an evaluation .*another folder"):
         read_evaluation(tmp_path)
+
+
+def test_agents_that_a_later_start_leaves_out_stay_in_the_results(config, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished.folder, run)
+    fewer = evaluate(config.model_copy(update={"agents": ("random", "expert")}), run)
+    assert list(fewer.rows) == ["random", "expert", "forward"] == list(read_evaluation(run).header.cameras)
+    assert [len(rows) for rows in fewer.rows.values()] == [2, 2, 2]
+    assert [session.agents for session in fewer.header.sessions] == [["expert", "forward"], ["random"]]
+    before, after = (json.loads((folder / "summary.json").read_text()) for folder in (finished.folder, run))
+    assert after["complete"] is True
+    assert {agent: after["agents"][agent] for agent in before["agents"]} == before["agents"]
+
+
+def test_an_agent_that_was_left_out_unfinished_is_marked_and_hinders_no_other(config, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished.folder, run)
+    rows = run / "rows" / "forward.jsonl"
+    rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:1]))
+    fewer = evaluate(config.model_copy(update={"agents": ("expert",)}), run)
+    assert fewer.missing == {"forward": 1}
+    summary = json.loads((run / "summary.json").read_text())
+    assert [summary["agents"][agent]["complete"] for agent in ("expert", "forward")] == [True, False]
+    with pytest.raises(ValueError, match="forward lacks 1 of 2 episodes"):
+        require_comparable_results(fewer, finished)
+    expert = replace(finished, rows={"expert": finished.rows["expert"]})
+    require_comparable_results(fewer, expert)
+    rows.unlink()
+    assert list(evaluate(config.model_copy(update={"agents": ("expert",)}), run).rows) == ["expert"]
+
+
+def test_rows_of_a_protocol_that_has_changed_since_are_not_added_to(config, finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished.folder, run)
+    header = json.loads((run / "header.json").read_text())
+    header["protocol_fields"]["success_distance"] = 2.0
+    (run / "header.json").write_text(json.dumps(header))
+    with pytest.raises(ValueError, match=r"success_distance is 2\.0 and 3\.0; its rows are of the first"):
+        evaluate(config, run)
+    assert json.loads((run / "header.json").read_text()) == header
