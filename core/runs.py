@@ -110,6 +110,10 @@ class RunFolder:
         old = yaml.safe_load(self.config_file.read_text())
         if not isinstance(old, dict):
             raise RunError(f"{self.config_file}: not a config; choose another folder with --run-dir")
+        if old.get("kind") != config.get("kind"):
+            raise RunError(
+                f"{self.path}: holds a run of kind {old.get('kind')}, not {config.get('kind')}; choose another with --run-dir"
+            )
         faults = [
             f"{path} was {before}, now {now}"
             for path, before, now in _differences(old, config)

@@ -47,6 +47,13 @@ def test_another_config_or_other_data_is_refused(tmp_path, config, data, message
     assert len(RunFolder(tmp_path).starts()) == 1
 
 
+def test_a_run_of_another_kind_is_refused_in_one_line_that_names_both(tmp_path):
+    start(tmp_path)
+    with pytest.raises(RunError) as refusal:
+        start(tmp_path, "kind: houses\ntrain_houses: 3\n", {})
+    assert str(refusal.value) == f"{tmp_path}: holds a run of kind eval, not houses; choose another with --run-dir"
+
+
 def test_a_second_writer_is_refused_while_the_first_lives(tmp_path):
     with RunFolder(tmp_path).open(CONFIG, DATA), pytest.raises(RunError, match=f"process {os.getpid()} is writing"):
         start(tmp_path)
