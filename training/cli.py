@@ -43,7 +43,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, left = parser.parse_known_args(arguments)
     if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in left):
         return parser.parse_args(arguments)
-    options.overrides += left
+    options.overrides = [*options.overrides, *left]
     return options
 
 
@@ -63,7 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         shipped = ", ".join(recipe for recipe in list_recipes() if recipe.startswith(name))
         command.add_argument("recipe", metavar="RECIPE", help=f"YAML file, run folder, or one that ships: {shipped}")
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="fields to set, such as seed=3")
+        command.add_argument(
+            "overrides",
+            nargs="*",
+            default=(),  # without it argparse calls them required
+            metavar="KEY=VALUE",
+            help="fields to set, such as seed=3",
+        )
         place = "data/NAME" if name == "houses" else "runs/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
         _add_debug(command)

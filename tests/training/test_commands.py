@@ -243,6 +243,13 @@ def test_a_page_of_no_run_says_how_to_make_one(tmp_path):
     assert "navloop eval RECIPE" in result.stderr
 
 
+@pytest.mark.parametrize(("name", "needed"), [("houses", "RECIPE"), ("eval", "RECIPE"), ("report", "RUN")])
+def test_a_bare_command_asks_for_what_it_needs_and_no_more(name, needed):
+    result = navloop(name)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == f"navloop {name}: error: the following arguments are required: {needed}"
+
+
 def test_help_lists_every_field_with_type_default_and_meaning():
     text = navloop("eval", "--help").stdout
     assert "report.video_fps  (integer, from 1 to 60, default 8)" in text
