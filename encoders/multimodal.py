@@ -1,0 +1,137 @@
+"""The multimodal branch: videos and texts in one space, captions (InternVideo-MM), and its video tower alone (UniFormerV2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from navloop.configs.encoders import MultimodalConfig, UniFormerConfig
+from navloop.encoders.captioner import CaptionDecoder
+from navloop.encoders.encoder import EncoderOutput, VideoEncoder
+from navloop.encoders.layers import CLIP, CLIP_EXACT
+from navloop.encoders.pixels import to_pixels
+from navloop.encoders.text import TextTower
+from navloop.encoders.tower import VideoTower
+
+MAX_LOGIT_SCALE = math.log(100)
+"""Largest logarithm of the temperature's inverse. Source: CoTrain's clamp; Radford et al., CLIP, section 2.5."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the multimodal branch sees in B clips, before anything is of unit length."""
+
+    frame_tokens: Tensor
+    """float (B, t, 1 + h * w, D) after the last block, a class token before each frame's patches; captions read these."""
+    features: Tensor
+    """float (B, D), one vector a clip, after the last norm."""
+
+
+class MultimodalEncoder(VideoEncoder):
+    """InternVideo's multimodal branch.
+
+    With the weights of a CLIP model and global blocks as they start, it is CLIP on the mean of the frames' class tokens.
+
+    Args:
+        config: Sizes and options.
+
+    Source: InternVideo1/Pretrain/Multi-Modalities-Pretraining; paper, section 3.1.2.
+    """
+
+    def __init__(self, config: MultimodalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pixels = config.video.pixels
+        self.num_frames = config.video.frames
+        self.width, self.joint_width, self.grid = config.video.trunk.width, config.joint_width, config.video.grid
+        self.video = VideoTower(config.video)
+        self.norm_post = nn.LayerNorm(self.width, eps=(CLIP if config.video.quick_gelu else CLIP_EXACT).eps)
+        self.video_proj = nn.Parameter(self.width**-0.5 * torch.randn(self.width, self.joint_width))
+        self.text = TextTower(config.text, self.joint_width)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.captioner = (
+            None
+            if config.captioner is None
+            else CaptionDecoder(
+                config.captioner,
+                text_width=config.text.trunk.width,
+                video_width=self.width,
+                vocabulary=config.text.vocabulary,
+            )
+        )
+
+    def see(self, pixels: Tensor) -> Sight:
+        """Run the video tower over pixels (B, 3, T, H, W): what contrast and captioning both start from."""
+        fused, frame_tokens = self.video(pixels)
+        return Sight(frame_tokens, self.norm_post(fused))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return a vector a clip, float (B, D), after the last norm and before the projection."""
+        return self.see(pixels).features
+
+    def output(self, sight: Sight) -> EncoderOutput:
+        """Return what is seen in the joint space; the tokens are the last block's patches."""
+        pooled = F.normalize(sight.features @ self.video_proj, dim=-1)
+        return EncoderOutput(sight.frame_tokens[:, :, 1:].flatten(1, 2), pooled, self.grid)
+
+    def forward(self, pixels: Tensor) -> EncoderOutput:
+        """Encode normalised pixels, float (B, 3, T, H, W)."""
+        self.check_pixels(pixels)
+        return self.output(self.see(pixels))
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
+        """Return a unit vector an image, float (B, J), without gradients.
+
+        Args:
+            images: uint8 (B, H, W, 3), RGB of any height and width.
+        """
+        pixels = to_pixels(torch.as_tensor(images)[:, None], self.pixels, self.device, self.dtype)
+        return F.normalize(self.features(pixels) @ self.video_proj, dim=-1)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return a unit vector a text, float (B, J), without gradients; `text.encode` keeps them."""
+        return self.text.encode(texts)
+
+    def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
+        """Return the scaled cosine of each video (B, J) with each text (K, J), as logits (B, K)."""
+        return self.scale() * videos @ texts.mT
+
+    def scale(self) -> Tensor:
+        """Return the factor of the cosines, at most 100."""
+        return self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp()
+
+
+class UniFormer(VideoEncoder):
+    """UniFormerV2: the video tower by itself; `VideoClassifier` puts a head on it.
+
+    Source: Li et al., UniFormerV2, ICCV 2023; InternVideo1/Downstream/UniFormerV2.
+    """
+
+    def __init__(self, config: UniFormerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pixels = config.video.pixels
+        self.num_frames = config.video.frames
+        self.width = self.joint_width = config.video.trunk.width
+        self.grid = config.video.grid
+        self.video = VideoTower(config.video)
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Return the fused vector of each clip, float (B, D)."""
+        self.check_pixels(pixels)
+        return self.video(pixels)[0]  # type: ignore[no-any-return]
+
+    def forward(self, pixels: Tensor) -> EncoderOutput:
+        """Encode normalised pixels, float (B, 3, T, H, W)."""
+        self.check_pixels(pixels)
+        fused, frame_tokens = self.video(pixels)
+        return EncoderOutput(frame_tokens[:, :, 1:].flatten(1, 2), F.normalize(fused, dim=-1), self.grid)
