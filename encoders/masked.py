@@ -25,12 +25,7 @@ class TubeletEmbedding(nn.Conv3d):
     def forward(self, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
         """Embed tubelets of (B, 3, T, H, W): those at `kept`, int64 (B, K), or all; to (B, K, D)."""
         tubelets = as_tubelets(pixels, self.kernel_size[-1])  # (B, t, h, w, 3, 2, p, p)
-        if kept is None:
-            tubelets = tubelets.flatten(1, 3)
-        else:
-            clip = torch.arange(len(kept), device=kept.device)[:, None]
-            _, _, h, w, *_ = tubelets.shape
-            tubelets = tubelets[clip, kept // (h * w), kept // w % h, kept % w]
+        tubelets = tubelets.flatten(1, 3) if kept is None else gather_tubelets(tubelets, kept)  # (B, K, 3, 2, p, p)
         return F.linear(tubelets.flatten(2), self.weight.flatten(1), self.bias)
 
 
@@ -38,6 +33,13 @@ def as_tubelets(pixels: Tensor, patch: int) -> Tensor:
     """View pixels (B, 3, T, H, W) as tubelets (B, t, h, w, 3, 2, patch, patch), without a copy."""
     x = pixels.unflatten(4, (-1, patch)).unflatten(3, (-1, patch)).unflatten(2, (-1, 2))  # (B, 3, t, 2, h, p, w, p)
     return x.permute(0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def gather_tubelets(tubelets: Tensor, kept: Tensor) -> Tensor:
+    """Copy the tubelets at `kept`, int64 (B, K), out of (B, t, h, w, ...), to (B, K, ...). No other is read."""
+    h, w = tubelets.shape[2:4]
+    clip = torch.arange(len(kept), device=kept.device)[:, None]
+    return tubelets[clip, kept // (h * w), kept // w % h, kept % w]
 
 
 class MaskedEncoder(VideoEncoder):
@@ -77,11 +79,12 @@ class MaskedEncoder(VideoEncoder):
         Raises:
             ValueError: If a shape is another, or clips hide different numbers of tokens.
         """
-        return self.finish(self._transform(self.embed(pixels, hidden)), hidden)
+        kept = None if hidden is None else self.visible_indices(hidden)
+        return self.finish(self.encode_at(pixels, kept), hidden)
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return the mean of a clip's tokens, normalised by the trunk's layer norm, float (B, D)."""
-        return self.pool(self._transform(self.embed(pixels)))
+        return self.pool(self.encode_at(pixels, None))
 
     def embed(self, pixels: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Return the visible tubelets as tokens with their positions, (B, N visible, D), for the first block."""
@@ -90,7 +93,16 @@ class MaskedEncoder(VideoEncoder):
     def embed_at(self, pixels: Tensor, kept: Tensor | None) -> Tensor:
         """Return what `embed` does, for tokens by their index: int64 (B, K), or None for all."""
         self.check_pixels(pixels)
+        if kept is not None and len(kept) != len(pixels):
+            raise ValueError(f"a mask for {len(kept)} clips came with {len(pixels)} clips")
         return self.patch(pixels, kept) + (self.positions if kept is None else self.positions[kept])  # type: ignore[no-any-return]
+
+    def encode_at(self, pixels: Tensor, kept: Tensor | None) -> Tensor:
+        """Return what the last block puts out, (B, K, D), not normalised, for tokens by their index or for all."""
+        tokens = self.embed_at(pixels, kept)
+        for block in self.blocks:
+            tokens = run(block, tokens, checkpointing=self.checkpointing)
+        return tokens
 
     def pool(self, tokens: Tensor) -> Tensor:
         """Return the features of what the last block put out, (B, N visible, D) to (B, D)."""
@@ -119,11 +131,6 @@ class MaskedEncoder(VideoEncoder):
                 f"a mask is {selected.dtype} {tuple(selected.shape)}, this encoder takes torch.bool (B, {num_tokens}) "
                 f"for its grid {self.grid}"
             )
-
-    def _transform(self, tokens: Tensor) -> Tensor:
-        for block in self.blocks:
-            tokens = run(block, tokens, checkpointing=self.checkpointing)
-        return tokens
 
 
 def init_linear(module: nn.Module) -> None:

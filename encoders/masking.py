@@ -63,7 +63,7 @@ def running_cell_mask(grid: Grid, ratio: float, batch: int, generator: torch.Gen
 
     Source: Wang et al., VideoMAE V2, CVPR 2023, section 3.2; OpenGVLab/VideoMAEv2, dataset/masking_generator.py.
     """
-    t, h, w = grid
+    _, h, w = grid
     num_hidden = ratio * _CELL
     if num_hidden not in (1, 2, 3):
         raise ValueError(f"a ratio of {ratio} hides no whole part of a cell of 4 tokens; take 0.25, 0.5 or 0.75")

@@ -40,3 +40,27 @@ def golden() -> Callable[[str], Golden]:
         return Golden(config, state, tensors)
 
     return read
+
+
+# Parts of the released masked branch's names, and ours.
+MASKED_NAMES = {
+    "patch_embed.proj.": "patch.",
+    "fc_norm.": "norm.",
+    ".attn.": ".attention.",
+    "encoder_to_decoder.": "to_decoder.",
+}
+
+
+@pytest.fixture(scope="session")
+def rename() -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Give weights of the masked branch our names."""
+
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        result = {}
+        for name, weight in state.items():
+            for theirs, ours in MASKED_NAMES.items():
+                name = name.replace(theirs, ours)
+            result[name] = weight
+        return result
+
+    return renamed

@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 from navloop.configs.encoders import MaskedConfig, PixelsConfig, TransformerConfig
