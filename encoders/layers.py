@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from navloop.configs.encoders import TransformerConfig
+from navloop.encoders.cache import KeyValueCache, attend_causally
 
 
 class QuickGELU(nn.Module):
@@ -61,12 +62,17 @@ class SelfAttention(nn.Module):
             return self.qkv.bias
         return torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        """Attend from each token of (B, N, D) to all, or with `causal` to itself and those before it."""
+    def forward(self, x: Tensor, causal: bool = False, cache: KeyValueCache | None = None) -> Tensor:
+        """Attend from each token of (B, N, D) to all, or with `causal` to itself and those before it.
+
+        With a cache, those before it begin with the tokens that the cache holds; it takes these in.
+        """
         batch, num_tokens, width = x.shape
         qkv = F.linear(x, self.qkv.weight, self._bias())
         q, k, v = qkv.view(batch, num_tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        x = attend_causally(q, k, v) if causal else F.scaled_dot_product_attention(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(batch, num_tokens, width))  # type: ignore[no-any-return]
 
 
@@ -96,9 +102,9 @@ class Block(nn.Module):
         self.mlp = MLP(config.width, config.hidden, style.activation)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, causal: bool = False, cache: KeyValueCache | None = None) -> Tensor:
         """Map (B, N, D) to (B, N, D)."""
-        x = x + self.drop_path(self.attention(self.norm1(x), causal))
+        x = x + self.drop_path(self.attention(self.norm1(x), causal, cache))
         return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from navloop.configs.encoders import TextConfig
+from navloop.encoders.cache import KeyValueCache
 from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, initialise_blocks, run
 
 if TYPE_CHECKING:
@@ -72,19 +73,40 @@ class TextTower(nn.Module):
         Raises:
             ValueError: If `ids` are not integers, not (B, L), or longer than the context.
         """
-        self._check(ids)
-        x = self.tokens(ids) + self.positions[: ids.shape[1]]  # (B, L, D)
-        for block in self.blocks:
-            x = run(block, x, True, checkpointing=self.config.trunk.checkpointing)
-        states = self.norm(x)
+        states = self.states(ids)
         end = ids.argmax(dim=1)
         pooled = states[torch.arange(len(ids), device=ids.device), end] @ self.proj  # (B, J)
         return TextOutput(states=states, pooled=pooled)
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return a unit vector a text, float (B, J); gradients flow. Texts longer than the context lose their end.
+    def states(self, ids: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
+        """Return the state of each of n further tokens of texts whose earlier ones are in `caches`, float (B, n, D).
+
+        Args:
+            ids: int64 or int32 (B, n), that follow those in the caches.
+            caches: One a block; they take the new tokens in, without gradients. None: these are the texts' first tokens.
 
         Raises:
+            ValueError: As for `forward`.
+        """
+        start = caches[0].length if caches else 0
+        self._check(ids, start)
+        x = self.tokens(ids) + self.positions[start : start + ids.shape[1]]  # (B, n, D)
+        for i, block in enumerate(self.blocks):
+            if caches:
+                x = block(x, True, caches[i])
+            else:
+                x = run(block, x, True, checkpointing=self.config.trunk.checkpointing)
+        return self.norm(x)  # type: ignore[no-any-return]
+
+    def create_caches(self, capacity: int) -> tuple[KeyValueCache, ...]:
+        """Return empty caches for `states`, one a block, for texts of up to `capacity` tokens."""
+        return tuple(KeyValueCache(capacity) for _ in self.blocks)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Return a unit vector a text, float (B, J), with gradients. Texts longer than the context lose their last words.
+
+        Raises:
+            TypeError: If `texts` is one string.
             ValueError: If there are no texts, or this tower's vocabulary is not CLIP's.
         """
         if self.config.vocabulary != VOCABULARY:
@@ -94,15 +116,16 @@ class TextTower(nn.Module):
         ids = tokenize(texts, self.config.context).to(self.positions.device)
         return F.normalize(self(ids).pooled, dim=-1)
 
-    def _check(self, ids: Tensor) -> None:
+    def _check(self, ids: Tensor, start: int = 0) -> None:
         if ids.dtype not in (torch.int64, torch.int32):
             raise ValueError(
                 f"token ids are {ids.dtype}, not torch.int64; make them with navloop.encoders.text.tokenize"
             )
-        if ids.ndim != 2 or 0 in ids.shape or ids.shape[1] > self.config.context:
+        room = self.config.context - start
+        if ids.ndim != 2 or 0 in ids.shape or ids.shape[1] > room:
             raise ValueError(
                 f"token ids are {tuple(ids.shape)}, not (B, L) with B >= 1 and L from 1 to the context of "
-                f"{self.config.context}"
+                f"{self.config.context}" + (f", of which {start} are taken" if start else "")
             )
 
 
