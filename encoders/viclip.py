@@ -1,0 +1,116 @@
+"""ViCLIP: CLIP whose vision transformer looks at all tokens of a clip at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from navloop.configs.encoders import ViCLIPConfig
+from navloop.encoders.encoder import EncoderOutput, VideoEncoder
+from navloop.encoders.layers import CLIP, create_blocks, run
+from navloop.encoders.masking import selected_indices
+from navloop.encoders.text import TextTower, initialise_blocks
+
+MIN_TEMPERATURE = 0.01
+
+
+class ViCLIPEncoder(VideoEncoder):
+    """A video and a text tower that share a space, after CLIP.
+
+    One class token sees the patches of every frame; most patches can be hidden while training. Attention does not see
+    the order of tokens, so they are kept in this library's, (time, row, column), where the source is space-major.
+
+    Args:
+        config: Sizes of both towers.
+
+    Source: Wang et al., InternVid, ICLR 2024, section 4; InternVideo1/Pretrain/ViCLIP.
+    """
+
+    def __init__(self, config: ViCLIPConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.pixels, self.num_frames, self.grid = config.pixels, config.frames, config.grid
+        self.width, self.joint_width = config.trunk.width, config.joint_width
+        time, height, width = config.grid
+        patch = (1, config.patch, config.patch)
+        self.patch = nn.Conv3d(3, self.width, patch, patch, bias=False)
+        self.class_token = nn.Parameter(torch.empty(self.width))
+        self.positions = nn.Parameter(torch.empty(height * width + 1, self.width))
+        self.temporal_positions = nn.Parameter(torch.zeros(1, time, self.width))
+        self.norm_pre = nn.LayerNorm(self.width, eps=CLIP.eps)
+        self.blocks = create_blocks(config.trunk, CLIP)
+        self.norm_post = nn.LayerNorm(self.width, eps=CLIP.eps)
+        self.video_proj = nn.Parameter(torch.empty(self.width, self.joint_width))
+        self.text = TextTower(config.text, self.joint_width)
+        self.temperature = nn.Parameter(torch.tensor(MIN_TEMPERATURE))
+        for parameter in (self.class_token, self.positions, self.video_proj):
+            nn.init.normal_(parameter, std=self.width**-0.5)
+        initialise_blocks(self.blocks)
+
+    def forward(self, pixels: Tensor, hidden: Tensor | None = None) -> EncoderOutput:
+        """Encode normalised pixels.
+
+        Args:
+            pixels: float (B, 3, T, H, W).
+            hidden: bool (B, t * h * w), True where a token is withheld, as many in each clip; None withholds none.
+
+        Returns:
+            `tokens` are the patches' last states after the norm that the class token gets too, so that they have its
+            scale; they are not projected.
+
+        Raises:
+            ValueError: If the pixels or `hidden` have another shape or type, or clips hide unequal numbers of tokens.
+        """
+        states = self._states(pixels, hidden)
+        pooled = F.normalize(states[:, 0] @ self.video_proj, dim=-1)
+        return EncoderOutput(tokens=states[:, 1:], pooled=pooled, grid=self.grid, hidden=hidden)
+
+    def features(self, pixels: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Return the class token after the last norm, float (B, D).
+
+        `features(pixels) @ video_proj` is the embedding (B, J) that `EncoderOutput.pooled` is the unit vector of.
+        """
+        return self._states(pixels, hidden)[:, 0]
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Return a unit vector a text, float (B, J), without gradients; `text.encode` keeps them.
+
+        Raises:
+            TypeError: If `texts` is one string.
+            ValueError: If there are no texts, or the text tower's vocabulary is not CLIP's.
+        """
+        return self.text.encode(texts)
+
+    def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
+        """Return the cosine of each video (B, J) with each text (K, J) over the temperature, as logits (B, K).
+
+        A temperature below 0.01 counts as 0.01 but keeps its gradient, so that training can raise it again.
+        """
+        below = (MIN_TEMPERATURE - self.temperature).clamp(min=0).detach()
+        return videos @ texts.mT / (self.temperature + below)
+
+    def _states(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
+        """Return the normed last states, float (B, 1 + N, D), the class token's first."""
+        self.check_pixels(pixels)
+        x = self.patch(pixels).flatten(3).permute(0, 2, 3, 1)  # (B, T, h*w, D)
+        x = x + self.positions[1:] + self.temporal_positions.view(-1, 1, self.width)
+        x = x.flatten(1, 2)  # (B, N, D)
+        if hidden is not None:
+            visible = self._visible(hidden, len(x))
+            x = x.gather(1, visible[:, :, None].expand(-1, -1, self.width))  # (B, N_visible, D)
+        class_token = (self.class_token + self.positions[0]).expand(len(x), 1, -1)
+        x = self.norm_pre(torch.cat((class_token, x), dim=1))  # (B, 1 + N, D)
+        for block in self.blocks:
+            x = run(block, x, checkpointing=self.config.trunk.checkpointing)
+        return self.norm_post(x)  # type: ignore[no-any-return]
+
+    def _visible(self, hidden: Tensor, batch: int) -> Tensor:
+        shape = (batch, math.prod(self.grid))
+        if hidden.dtype != torch.bool or hidden.shape != shape:
+            raise ValueError(f"hidden is {hidden.dtype} {tuple(hidden.shape)}, not torch.bool {shape}")
+        return selected_indices(~hidden)
