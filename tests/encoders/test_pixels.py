@@ -1,0 +1,89 @@
+"""From frames to pixels: parity with torchvision, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torchvision.transforms import v2
+
+from navloop.configs.encoders import IMAGENET_MEAN, IMAGENET_STD, PixelsConfig
+from navloop.encoders.pixels import frame_indices, to_pixels
+
+
+def frames(height: int = 40, width: int = 60) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (2, 3, height, width, 3), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(40, 60), (61, 37), (32, 32), (20, 17)])
+def test_equals_torchvision(interpolation: str, shape: tuple[int, int]) -> None:
+    clip = frames(*shape)
+    theirs = v2.Compose(
+        [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Resize(32, v2.InterpolationMode[interpolation.upper()], antialias=True),
+            v2.CenterCrop(32),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    config = PixelsConfig(size=32, mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation=interpolation)  # type: ignore[arg-type]
+    pixels = to_pixels(clip, config, "cpu", torch.float32)
+    expected = theirs(clip.permute(0, 1, 4, 2, 3)).transpose(1, 2)
+    inside = (pixels - expected).abs()
+    # torchvision keeps what bicubic overshoots beyond 0 and 255; no camera does.
+    lowest, highest = (torch.tensor([v - m for m in IMAGENET_MEAN]) / torch.tensor(IMAGENET_STD) for v in (0, 1))
+    clipped = expected.clamp(lowest.view(3, 1, 1, 1), highest.view(3, 1, 1, 1))
+    assert pixels.shape == (2, 3, 3, 32, 32)
+    assert torch.minimum(inside, (pixels - clipped).abs()).max() < 1e-5
+
+
+def test_frames_of_the_right_size_are_only_scaled() -> None:
+    clip = frames(32, 32)
+    config = PixelsConfig(size=32, mean=(0, 0, 0), std=(1, 1, 1))
+    assert torch.equal(to_pixels(clip, config, "cpu", torch.float32), clip.permute(0, 4, 1, 2, 3) / 255)
+
+
+def test_squashing_keeps_the_borders_that_cropping_cuts() -> None:
+    clip = frames(32, 64)
+    clip[:, :, :, :8] = 255
+    squashed, cropped = (
+        to_pixels(clip, PixelsConfig(size=32, resize=resize, mean=(0, 0, 0), std=(1, 1, 1)), "cpu", torch.float32)
+        for resize in ("squash", "crop")
+    )
+    assert squashed[..., :3].mean() > 0.95
+    assert cropped[..., :3].mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.zeros(1, 2, 8, 8, 3), "float32, not torch.uint8"),
+        (torch.zeros(1, 2, 3, 8, 8, dtype=torch.uint8), r"\(1, 2, 3, 8, 8\), not \(B, T, H, W, 3\)"),
+        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8), r"not \(B, T, H, W, 3\)"),
+        (torch.zeros(0, 2, 8, 8, 3, dtype=torch.uint8), "nothing to encode"),
+    ],
+)
+def test_other_than_camera_frames_is_refused(bad: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_pixels(bad, PixelsConfig(size=8), "cpu", torch.float32)
+
+
+@given(num_frames=st.integers(1, 500), wanted=st.integers(1, 64))
+def test_picked_frames_are_there_in_order_and_evenly_spread(num_frames: int, wanted: int) -> None:
+    picked = frame_indices(num_frames, wanted)
+    assert len(picked) == wanted
+    assert picked.min() >= 0
+    assert picked.max() < num_frames
+    gaps = picked.diff()
+    if wanted > 1:
+        assert gaps.min() >= num_frames // wanted
+        assert gaps.max() <= -(-num_frames // wanted)
+
+
+def test_no_frames_to_pick_from_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot take 8 of 0 frames"):
+        frame_indices(0, 8)
