@@ -31,7 +31,8 @@ class TubeletEmbedding(nn.Conv3d):
 
 def as_tubelets(pixels: Tensor, patch: int) -> Tensor:
     """View pixels (B, 3, T, H, W) as tubelets (B, t, h, w, 3, 2, patch, patch), without a copy."""
-    x = pixels.unflatten(4, (-1, patch)).unflatten(3, (-1, patch)).unflatten(2, (-1, 2))  # (B, 3, t, 2, h, p, w, p)
+    batch, _, num_frames, height, width = pixels.shape
+    x = pixels.view(batch, 3, num_frames // 2, 2, height // patch, patch, width // patch, patch)
     return x.permute(0, 2, 4, 6, 1, 3, 5, 7)
 
 
@@ -55,6 +56,7 @@ class MaskedEncoder(VideoEncoder):
 
     def __init__(self, config: MaskedConfig) -> None:
         super().__init__()
+        self.config = config
         self.pixels, self.num_frames, self.grid = config.pixels, config.frames, config.grid
         self.width = self.joint_width = config.trunk.width
         self.checkpointing = config.trunk.checkpointing
