@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from navloop.configs.encoders import TransformerConfig
+from navloop.encoders.cross_attention import folded_attention
 from navloop.encoders.layers import MLP, BlockStyle
 
 
 class PooledAttention(nn.Module):
-    """Multi-head cross-attention with a single query, at the cost of a pooling.
+    """Multi-head cross-attention with a single query, folded: see `folded_attention`.
 
-    With one query the projections of keys and values need not touch the tokens: a head's score of token x is
-    q . (W_k x) = (W_k' q) . x, and its value is W_v applied to the weighted mean of the tokens. The bias of the keys
-    adds the same number to every score, which softmax ignores; it is kept because released weights hold one.
+    The bias of the keys adds the same number to every score, which softmax ignores; released weights hold one.
 
     Args:
         width: Width D.
@@ -32,18 +33,22 @@ class PooledAttention(nn.Module):
 
     def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
         """Return what the query (B, D) takes from the tokens (B, N, D), float (B, D)."""
-        batch, width = query.shape
         w_q, w_k, w_v = self.qkv.weight.chunk(3)
-        b_q, b_k, b_v = self.qkv.bias.chunk(3)
-        q = F.linear(query, w_q, b_q).view(batch, self.heads, -1)  # (B, heads, d)
-        q = q * q.shape[-1] ** -0.5
-        w_k, w_v = w_k.view(self.heads, -1, width), w_v.view(self.heads, -1, width)  # (heads, d, D)
-        folded = torch.einsum("bhd,hdw->bhw", q, w_k)
-        constant = (q * b_k.view(self.heads, -1)).sum(-1, keepdim=True)  # (B, heads, 1)
-        weights = (folded @ tokens.mT + constant).softmax(-1)  # (B, heads, N)
-        pooled = weights @ tokens  # (B, heads, D)
-        values = torch.einsum("bhw,hdw->bhd", pooled, w_v).flatten(1)
-        return self.proj(values + b_v)  # type: ignore[no-any-return]
+        b_q, _, b_v = self.qkv.bias.chunk(3)
+        q = F.linear(query, w_q, b_q).unflatten(1, (self.heads, -1))  # (B, heads, d)
+        return self.proj(folded_attention(q, w_k, w_v, tokens).flatten(1) + b_v)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFrame:
+    """What a global block makes of B single frames, in the parts that add up to `GlobalBlock.place`."""
+
+    alone: Tensor
+    """float (B, 1 + h * w, D), placed among its own tokens, as if it had no neighbours in time."""
+    to_before: Tensor
+    """float (B, 1 + h * w, D), what it adds to the frame before it."""
+    to_after: Tensor
+    """float (B, 1 + h * w, D), what it adds to the frame after it."""
 
 
 class GlobalBlock(nn.Module):
@@ -87,10 +92,25 @@ class GlobalBlock(nn.Module):
         Returns:
             float (B, T, 1 + h * w, D).
         """
+        return tokens + self._near(tokens, grid, self.position.bias, reach=1)
+
+    def place_frame(self, tokens: Tensor, grid: tuple[int, int]) -> PlacedFrame:
+        """Place single frames, for a window that moves: `place` gives the sum of the parts.
+
+        Args:
+            tokens: float (B, 1 + h * w, D), the class token first.
+            grid: Tokens along (height, width).
+        """
+        before, own, after = self._near(tokens[:, None], grid, None, reach=2).unbind(1)
+        own[:, 1:] += self.position.bias  # type: ignore[arg-type]
+        return PlacedFrame(tokens + own, before, after)
+
+    def _near(self, tokens: Tensor, grid: tuple[int, int], bias: Tensor | None, reach: int) -> Tensor:
+        """Convolve (B, T, 1 + h * w, D) over space and time, `reach` - 1 slots beyond its ends; zero for class tokens."""
         patches = tokens[:, :, 1:].unflatten(2, grid).permute(0, 4, 1, 2, 3)  # (B, D, T, h, w), channels last in memory
         weight = self.position.weight.contiguous(memory_format=torch.channels_last_3d)  # 3x faster on a CPU
-        near = F.conv3d(patches, weight, self.position.bias, padding=1, groups=len(weight))
-        return tokens + F.pad(near.permute(0, 2, 3, 4, 1).flatten(2, 3), (0, 0, 1, 0))
+        near = F.conv3d(patches, weight, bias, padding=(reach, 1, 1), groups=len(weight))
+        return F.pad(near.permute(0, 2, 3, 4, 1).flatten(2, 3), (0, 0, 1, 0))
 
     def forward(self, query: Tensor, placed: Tensor) -> Tensor:
         """Return the clip's query (B, D) after it looked at the placed tokens (B, N, D)."""
