@@ -79,11 +79,11 @@ class TextTower(nn.Module):
         return TextOutput(states=states, pooled=pooled)
 
     def states(self, ids: Tensor, caches: Sequence[KeyValueCache] | None = None) -> Tensor:
-        """Return the state of each of n further tokens of texts whose earlier ones are in `caches`, float (B, n, D).
+        """Return the state of each token, float (B, n, D), after the last norm.
 
         Args:
-            ids: int64 or int32 (B, n), that follow those in the caches.
-            caches: One a block; they take the new tokens in, without gradients. None: these are the texts' first tokens.
+            ids: int64 or int32 (B, n), that follow the tokens in `caches`.
+            caches: From `create_caches`; they take the new tokens in, without gradients. None: the texts start here.
 
         Raises:
             ValueError: As for `forward`.
@@ -103,7 +103,7 @@ class TextTower(nn.Module):
         return tuple(KeyValueCache(capacity) for _ in self.blocks)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return a unit vector a text, float (B, J), with gradients. Texts longer than the context lose their last words.
+        """Return a unit vector a text, float (B, J), with gradients; texts are cut to the context by `tokenize`.
 
         Raises:
             TypeError: If `texts` is one string.

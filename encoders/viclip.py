@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from navloop.configs.encoders import ViCLIPConfig
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
-from navloop.encoders.layers import CLIP, create_blocks, run
+from navloop.encoders.layers import CLIP, create_blocks, initialise_blocks, run
 from navloop.encoders.masking import selected_indices
-from navloop.encoders.text import TextTower, initialise_blocks
+from navloop.encoders.text import TextTower
 
 MIN_TEMPERATURE = 0.01
 

@@ -140,6 +140,18 @@ def test_later_words_do_not_influence_earlier_states(place, seed):
     assert ((after - before)[:, place:].abs().amax((1, 2)) > 1e-3).equal(moved)
 
 
+@given(cuts=st.lists(st.integers(1, 11), max_size=4, unique=True).map(sorted))
+@settings(max_examples=20)
+def test_a_text_read_in_parts_has_the_states_of_the_whole(cuts):
+    text, ids = tower(), random_ids()
+    caches = text.create_caches(12)
+    with torch.no_grad():
+        parts = [text.states(part, caches) for part in ids.tensor_split(cuts, dim=1)]
+        torch.testing.assert_close(torch.cat(parts, 1), text.states(ids), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="context of 12, of which 12 are taken"):
+        text.states(ids[:, :1], caches)
+
+
 def test_the_first_place_of_the_largest_id_stands_for_the_text():
     text = tower()
     ids = torch.tensor([[38, 5, 39, 0, 0], [38, 39, 7, 39, 3], [38, 5, 6, 7, 8]])
