@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
+from navloop.envs.embedded.cells import CellMap
 from navloop.envs.embedded.floors import find_floor
 from navloop.envs.embedded.ground import Floor
 from navloop.envs.simulator import Body
@@ -52,6 +53,7 @@ class FreeSpace:
         self.floor = floor
         self.region = shapely.MultiPolygon(self.polygons)
         shapely.prepare([self.region, self.polygons[0]])
+        self._cells = CellMap([self.region])
         self._near: dict[tuple[int, int, float], list[Edge]] = {}
 
     @classmethod
@@ -92,6 +94,10 @@ class FreeSpace:
             rows = np.concatenate([edges[near, 0], along / lengths, lengths], axis=1)
             found = self._near[key] = [tuple(row) for row in rows.tolist()]
         return found
+
+    def holds(self, x: float, z: float) -> bool:
+        """Whether one (x, z) lies within the polygons, their boundary excluded; much quicker than `contains`."""
+        return bool(self._cells.holding(x, z))
 
     def contains(self, points: ArrayLike, tolerance: float = 1e-3) -> NDArray[np.bool_]:
         """Whether the body can stand at points (N, 3): bool (N,).

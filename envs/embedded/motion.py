@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import shapely
 
 from navloop.envs.embedded.freespace import Edge, FreeSpace
 from navloop.envs.simulator import Body
@@ -44,8 +43,9 @@ def move(free: FreeSpace, position: Vector, heading: float, body: Body) -> Motio
     that brings it nearer, and never further than a step in all; another stops a tenth of a millimetre short of the contact.
     A position beside free space starts from the nearest free point.
     """
-    x, z = float(position[0]), float(position[2])
-    if not shapely.contains_xy(free.region, x, z):
+    from_x, from_y, from_z = position.tolist()
+    x, z = from_x, from_z
+    if not free.holds(x, z):
         start = free.nearest(position)
         if start is not None:
             x, z = float(start[0]), float(start[2])
@@ -54,11 +54,11 @@ def move(free: FreeSpace, position: Vector, heading: float, body: Body) -> Motio
     to = end
     if edges:
         to = _walk((x, z), end, edges, body.sliding)
-        if to != end and not shapely.contains_xy(free.region, *to):
+        if to != end and not free.holds(*to):
             to = (x, z)
-    there = np.array([to[0], free.height_at(*to), to[1]])
-    moved = (there[0] - position[0]) ** 2 + (there[1] - position[1]) ** 2 + (there[2] - position[2]) ** 2
-    return Motion(there, bool(moved + COLLISION_EPSILON < body.step**2))
+    height = free.height_at(*to)
+    moved = (to[0] - from_x) ** 2 + (height - from_y) ** 2 + (to[1] - from_z) ** 2
+    return Motion(np.array([to[0], height, to[1]]), moved + COLLISION_EPSILON < body.step**2)
 
 
 Point = tuple[float, float]
@@ -72,6 +72,7 @@ def _walk(start: Point, end: Point, edges: list[Edge], sliding: bool) -> Point:
     budget -= math.dist(start, here)
     if edge is None or not sliding:
         return here
+    met: list[Edge] = []
     for _ in range(MAX_TURNS):
         aim = _along(here, end, edge, budget)
         share, hit = _first_hit(here, aim, edges)
@@ -88,23 +89,31 @@ def _walk(start: Point, end: Point, edges: list[Edge], sliding: bool) -> Point:
             here = there
         if hit is None or (progress < 1e-9 and hit is edge) or budget <= 1e-9:
             return here
+        # In a corner the walls pass the body to and fro. Once it is back at one without having moved, more turns only repeat these.
+        met = [*met, edge] if progress == 0 else []
+        if hit in met:
+            return here
         edge = hit
     return here
 
 
 def _first_hit(start: Point, end: Point, edges: list[Edge]) -> tuple[float, Edge | None]:
     """Return the share of the way up to `MARGIN` before the first edge in the way, and that edge; (1, None) if open."""
-    dx, dz = end[0] - start[0], end[1] - start[1]
+    x, z = start
+    dx, dz = end[0] - x, end[1] - z
     first, found = 1.0, None
     for edge in edges:
         ax, az, ux, uz, length = edge
         towards = dx * uz - dz * ux  # minus the way along the inward normal (-uz, ux)
         if towards <= 1e-15:
             continue
-        px, pz = start[0] - ax, start[1] - az
+        px, pz = x - ax, z - az
         distance = pz * ux - px * uz
-        share = max((distance - MARGIN) / towards, 0.0)
-        if share >= first or distance < -MARGIN:
+        gap = distance - MARGIN
+        if gap >= towards or distance < -MARGIN:  # further than the end, or passed
+            continue
+        share = gap / towards if gap > 0 else 0.0
+        if share >= first:
             continue
         along = (px + share * dx) * ux + (pz + share * dz) * uz
         if -MARGIN <= along <= length + MARGIN:
