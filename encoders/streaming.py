@@ -1,0 +1,195 @@
+"""Encoders that see step by step: one new frame an environment and step, never the price of a clip.
+
+`create_stream` picks what is cheapest for an encoder. Frame by frame (`FrameStream`) is exact at every step, for towers that
+look at single frames before they join them; any other encoder looks at whole windows, every k steps (`WindowStream`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from navloop.encoders.encoder import EncoderOutput, VideoEncoder
+from navloop.encoders.multimodal import MultimodalEncoder, Sight, UniFormer
+from navloop.encoders.pixels import to_pixels
+from navloop.encoders.windows import PixelWindow, TowerWindow, indices
+
+
+def create_stream(encoder: VideoEncoder, num_envs: int, *, every: int = 1, stride: int = 1) -> Stream:
+    """Return the cheapest stream for an encoder.
+
+    Args:
+        encoder: It is not copied; after its weights change, reset every environment.
+        num_envs: Environments E that step together.
+        every: Steps between two looks at an environment's whole window, k, by encoders that must look at whole windows;
+            in between they repeat their last output. A multimodal encoder is exact at every step and has no need of it.
+        stride: Steps between the frames of a window; the newest is always among them.
+
+    Raises:
+        ValueError: If a number is not positive, or the encoder is a UniFormer that mixes frames inside its tower.
+    """
+    if isinstance(encoder, (MultimodalEncoder, UniFormer)):
+        return FrameStream(encoder, num_envs, stride)
+    return WindowStream(encoder, num_envs, every, stride)
+
+
+class Stream(ABC):
+    """What an encoder sees in the last frames of each of E environments.
+
+    An environment's window holds its last T frames, `stride` steps apart; before there are so many, its first frame stands
+    for those that are missing. All of it is allocated at once, on the encoder's device, and never grows.
+
+    Args:
+        encoder: It is not copied; it encodes in the mode that it is in.
+        num_envs: Environments E that step together.
+        stride: Steps between the frames of a window; the newest is always among them.
+
+    Source: InternVideo1/Downstream/Visual-Language-Navigation, whose history starts as its first observation repeated.
+    """
+
+    def __init__(self, encoder: VideoEncoder, num_envs: int, stride: int = 1) -> None:
+        _check_positive(num_envs=num_envs, stride=stride)
+        self.encoder, self.num_envs, self.stride = encoder, num_envs, stride
+        self._started = False
+
+    # Not inference_mode: what a policy learns from must be able to take part in its backward pass.
+    @torch.no_grad()
+    def step(
+        self, frames: Tensor | NDArray[np.uint8], reset: Sequence[bool] | NDArray[np.bool_] | Tensor | None = None
+    ) -> EncoderOutput:
+        """Take one new frame of each environment and return what is seen in the windows, without gradients.
+
+        Args:
+            frames: uint8 (E, H, W, 3) RGB of any height and width, on any device.
+            reset: bool (E,), True where an episode begins with this frame; None if none does. The first step begins all.
+
+        Returns:
+            What `encode_video` returns for the E windows; later steps leave it alone.
+
+        Raises:
+            ValueError: If `frames` are not E frames of uint8 RGB, or `reset` is not one bool an environment.
+        """
+        frames = self._check_frames(torch.as_tensor(frames))
+        begins = self._check_reset(reset) | (not self._started)
+        pixels = to_pixels(frames[:, None], self.encoder.pixels, self.encoder.device, self.encoder.dtype)
+        output = self._advance(pixels, begins)
+        self._started = True
+        return output
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the windows take on the device."""
+        return sum(tensor.nbytes for tensor in self._state())
+
+    @abstractmethod
+    def _advance(self, pixels: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        """Take the newest pixels (E, 3, 1, H, W)."""
+
+    @abstractmethod
+    def _state(self) -> list[Tensor]:
+        """Return all that is kept from step to step."""
+
+    def _check_frames(self, frames: Tensor) -> Tensor:
+        if frames.dtype != torch.uint8:
+            raise ValueError(f"frames are {frames.dtype}, not torch.uint8: pass the camera's bytes, 0 to 255")
+        if frames.ndim != 4 or len(frames) != self.num_envs or frames.shape[-1] != 3:
+            raise ValueError(
+                f"frames are {tuple(frames.shape)}, this stream takes ({self.num_envs}, H, W, 3): "
+                "one new RGB frame of each environment"
+            )
+        return frames
+
+    def _check_reset(self, reset: Sequence[bool] | NDArray[np.bool_] | Tensor | None) -> NDArray[np.bool_]:
+        if reset is None:
+            return np.zeros(self.num_envs, dtype=bool)
+        begins = np.asarray(reset.cpu() if isinstance(reset, Tensor) else reset)
+        if begins.dtype != np.bool_ or begins.shape != (self.num_envs,):
+            raise ValueError(
+                f"reset is {begins.dtype} {begins.shape}, this stream takes bool ({self.num_envs},): one an environment"
+            )
+        return begins
+
+
+class WindowStream(Stream):
+    """Look at an environment's whole window every k steps of its episode, and repeat the last output in between.
+
+    For any encoder. Each environment counts from its own reset, so that what an episode sees does not depend on what the
+    other environments do. The window is kept as pixels: resized frames are not whole numbers, so bytes would have to be the
+    camera's, resized T times each and no smaller.
+
+    Args:
+        encoder: It is not copied; it encodes in the mode that it is in.
+        num_envs: Environments E that step together.
+        every: Steps k between two looks at an environment's window.
+        stride: Steps between the frames of a window; the newest is always among them.
+    """
+
+    def __init__(self, encoder: VideoEncoder, num_envs: int, every: int = 1, stride: int = 1) -> None:
+        super().__init__(encoder, num_envs, stride)
+        _check_positive(every=every)
+        self.every = every
+        self._window = PixelWindow(encoder, num_envs, encoder.num_frames * stride)
+        self._ages = np.zeros(num_envs, dtype=np.int64)
+        self._output: EncoderOutput | None = None
+
+    def _advance(self, pixels: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        self._window.push(pixels, begins)
+        self._ages = np.where(begins, 0, self._ages + 1)
+        due = self._ages % self.every == 0
+        if due.any():
+            rows = None if due.all() else indices(due, pixels.device)
+            fresh = self.encoder(self._window.clips(rows)[:, :, self.stride - 1 :: self.stride])
+            self._output = fresh if self._output is None or rows is None else _replaced(self._output, fresh, rows)
+        assert self._output is not None  # the first step begins all
+        return self._output
+
+    def _state(self) -> list[Tensor]:
+        kept = [] if self._output is None else [self._output.tokens, self._output.pooled]
+        return [*self._window.tensors(), *kept]
+
+
+class FrameStream(Stream):
+    """Encode the new frame alone, then let the tower's global blocks look at the window: exact at every step.
+
+    Frames `stride` steps apart make a window, so there are `stride` windows that take turns.
+
+    Args:
+        encoder: A multimodal encoder, or a UniFormer that mixes frames in its global blocks only.
+        num_envs: Environments E that step together.
+        stride: Steps between the frames of a window; the newest is always among them.
+
+    Raises:
+        ValueError: If the tower mixes frames before its global blocks.
+    """
+
+    def __init__(self, encoder: MultimodalEncoder | UniFormer, num_envs: int, stride: int = 1) -> None:
+        super().__init__(encoder, num_envs, stride)
+        self._window = TowerWindow(encoder.video, num_envs, stride)
+
+    def _advance(self, pixels: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        self._window.push(pixels, begins)
+        fused = self._window.tower.fuse(self._window.placed(), self._window.class_tokens())
+        frame_tokens = self._window.frame_tokens()
+        if isinstance(self.encoder, MultimodalEncoder):
+            return self.encoder.output(Sight(frame_tokens, self.encoder.norm_post(fused)))
+        return EncoderOutput(frame_tokens[:, :, 1:].flatten(1, 2), F.normalize(fused, dim=-1), self.encoder.grid)
+
+    def _state(self) -> list[Tensor]:
+        return self._window.tensors()
+
+
+def _replaced(output: EncoderOutput, fresh: EncoderOutput, rows: Tensor) -> EncoderOutput:
+    tokens = output.tokens.index_copy(0, rows, fresh.tokens)
+    return EncoderOutput(tokens, output.pooled.index_copy(0, rows, fresh.pooled), output.grid)
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} is {number}; it must be at least 1")
