@@ -13,18 +13,15 @@ from navloop.envs.houses.layouts import CIRCULATION
 from navloop.envs.houses.leaves import Box, Leaf, draw_leaf
 from navloop.envs.houses.plan import Plan
 from navloop.envs.houses.sides import OVERLAP, Hole, Point, Sheets, Side, bounds, rectangle, sides, wall_triangles
+from navloop.envs.houses.skins import Skin, wall_skins
 from navloop.envs.houses.surfaces import (
-    PAINTS,
     SWATCHES,
     TILED_HEIGHT,
     TILED_WALLS,
     Texture,
-    brick_texture,
     ceiling_texture,
     floor_texture,
-    paint_texture,
     swatch_texture,
-    tiled_wall_texture,
 )
 from navloop.envs.houses.views import DOOR_PAINTS, FRONT_DOOR_PAINTS, door_texture, window_texture
 from navloop.envs.scenes import Portal, Room, SceneObject
@@ -33,7 +30,6 @@ _CASING = 0.07
 _PROUD = 0.015  # How far a casing stands out of its wall.
 _PANE = 0.06  # How deep a window lies in its wall.
 _LEAF = 0.03  # How deep the front door lies in its wall.
-_LIGHT = (1.0, 0.94, 0.97, 0.91)  # By side, so that corners read without lamps.
 _VIEWS = ("garden", "hills", "street", "trees")
 
 
@@ -93,7 +89,8 @@ class _Builder:
     def add_room(self, room: Room) -> None:
         walls, trim = Sheets(), Sheets()
         around = sides(self._plan, room)
-        skins = self._skins(room, around)
+        skins, textures = wall_skins(room, around)
+        self._textures |= textures
         for index, side in enumerate(around):
             self._wall(walls, side, skins[index])
             if room.colours["wall"].endswith(" tiles"):
@@ -110,37 +107,7 @@ class _Builder:
         if trim.parts():
             self._nodes.append(Node(f"{room.name}/trim", trim.parts()))
 
-    def _skins(self, room: Room, around: Sequence[Side]) -> list[_Skin]:
-        """Choose the texture of every side and bake it."""
-        lit = [any(hole.portal.kind == "window" for hole in side.holes) for side in around]
-        # Daylight falls on the walls beside and across a window; the window's own wall is darker against it.
-        light = [_LIGHT[i] - 0.03 * lit[i] + 0.02 * lit[(i + 2) % 4] for i in range(4)]
-        accent = -1
-        if "accent wall" in room.colours:
-            plain = [i for i in range(4) if not any(hole.portal.kind == "opening" for hole in around[i].holes)]
-            accent = max(plain or range(4), key=lambda i: (not around[i].holes, around[i].length))
-        skins = []
-        sheet: list[Texture] = []
-        for i, side in enumerate(around):
-            if i == accent:
-                skins.append(self._tiled(f"brick {round(light[i], 2)}", *brick_texture(round(light[i], 2))))
-            elif room.colours["wall"].endswith(" tiles"):
-                word, tone = room.colours["wall"].removesuffix(" tiles"), round(light[i], 2)
-                skins.append(self._tiled(f"{word} wall tiles {tone}", *tiled_wall_texture(word, tone)))
-            else:
-                skins.append(_Skin(f"{room.name} walls", 0.0, len(sheet)))
-                ends = (0.05 * lit[(i - 1) % 4], 0.05 * lit[(i + 1) % 4])
-                sheet.append(paint_texture(PAINTS[room.colours["wall"]], side.length, light[i], ends))
-        if sheet:
-            sheet += [sheet[-1]] * (4 - len(sheet))
-            self._textures[f"{room.name} walls"] = np.concatenate(sheet, 1)
-        return skins
-
-    def _tiled(self, name: str, texture: Texture, metres: float) -> _Skin:
-        self._textures[name] = texture
-        return _Skin(name, metres, 0)
-
-    def _wall(self, sheets: Sheets, side: Side, skin: _Skin) -> None:
+    def _wall(self, sheets: Sheets, side: Side, skin: Skin) -> None:
         points, faces = wall_triangles(side, self._plan.height)
         sheets.add(skin.texture, side.world(points), skin.uv(points, side.length, self._plan.height), faces)
 
@@ -156,7 +123,7 @@ class _Builder:
                 sheets.add(f"{tiles} rail", side.world(rail), _swatch("casing"))
             at = right
 
-    def _reveal(self, sheets: Sheets, side: Side, hole: Hole, skin: _Skin) -> None:
+    def _reveal(self, sheets: Sheets, side: Side, hole: Hole, skin: Skin) -> None:
         """Add this room's half of the inner faces of an opening, in the colour of a wall across."""
         for quad in _lining(hole, 0.0, self._plan.wall / 2)[:3]:
             flat = [(side.length / 2 + d, y, 0.0) for _, y, d in quad]
@@ -248,30 +215,6 @@ class _Builder:
         name = f"door_{len(self._hung)}"
         words = (name, "door", self._door if self._door in ("white", "grey") else "", "wood")
         self._fixtures.append(_named(words, room, sheets, side.world(leaf.corners()), leaf.heading))
-
-
-@dataclass(frozen=True, slots=True)
-class _Skin:
-    """The texture of one side.
-
-    Attributes:
-        texture: Its name.
-        metres: Width before it repeats; 0 where the wall fills one of four strips of the room's own texture.
-        strip: Which strip.
-    """
-
-    texture: str
-    metres: float
-    strip: int
-
-    def uv(self, points: Sequence[Point], length: float, height: float) -> NDArray[np.float64]:
-        t, y, _ = np.asarray(points, float).T
-        inset = 0.5 / 128
-        v = inset + (1 - np.clip(y / height, 0, 1)) * (1 - 2 * inset)
-        if self.metres:
-            return np.stack([t / self.metres, v], 1)
-        edge = 0.75 / 64
-        return np.stack([(self.strip + edge + t / length * (1 - 2 * edge)) / 4, v], 1)
 
 
 def _lining(hole: Hole, near: float, far: float) -> list[list[Point]]:
