@@ -10,12 +10,10 @@ import json
 import logging
 import multiprocessing
 import os
-import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -25,15 +23,13 @@ import numpy as np
 
 import navloop
 from navloop.configs.schema import HousesConfig
-from navloop.envs.episodes import ground_truth_path, write_episodes, write_ground_truth
 from navloop.envs.houses.generate import generate_house, write_house
 from navloop.envs.houses.language import tell
 from navloop.envs.houses.sites import Site
+from navloop.envs.houses.splits import episodes_of, tour_to_json, write_splits
 from navloop.envs.houses.tours import Tour, draw_tours
 from navloop.envs.protocols import get_protocol
 from navloop.files import fingerprint, write_text
-from navloop.geometry import heading_to_quaternion
-from navloop.records import Episode, GroundTruth, Instruction
 
 FORMAT = "navloop-houses-1"
 """Raised whenever the same config would give other houses, tours or words."""
@@ -42,9 +38,6 @@ GROUPS = ("train", "val_unseen", "extra")
 """Groups of houses, in the order of their seeds."""
 
 SPLITS = ("train", "val_seen", "val_unseen")
-
-LONGEST_TOKENS = 200
-"""Length that token ids are padded to, as in the R2R-VLNCE release."""
 
 Progress = Callable[[int, int], None]
 
@@ -174,7 +167,7 @@ def _make_house(config: HousesConfig, folder: Path, house: House) -> None:
             # Each split has its own numbers, so that more tours for one do not change the other.
             rng = np.random.default_rng(for_tours[SPLITS.index(split)])
             told = _told_tours(site, count, config.instructions_per_tour, rng)
-            rows[split] = [{"texts": texts, **_tour_to_json(tour)} for tour, texts in told]
+            rows[split] = [tour_to_json(tour, texts) for tour, texts in told]
     part = {"format": FORMAT, "config": _identity(config), "tours": rows}
     write_text(_part(folder, house), json.dumps(part))
 
@@ -196,20 +189,6 @@ def _tours_of(config: HousesConfig, house: House) -> dict[str, int]:
     if house.group == "train":
         return {"val_seen": config.val_seen_tours, "train": config.train_tours}
     return {"val_unseen": config.val_unseen_tours} if house.group == "val_unseen" else {}
-
-
-def _tour_to_json(tour: Tour) -> dict[str, Any]:
-    assert tour.truth.actions is not None
-    return {
-        "start": tour.start.position.tolist(),
-        "heading": tour.start.heading,
-        "goal": tour.spot.point.tolist(),
-        "reference_path": tour.reference_path.tolist(),
-        "length": tour.length,
-        "locations": tour.truth.locations.tolist(),
-        "actions": tour.truth.actions.tolist(),
-        "forward_steps": tour.truth.forward_steps,
-    }
 
 
 def _count_tours(config: HousesConfig, folder: Path, houses: Sequence[House]) -> dict[str, tuple[int, int]]:
@@ -245,79 +224,12 @@ def _has_part(config: HousesConfig, folder: Path, house: House) -> bool:
 
 def _write_splits(config: HousesConfig, folder: Path, houses: Sequence[House]) -> dict[str, dict[str, Any]]:
     """Write the episode files and return their fingerprints and counts."""
-    splits = {split: list(_episodes(config, folder, houses, split)) for split in SPLITS}
-    words = splits["train"] or [episode for split in SPLITS for episode in splits[split]]
-    vocabulary = make_vocabulary([episode.instruction.text for episode in words])
+    parts = {house: json.loads(_part(folder, house).read_text())["tours"] for house in houses}
+    splits = {}
+    for split in SPLITS:
+        rows = [(f"{config.name}/{house.name}/{house.name}.glb", parts[house].get(split, ())) for house in houses]
+        splits[split] = list(episodes_of(rows))
     written = {}
-    for split, untold in splits.items():
-        if not untold:
-            continue
-        episodes = [_with_tokens(episode, vocabulary) for episode in untold]
-        path = folder / "episodes" / split / f"{split}.json.gz"
-        write_ground_truth(ground_truth_path(path), episodes)
-        write_episodes(path, episodes, vocabulary)
-        for file in (path, ground_truth_path(path)):
-            name = file.relative_to(folder).as_posix()
-            written[name] = {"episodes": len(episodes), "fingerprint": fingerprint(file)}
+    for path, count in write_splits(folder / "episodes", splits):
+        written[path.relative_to(folder).as_posix()] = {"episodes": count, "fingerprint": fingerprint(path)}
     return written
-
-
-def _episodes(config: HousesConfig, folder: Path, houses: Sequence[House], split: str) -> Iterator[Episode]:
-    """Yield the episodes of a split, the wordings of a tour one after the other, as in R2R."""
-    number, trajectory = 0, 0
-    for house in houses:
-        part = json.loads(_part(folder, house).read_text())
-        for row in part["tours"].get(split, ()):
-            trajectory += 1
-            for text in row["texts"]:
-                number += 1
-                yield _episode(config, house, row, text, number, trajectory)
-
-
-def _episode(
-    config: HousesConfig, house: House, row: Mapping[str, Any], text: str, number: int, trajectory: int
-) -> Episode:
-    return Episode(
-        episode_id=str(number),
-        trajectory_id=str(trajectory),
-        scene_id=f"{config.name}/{house.name}/{house.name}.glb",
-        start_position=np.array(row["start"]),
-        start_rotation=heading_to_quaternion(row["heading"]),
-        instruction=Instruction(text=text),
-        goal_position=np.array(row["goal"]),
-        goal_radius=get_protocol("houses").success_distance,
-        reference_path=np.array(row["reference_path"]),
-        ground_truth=GroundTruth(
-            locations=np.array(row["locations"]),
-            actions=np.array(row["actions"], dtype=np.int64),
-            forward_steps=row["forward_steps"],
-        ),
-        info={"geodesic_distance": row["length"]},
-    )
-
-
-def tokenize(text: str) -> list[str]:
-    """Return the words and punctuation marks of an instruction, in lower case."""
-    return re.findall(r"[a-z0-9']+|[^\sa-z0-9']", text.lower())
-
-
-def make_vocabulary(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the words of instructions in the form of R2R-VLNCE's instruction_vocab: padding is 0, unknown words are 1."""
-    words = ["<pad>", "<unk>", *sorted({word for text in texts for word in tokenize(text)})]
-    numbers = {word: number for number, word in enumerate(words)}
-    return {
-        "word_list": words,
-        "word2idx_dict": numbers,
-        "itos": words,
-        "stoi": numbers,
-        "num_vocab": len(words),
-        "UNK_INDEX": 1,
-        "PAD_INDEX": 0,
-    }
-
-
-def _with_tokens(episode: Episode, vocabulary: Mapping[str, Any]) -> Episode:
-    numbers = [vocabulary["stoi"].get(word, 1) for word in tokenize(episode.instruction.text)][:LONGEST_TOKENS]
-    tokens = np.zeros(LONGEST_TOKENS, dtype=np.int64)
-    tokens[: len(numbers)] = numbers
-    return replace(episode, instruction=replace(episode.instruction, tokens=tokens))

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -17,9 +18,12 @@ import pytest
 from navloop.configs.schema import HousesConfig
 from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.episodes import ground_truth_path, read_episodes
-from navloop.envs.houses.datasets import generate_dataset, is_finished, make_vocabulary, tokenize
+from navloop.envs.glb import read_glb
+from navloop.envs.houses.datasets import FORMAT, generate_dataset, is_finished
+from navloop.envs.houses.splits import make_vocabulary, tokenize
 from navloop.envs.protocols import get_protocol
 from navloop.envs.scenes import SceneDescription
+from navloop.files import fingerprint
 from navloop.geometry import Pose, quaternion_to_heading
 
 TINY = HousesConfig(
@@ -35,6 +39,10 @@ TINY = HousesConfig(
 )
 
 
+PINNED = ("navloop-houses-1", "sha256:848fdd90127c1472")
+"""The format, and the fingerprint of what the data set of the tests holds in it."""
+
+
 def digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -45,6 +53,43 @@ def tiny(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     generate_dataset(TINY, folder)
     return folder
+
+
+def coarse(value: Any) -> Any:
+    """JSON values with numbers that do not depend on the machine: in millimetres."""
+    match value:
+        case dict():
+            return {key: coarse(item) for key, item in value.items()}
+        case list():
+            return [coarse(item) for item in value]
+        case float():
+            return round(value * 1000 + 0.1234)  # shifted: many a length lies halfway between two millimetres
+    return value
+
+
+def gist(glb: Path) -> dict[str, Any]:
+    """What a scene's model is made of: triangles and extent by node, size and mean colour by texture."""
+    model = read_glb(glb)
+    parts = {f"{node.name} {i}": part for node in model.nodes for i, part in enumerate(node.parts)}
+    return {
+        "parts": {n: [len(p.faces), p.vertices.min(0).tolist(), p.vertices.max(0).tolist()] for n, p in parts.items()},
+        # Thousands of levels, of which `coarse` keeps whole levels.
+        "textures": {n: [*t.shape, *(t.mean((0, 1)) / 1000).tolist()] for n, t in model.textures.items()},
+    }
+
+
+def test_other_houses_tours_or_words_have_another_format(houses: Path) -> None:
+    content: dict[str, Any] = {}
+    for path in sorted(houses.glob("*/**/*.*")):
+        name = path.relative_to(houses).as_posix()
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content[name] = coarse(gist(path) if path.suffix == ".glb" else json.loads(data))
+    assert len(content) == 2 * 4 + 2 * 3
+    found = (FORMAT, fingerprint(json.dumps(content, sort_keys=True).encode()))
+    assert found == PINNED, (
+        "the same config gives other houses, tours or words than before: raise FORMAT in envs/houses/datasets.py, so that no "
+        f"folder mixes the two, and pin here what it gives now: PINNED = {found}"
+    )
 
 
 def test_two_workers_write_the_same_bytes_as_one(tiny, tmp_path):
