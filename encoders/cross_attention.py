@@ -40,7 +40,7 @@ class CrossAttention(nn.Module):
         return self.proj(taken.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1))
+        return x.view(*x.shape[:2], self.heads, -1)
 
 
 def folded_attention(query: Tensor, key_weight: Tensor, value_weight: Tensor, tokens: Tensor) -> Tensor:
@@ -56,10 +56,10 @@ def folded_attention(query: Tensor, key_weight: Tensor, value_weight: Tensor, to
         tokens: float (B, M, D').
 
     Returns:
-        float (B, heads, d), without the bias of the values: softmax sums to 1, so it can be added after.
+        float (B, heads, d), without the bias of the values: the weights sum to 1, so it can be added after.
     """
     heads, head_width = query.shape[1:]
-    w_k, w_v = (weight.unflatten(0, (heads, head_width)) for weight in (key_weight, value_weight))  # (heads, d, D')
+    w_k, w_v = (weight.view(heads, head_width, -1) for weight in (key_weight, value_weight))  # (heads, d, D')
     folded = torch.einsum("bhd,hdw->bhw", query * head_width**-0.5, w_k)
     weights = (folded @ tokens.mT).softmax(-1)  # (B, heads, M)
     return torch.einsum("bhw,hdw->bhd", weights @ tokens, w_v)

@@ -35,7 +35,7 @@ class PooledAttention(nn.Module):
         """Return what the query (B, D) takes from the tokens (B, N, D), float (B, D)."""
         w_q, w_k, w_v = self.qkv.weight.chunk(3)
         b_q, _, b_v = self.qkv.bias.chunk(3)
-        q = F.linear(query, w_q, b_q).unflatten(1, (self.heads, -1))  # (B, heads, d)
+        q = F.linear(query, w_q, b_q).view(len(query), self.heads, -1)  # (B, heads, d)
         return self.proj(folded_attention(q, w_k, w_v, tokens).flatten(1) + b_v)  # type: ignore[no-any-return]
 
 
