@@ -45,16 +45,17 @@ class PandaScene:
             drawn = self._rooms[room].attach_new_node(_geometry(part, shift))
             drawn.set_texture(textures[part.texture])
         self._textures = list(textures.values())
-        self._hidden: frozenset[str] = frozenset()
+        self._all = self._shown = frozenset(self._rooms)
 
     def show(self, rooms: Iterable[str] | None) -> None:
         """Draw these rooms only; None draws all."""
-        hidden = frozenset() if rooms is None else frozenset(self._rooms) - frozenset(rooms)
-        for room in hidden - self._hidden:
-            self._rooms[room].hide()
-        for room in self._hidden - hidden:
-            self._rooms[room].show()
-        self._hidden = hidden
+        wanted = self._all if rooms is None else self._all.intersection(rooms)
+        if wanted != self._shown:
+            for room in self._shown - wanted:
+                self._rooms[room].hide()
+            for room in wanted - self._shown:
+                self._rooms[room].show()
+            self._shown = wanted
 
     def release(self) -> None:
         """Free geometry and textures."""
