@@ -1,0 +1,160 @@
+"""Weights into models: released files and our own. Every name is accounted for; what stays as initialised is reported."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from navloop.encoders.averaging import Averaged, visual_blocks_below, wise_ft
+from navloop.encoders.fit import fit
+from navloop.encoders.layouts import LAYOUTS
+from navloop.encoders.mismatch import grouped
+from navloop.encoders.routes import Route, find_route, kind_of
+from navloop.encoders.translation import count_known, identify, their_name, to_ours, to_theirs
+from navloop.weights import WeightsError, digest, read_weights, unwrap
+
+__all__ = [
+    "Averaged",
+    "LoadReport",
+    "ReleasedState",
+    "identify",
+    "load_released",
+    "released_state",
+    "slice_head",
+    "to_ours",
+    "to_theirs",
+    "visual_blocks_below",
+    "wise_ft",
+]
+
+OWN = "navloop"
+"""What reports call weights by the model's own names."""
+_NAMES = frozenset(layout.name for layout in LAYOUTS)
+
+Source = str | os.PathLike[str] | Mapping[str, object]
+"""A weight file, or what is in one: tensors by name, or a container of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What was loaded."""
+
+    layout: str
+    """Name of the released format; `OWN` for the model's own names."""
+    digest: str
+    """Of the tensors as the file has them (`navloop.weights.digest`)."""
+    dropped: tuple[str, ...]
+    """The file's names for what the model has no place for."""
+    missing: tuple[str, ...]
+    """The model's names that the file has nothing for; they stay as initialised."""
+
+    def __str__(self) -> str:
+        parts = [f"{self.layout} weights, {self.digest}"]
+        parts += [f"not used: {', '.join(grouped(self.dropped))}"] if self.dropped else []
+        parts += [f"as initialised: {', '.join(grouped(self.missing))}"] if self.missing else []
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedState:
+    """What of a file goes into a model."""
+
+    state: dict[str, Tensor]
+    """By the model's names, in the file's types."""
+    report: LoadReport
+
+
+def load_released(
+    model: nn.Module, source: Source, *, classes: Sequence[int] | None = None, fresh: Sequence[str] = ()
+) -> LoadReport:
+    """Load released weights, or our own, into an encoder or a model over one.
+
+    What a file may lack or have besides is settled for each pair of format and model: a VideoMAE pretraining file leaves
+    the norm of `MaskedEncoder(norm="pooled")` as initialised, as VideoMAE's own tuning does. All else has to fit. Tensors take the model's type;
+    where the model is on the device "meta", it takes the file's tensors as they are.
+
+    Args:
+        model: What to fill.
+        source: File, or its content.
+        classes: Rows of the file's classifier to keep, in this order: `range(400)` makes a K710 classifier one of K400. None keeps all.
+        fresh: Beginnings of the model's names that stay as initialised whatever the file has: `("head.",)` for other classes.
+
+    Returns:
+        Which format it was, its digest, and what was dropped or stays as initialised.
+
+    Raises:
+        WeightsError: If the file cannot be read, or does not fit; the message lists all that does not, and the model is as before.
+
+    Source: the tuning code of InternVideo1/Pretrain/VideoMAE and UniFormerV2; differs in: nothing is ignored unsaid.
+    """
+    released = released_state(model, source, classes=classes, fresh=fresh)
+    own = model.state_dict()
+    whole = {**released.state, **{name: own[name] for name in released.report.missing}}
+    model.load_state_dict(whole, assign=any(parameter.is_meta for parameter in model.parameters()))
+    return released.report
+
+
+def released_state(
+    model: nn.Module, source: Source, *, classes: Sequence[int] | None = None, fresh: Sequence[str] = ()
+) -> ReleasedState:
+    """Return what `load_released` would load; for `wise_ft`.
+
+    Raises:
+        WeightsError: As `load_released` does.
+    """
+    state = (unwrap(source) if isinstance(source, Mapping) else read_weights(Path(source))).state
+    try:
+        named = _by_our_names(state, model)
+        ours = named.state if classes is None else slice_head(named.state, classes)
+        route = find_route(named.layout, model) if named.layout in _NAMES else Route()
+        fitted = fit(ours, model.state_dict(), route, named.theirs, fresh)
+    except ValueError as error:
+        where = "" if isinstance(source, Mapping) else f"{os.fspath(source)}: "
+        raise WeightsError(f"{where}weights do not fit a {kind_of(model)}:\n{error}") from error
+    report = LoadReport(named.layout, digest(state), fitted.dropped, fitted.missing)
+    return ReleasedState(fitted.state, report)
+
+
+def slice_head(state: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
+    """Return weights, by our names, whose classifier has the chosen classes alone.
+
+    Args:
+        state: Tensors with "head.weight" (classes, D) and "head.bias" (classes,).
+        rows: Numbers of the classes to keep, in this order. The first 400 of K710 are those of K400.
+
+    Raises:
+        WeightsError: If there is no head, or a row it does not have.
+    """
+    if "head.weight" not in state or "head.bias" not in state:
+        raise WeightsError("classes are chosen, but there is no classifier in the file; leave out classes=...")
+    num_classes, rows = len(state["head.bias"]), list(rows)
+    odd = [row for row in rows if not 0 <= row < num_classes]
+    if odd or not rows:
+        raise WeightsError(f"classes {odd[:8] or rows} are not among the file's 0 to {num_classes - 1}")
+    return {**state, "head.weight": state["head.weight"][rows], "head.bias": state["head.bias"][rows]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    layout: str
+    state: dict[str, Tensor]
+    theirs: Callable[[str], str | None]
+
+
+def _by_our_names(state: Mapping[str, Tensor], model: nn.Module) -> _Named:
+    """Return tensors by our names: they are released, or our own of this model, or our own of all that a layout holds."""
+    wanted = model.state_dict().keys()
+    own = sum(name in wanted for name in state)
+    known = {layout: count_known(state, (layout.keys, layout.computed)) for layout in LAYOUTS}
+    ours = {layout: count_known(state, (dict.fromkeys(layout.keys.values()),)) for layout in LAYOUTS}
+    if own and own >= max(*known.values(), *ours.values()):
+        return _Named(OWN, dict(state), lambda name: name)
+    layout = max(LAYOUTS, key=lambda layout: (ours[layout], -len(layout.keys)))
+    if ours[layout] > max(known.values()):
+        return _Named(layout.name, dict(state), lambda name: name)
+    layout = identify(state)
+    return _Named(layout.name, to_ours(state, layout), lambda name: their_name(name, layout))
