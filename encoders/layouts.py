@@ -5,61 +5,11 @@ A name that ends in `.*` stands for its `.weight` and its `.bias`. Source of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor
 
 from navloop.encoders.captioner import HEAD_WIDTH, ROTARY_BASE
-
-
-@dataclass(frozen=True, slots=True)
-class Transform:
-    """A tensor that they store in another shape: the way to ours and the way back."""
-
-    to_ours: Callable[[Tensor], Tensor]
-    to_theirs: Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A tensor that they store and we compute; one of another value is refused."""
-
-    of: tuple[str, ...]
-    """Our names of what it follows from."""
-    make: Callable[..., Tensor]
-    """From those tensors to theirs."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """The names of one released format, once whatever the file wraps them in is off (`navloop.weights.unwrap`)."""
-
-    name: str
-    about: str
-    """Which files are so, in a few words."""
-    keys: Mapping[str, str]
-    """Their name to ours, for a model as the class of `navloop.encoders` that holds all of it names its parameters."""
-    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What a file may lack, each whole or not at all: its name to the beginnings of our names."""
-    transforms: Mapping[str, Transform] = field(default_factory=dict)
-    """By their name."""
-    computed: Mapping[str, Computed] = field(default_factory=dict)
-    """By their name."""
-
-    def part_of(self, ours: str) -> str | None:
-        """Return the part to which one of our names belongs."""
-        return next((part for part, starts in self.parts.items() if ours.startswith(starts)), None)
-
-
-def _under(theirs: str, ours: str, table: Mapping[str, str]) -> dict[str, str]:
-    """Return a table with both sides' names below a prefix, and `.*` written out."""
-    keys = {}
-    for their_name, our_name in table.items():
-        for end in ("weight", "bias") if their_name.endswith(".*") else ("*",):
-            keys[f"{theirs}{their_name}".replace("*", end)] = f"{ours}{our_name}".replace("*", end)
-    return keys
+from navloop.encoders.name_tables import Computed, Layout, Transform, under
 
 
 def _rotary_frequencies(like: Tensor) -> Tensor:
@@ -103,13 +53,13 @@ _CLIP_TRUNK = {
     "positional_embedding": "positions",
     "conv1.weight": "patch.weight",
     "ln_pre.*": "norm_pre.*",
-    **_under("transformer.resblocks.{}.", "blocks.{}.", _CLIP_BLOCK),
+    **under("transformer.resblocks.{}.", "blocks.{}.", _CLIP_BLOCK),
 }
 
 _CLIP_TEXT = {
     "token_embedding.weight": "tokens.weight",
     "positional_embedding": "positions",
-    **_under("transformer.resblocks.{}.", "blocks.{}.", _CLIP_BLOCK),
+    **under("transformer.resblocks.{}.", "blocks.{}.", _CLIP_BLOCK),
     "ln_final.*": "norm.*",
     "text_projection": "proj",
 }
@@ -117,7 +67,7 @@ _CLIP_TEXT = {
 _GLOBAL = {
     "temporal_cls_token": "query",
     "dpe.{}.*": "global_blocks.{}.position.*",
-    **_under("dec.{}.", "global_blocks.{}.", {**_CLIP_BLOCK, "ln_3.*": "norm_tokens.*"}),
+    **under("dec.{}.", "global_blocks.{}.", {**_CLIP_BLOCK, "ln_3.*": "norm_tokens.*"}),
     "balance": "balance",
 }
 
@@ -169,21 +119,22 @@ _CAPTIONER_COMPUTED = {
 }
 
 _MULTIMODAL = {
-    **_under("clip.", "text.", _CLIP_TEXT),
+    **under("clip.", "text.", _CLIP_TEXT),
     "clip.text_mask_embedding": "text.mask_token",
     "clip.logit_scale": "logit_scale",
-    **_under("clip.visual.", "video.", _CLIP_TRUNK),
-    **_under("clip.visual.transformer.", "video.", _GLOBAL),
-    **_under("clip.", "", {"visual_ln_post.*": "norm_post.*", "visual_proj": "video_proj"}),
-    **_under("caption_decoder.", "captioner.", _CAPTIONER),
+    **under("clip.visual.", "video.", _CLIP_TRUNK),
+    **under("clip.visual.transformer.", "video.", _GLOBAL),
+    **under("clip.", "", {"visual_ln_post.*": "norm_post.*", "visual_proj": "video_proj"}),
+    **under("caption_decoder.", "captioner.", _CAPTIONER),
 }
 
-_CLIP = {
-    **_under("", "text.", _CLIP_TEXT),
+_CLIP_VIDEO = {
     "logit_scale": "logit_scale",
-    **_under("visual.", "video.", _CLIP_TRUNK),
-    **_under("visual.", "", {"ln_post.*": "norm_post.*", "proj": "video_proj"}),
+    **under("visual.", "video.", _CLIP_TRUNK),
+    **under("visual.", "", {"ln_post.*": "norm_post.*", "proj": "video_proj"}),
 }
+
+_CLIP = {**under("", "text.", _CLIP_TEXT), **_CLIP_VIDEO}
 
 _ADD_TIME = {"visual.conv1.weight": Transform(lambda weight: weight.unsqueeze(2), lambda weight: weight.squeeze(2))}
 
@@ -192,11 +143,11 @@ VIDEOMAE_PRETRAIN = Layout(
     about="VideoMAE with its decoder: names begin with encoder., decoder.",
     keys={
         "mask_token": "mask_token",
-        **_under("encoder.", "encoder.", {"patch_embed.proj.*": "patch.*", "norm.*": "norm.*"}),
-        **_under("encoder.blocks.{}.", "encoder.blocks.{}.", _VIDEOMAE_BLOCK),
+        **under("encoder.", "encoder.", {"patch_embed.proj.*": "patch.*", "norm.*": "norm.*"}),
+        **under("encoder.blocks.{}.", "encoder.blocks.{}.", _VIDEOMAE_BLOCK),
         "encoder_to_decoder.weight": "to_decoder.weight",
-        **_under("decoder.blocks.{}.", "decoder.blocks.{}.", _VIDEOMAE_BLOCK),
-        **_under("decoder.", "decoder.", {"norm.*": "norm.*", "head.*": "head.*"}),
+        **under("decoder.blocks.{}.", "decoder.blocks.{}.", _VIDEOMAE_BLOCK),
+        **under("decoder.", "decoder.", {"norm.*": "norm.*", "head.*": "head.*"}),
     },
 )
 
@@ -204,9 +155,9 @@ VIDEOMAE_FINETUNE = Layout(
     name="videomae_finetune",
     about="VideoMAE with a classifier: names begin with blocks., fc_norm., head.",
     keys={
-        **_under("", "encoder.", {"patch_embed.proj.*": "patch.*", "fc_norm.*": "norm.*"}),
-        **_under("blocks.{}.", "encoder.blocks.{}.", _VIDEOMAE_BLOCK),
-        **_under("", "", {"head.*": "head.*"}),
+        **under("", "encoder.", {"patch_embed.proj.*": "patch.*", "fc_norm.*": "norm.*"}),
+        **under("blocks.{}.", "encoder.blocks.{}.", _VIDEOMAE_BLOCK),
+        **under("", "", {"head.*": "head.*"}),
     },
 )
 
@@ -223,7 +174,7 @@ INTERNVIDEO_VQA = Layout(
     about="InternVideo-MM tuned for question answering: names begin with clip., caption_decoder., vqa_classifier.",
     keys={
         **_MULTIMODAL,
-        **_under("vqa_classifier.", "vqa_classifier.", {"1.*": "1.*", "2.*": "2.*", "5.*": "5.*"}),
+        **under("vqa_classifier.", "vqa_classifier.", {"1.*": "1.*", "2.*": "2.*", "5.*": "5.*"}),
     },
     parts={
         "joint space": ("text.proj", "video_proj"),
@@ -238,9 +189,9 @@ VICLIP = Layout(
     name="viclip",
     about="ViCLIP: names begin with vision_encoder., text_encoder.",
     keys={
-        **_under("vision_encoder.", "", {**_CLIP_TRUNK, "temporal_positional_embedding": "temporal_positions"}),
-        **_under("vision_encoder.", "", {"ln_post.*": "norm_post.*", "proj": "video_proj"}),
-        **_under("text_encoder.", "text.", _CLIP_TEXT),
+        **under("vision_encoder.", "", {**_CLIP_TRUNK, "temporal_positional_embedding": "temporal_positions"}),
+        **under("vision_encoder.", "", {"ln_post.*": "norm_post.*", "proj": "video_proj"}),
+        **under("text_encoder.", "text.", _CLIP_TEXT),
         "temp": "temperature",
     },
 )
@@ -249,11 +200,11 @@ UNIFORMERV2 = Layout(
     name="uniformerv2",
     about="UniFormerV2 with a classifier: names begin with backbone.",
     keys={
-        **_under("backbone.", "encoder.video.", _CLIP_TRUNK),
-        **_under("backbone.transformer.", "encoder.video.", _GLOBAL),
-        **_under("backbone.transformer.resblocks.{}.lmhra1.", "encoder.video.blocks.{}.local1.", _LOCAL),
-        **_under("backbone.transformer.resblocks.{}.lmhra2.", "encoder.video.blocks.{}.local2.", _LOCAL),
-        **_under("backbone.transformer.", "", {"proj.0.*": "norm.*", "proj.2.*": "head.*"}),
+        **under("backbone.", "encoder.video.", _CLIP_TRUNK),
+        **under("backbone.transformer.", "encoder.video.", _GLOBAL),
+        **under("backbone.transformer.resblocks.{}.lmhra1.", "encoder.video.blocks.{}.local1.", _LOCAL),
+        **under("backbone.transformer.resblocks.{}.lmhra2.", "encoder.video.blocks.{}.local2.", _LOCAL),
+        **under("backbone.transformer.", "", {"proj.0.*": "norm.*", "proj.2.*": "head.*"}),
     },
     parts={
         "balance": ("encoder.video.balance",),
@@ -266,6 +217,13 @@ CLIP = Layout(
     name="clip",
     about="a CLIP vision transformer of open_clip: names begin with visual., transformer.",
     keys=_CLIP,
+    transforms=_ADD_TIME,
+)
+
+CLIP_WITH_TEXT = Layout(
+    name="clip_with_text",
+    about="a CLIP of open_clip whose text tower is a module: names begin with visual., text.",
+    keys={**under("text.", "text.", _CLIP_TEXT), **_CLIP_VIDEO},
     transforms=_ADD_TIME,
 )
 
@@ -289,5 +247,6 @@ LAYOUTS = (
     VICLIP,
     UNIFORMERV2,
     CLIP,
+    CLIP_WITH_TEXT,
     OPENAI_CLIP,
 )

@@ -134,5 +134,6 @@ _ROUTES: dict[str, dict[str, Route]] = {
         "UniFormer": Route(below=("encoder.", ""), left=("norm.", "head.")),
     },
     "clip": _FROM_CLIP,
+    "clip_with_text": _FROM_CLIP,
     "openai_clip": _FROM_CLIP,
 }

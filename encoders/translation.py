@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from navloop.encoders.layouts import LAYOUTS, Computed, Layout
-from navloop.encoders.mismatch import Mismatch, grouped, nearest
+from navloop.encoders.layouts import LAYOUTS
+from navloop.encoders.mismatch import Mismatch, grouped
+from navloop.encoders.name_tables import Computed, Layout
 from navloop.weights import WeightsError
 
 _NUMBERS = frozenset(map(str, range(1000)))  # of layers; none has more
@@ -27,12 +28,11 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
     if 2 * scores[best] > len(state):
         return best
     lines = grouped(state)
-    like = nearest(next(iter(state), ""), [key.replace("{}", "0") for layout in LAYOUTS for key in layout.keys])
     raise WeightsError(
         f"these {len(state)} names are of no known layout:\n"
         + "".join(f"  {line}\n" for line in lines[:12])
         + (f"  ... and {len(lines) - 12} more such lines\n" if len(lines) > 12 else "")
-        + (f"The nearest known name to the first is {like}. " if like else "")
+        + _prefix_hint(state)
         + "Known layouts:\n"
         + "\n".join(f"  {layout.name}: {layout.about}" for layout in LAYOUTS)
     )
@@ -124,6 +124,17 @@ def expected_names(layout: Layout, ours: Iterable[str]) -> dict[str, str]:
         numbers = [str(i) for i in range(layers.get(_stack(template), 1))] if "{}" in template else [None]
         names.update({_numbered(theirs, number): _numbered(template, number) for number in numbers})
     return names
+
+
+def _prefix_hint(names: Iterable[str]) -> str:
+    """Say which beginning is too much, if without it most names would be known."""
+    names = list(names)
+    words = [name.split(".")[0] + "." for name in names]
+    start = max(words, key=words.count, default="")
+    short = [name.removeprefix(start) for name in names]
+    if any(2 * count_known(short, (layout.keys,)) > len(names) for layout in LAYOUTS):
+        return f"Without their first {start!r} they would be: cut it off. "
+    return ""
 
 
 def _make_computed(layout: Layout, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
