@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -26,35 +25,51 @@ Beyond, it is unreachable.
 FIELDS_KEPT: int = 16
 """Goals whose fields are kept, the most recent ones."""
 
+FLAT: float = -1e-12
+"""Product of cross products, above which a line bends at a corner by no more than rounding."""
+
 BATCH: int = 8
 """Sight lines tested at once."""
+
+
+Point = tuple[float, float, float]
+"""A place (x, y, z), metres. Of single places Python's own numbers are quicker than arrays."""
 
 
 class _Answer(NamedTuple):
     """The shortest walk from a point: the node it goes to first (-1: there is no walk), and its length in metres."""
 
-    point: tuple[float, float, float]
+    point: Point
     node: int
     length: float
 
 
-@dataclass(slots=True)
 class _Field:
     """Walks to one goal.
 
     Attributes:
         nodes: float64 (M, 3), the corners that the goal can be reached from and, last, the goal itself.
-        distances: float64 (M,), metres from each to the goal.
         successors: int64 (M,), the next node on the way; the goal's is itself.
-        neighbours: float64 (M, 2, 2), the (x, z) before and after each corner on the boundary; the goal's are itself.
         last: The answer to the question before, a good guess at the next one.
     """
 
-    nodes: Vector
-    distances: Vector
-    successors: NDArray[np.int64]
-    neighbours: Vector
-    last: _Answer | None = None
+    def __init__(self, nodes: Vector, distances: Vector, successors: NDArray[np.int64], neighbours: Vector) -> None:
+        """Take nodes, the metres from each to the goal (M,), successors, and the boundary's corners beside each (M, 2, 2)."""
+        self.nodes, self.successors = nodes, successors
+        self.last: _Answer | None = None
+        self._distances = distances
+        # By coordinate, not by node: each question is a few passes over whole rows.
+        self._columns = np.ascontiguousarray(nodes.T)
+        self._arms = np.ascontiguousarray((neighbours - nodes[:, None, ::2]).transpose(2, 1, 0))
+
+    def promise(self, origin: tuple[float, float, float]) -> tuple[Vector, NDArray[np.bool_]]:
+        """Return how long the walk over each node would be (M,), metres, and whether a tight string would bend around it: bool (M,)."""
+        x, y, z = origin
+        along_x, along_z = self._columns[0] - x, self._columns[2] - z
+        rise = self._columns[1] - y
+        totals = np.sqrt(along_x * along_x + along_z * along_z + rise * rise) + self._distances
+        sides = along_x * self._arms[1] - along_z * self._arms[0]
+        return totals, sides[0] * sides[1] >= FLAT
 
 
 class Geodesics:
@@ -70,84 +85,76 @@ class Geodesics:
 
         It is inf where no walk exists, or where either end is more than `REACH` from free space.
         """
-        points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+        places = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         field = self._field(np.asarray(goal, dtype=np.float64))
         if field is None:
-            return np.full(len(points), np.inf)
-        return np.array([self._answer(point, field).length for point in points])
+            return np.full(len(places), np.inf)
+        return np.array([self._answer((x, y, z), field).length for x, y, z in places.tolist()])
 
     def path(self, start: ArrayLike, goal: ArrayLike) -> Vector:
         """Return the corners (K, 3) of the shortest walk, both ends included; (0, 3) where none exists."""
         field = self._field(np.asarray(goal, dtype=np.float64))
-        origin = self._snapped(np.asarray(start, dtype=np.float64))
+        origin = self._snapped(tuple(np.asarray(start, dtype=np.float64).tolist()))
         if field is None or origin is None:
             return np.zeros((0, 3))
         node = self._answer(origin, field).node
         if node < 0:
             return np.zeros((0, 3))
-        corners = [origin, field.nodes[node]]
+        corners = [np.array(origin), field.nodes[node]]
         while node != len(field.nodes) - 1:
             node = int(field.successors[node])
             corners.append(field.nodes[node])
         return np.array(corners)
 
-    def _snapped(self, point: Vector) -> Vector | None:
-        """Return the free point on the floor that stands for a point (3,), None where that is too far off."""
-        x, y, z = float(point[0]), float(point[1]), float(point[2])
-        if not shapely.contains_xy(self.free.region, x, z):
+    def _snapped(self, point: Point) -> Point | None:
+        """Return the free point on the floor that stands for a point, None where that is too far off."""
+        x, y, z = point
+        if not self.free.holds(x, z):
             nearest = self.free.nearest(point, REACH)
             if nearest is None:
                 return None
-            x, _, z = nearest
+            x, _, z = nearest.tolist()
         height = self.free.height_at(x, z)
-        return np.array([x, height, z]) if abs(y - height) <= REACH else None
+        return (x, height, z) if abs(y - height) <= REACH else None
 
-    def _answer(self, point: Vector, field: _Field) -> _Answer:
-        """Find the node that the shortest walk from a point (3,) goes to first."""
-        place = (float(point[0]), float(point[1]), float(point[2]))
-        if field.last is not None and place == field.last.point:
+    def _answer(self, point: Point, field: _Field) -> _Answer:
+        """Find the node that the shortest walk from a point goes to first."""
+        if field.last is not None and point == field.last.point:
             return field.last
         origin = self._snapped(point)
         if origin is None:
-            return _Answer(place, -1, np.inf)
-        apart = field.nodes - origin
-        totals = np.sqrt(np.einsum("ij,ij->i", apart, apart)) + field.distances
-        least, most = self._bounds(origin, totals, field)
-        node = self._tight(origin, np.nonzero((totals >= least) & (totals <= most))[0], totals, field)
-        everything = np.arange(len(totals))
+            return _Answer(point, -1, math.inf)
+        totals, tight = field.promise(origin)
+        node = self._nearest_seen(origin, tight & (totals >= self._least(origin, field)), totals, field)
         if node < 0:
-            node = self._tight(origin, everything, totals, field)
+            node = self._nearest_seen(origin, tight, totals, field)
         if node < 0:  # rounding may hide that a string bends
-            node = self._nearest_seen(origin, everything, totals, field)
-        field.last = _Answer(place, node, np.inf if node < 0 else float(totals[node]))
+            node = self._nearest_seen(origin, np.ones_like(tight), totals, field)
+        field.last = _Answer(point, node, math.inf if node < 0 else float(totals[node]))
         return field.last
 
-    def _tight(self, origin: Vector, among: NDArray[np.int64], totals: Vector, field: _Field) -> int:
-        """Return the same of the nodes that a tight string from the origin would bend around."""
-        tight = _tangent(origin[::2], field.nodes[among, ::2], field.neighbours[among])
-        return self._nearest_seen(origin, among[tight], totals, field)
-
-    def _nearest_seen(self, origin: Vector, among: NDArray[np.int64], totals: Vector, field: _Field) -> int:
+    def _nearest_seen(self, origin: Point, among: NDArray[np.bool_], totals: Vector, field: _Field) -> int:
         """Return the node in sight that promises the shortest walk, -1 if there is none."""
-        among = among[np.argsort(totals[among], kind="stable")]
-        for first in range(0, len(among), BATCH):
-            batch = among[first : first + BATCH]
-            seen = self._sees(origin, field.nodes[batch])
+        listed = among.nonzero()[0]
+        listed = listed[totals[listed].argsort(kind="stable")]
+        size = 1  # the first is often the one
+        while len(listed):
+            batch, listed = listed[:size], listed[size:]
+            seen = self._sees(np.array(origin), field.nodes[batch])
             place = int(seen.argmax())
             if seen[place]:
                 return int(batch[place])
+            size = BATCH
         return -1
 
-    def _bounds(self, origin: Vector, totals: Vector, field: _Field) -> tuple[float, float]:
-        """Return bounds on the walk's length by the answer before: nothing beyond them needs to be looked at."""
+    def _least(self, origin: Point, field: _Field) -> float:
+        """Return a lower bound on the walk's length by the answer before: no node that promises less can be in sight."""
         last = field.last
-        if last is None or last.node < 0:
-            return -np.inf, np.inf
-        sees_node, sees_point = self._sees(origin, np.array([field.nodes[last.node], last.point]))
-        least = -np.inf
-        if sees_point and self.free.floor.level is not None:
-            least = last.length - math.dist(origin, last.point) - 4 * SNAP
-        return least, float(totals[last.node]) if sees_node else np.inf
+        if last is None or last.node < 0 or self.free.floor.level is None:
+            return -math.inf
+        if not self._sees(np.array(origin), np.array([last.point]))[0]:
+            return -math.inf
+        return last.length - math.dist(origin, last.point) - 4 * SNAP
 
     def _sees(self, starts: Vector, ends: Vector) -> NDArray[np.bool_]:
         """Whether nothing stands between starts (N, 3) or (3,) and ends (N, 3), all of them free: bool (N,)."""
@@ -168,9 +175,10 @@ class Geodesics:
         return field
 
     def _compute_field(self, goal: Vector) -> _Field | None:
-        target = self._snapped(goal)
-        if target is None:
+        snapped = self._snapped(tuple(goal.tolist()))
+        if snapped is None:
             return None
+        target = np.array(snapped)
         corners, neighbours, graph = self._graph
         seen = np.nonzero(_tangent(target[::2], corners[:, ::2], neighbours))[0]
         seen = seen[self._sees(target, corners[seen])]
@@ -229,13 +237,13 @@ def _tangent(point: Vector, corners: Vector, neighbours: Vector) -> NDArray[np.b
     """Whether the line from a point (2,) to corners (V, 2) leaves both neighbours of a corner on one side."""
     along = corners - point
     sides = _cross(along[:, None], neighbours - corners[:, None])
-    return np.asarray(sides[:, 0] * sides[:, 1] >= -1e-12)
+    return np.asarray(sides[:, 0] * sides[:, 1] >= FLAT)
 
 
 def _tangent_at(corner: Vector, neighbours: Vector, points: Vector) -> NDArray[np.bool_]:
     """The same for one corner (2,) with neighbours (2, 2), seen from many points (V, 2)."""
     sides = _cross((corner - points)[:, None], (neighbours - corner)[None])
-    return np.asarray(sides[:, 0] * sides[:, 1] >= -1e-12)
+    return np.asarray(sides[:, 0] * sides[:, 1] >= FLAT)
 
 
 def _cross(a: Vector, b: Vector) -> Vector:
