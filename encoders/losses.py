@@ -23,7 +23,7 @@ def reconstruction_targets(pixels: Tensor, selected: Tensor, config: MaskedConfi
         config: Size of a patch, and the normalisation to undo.
 
     Returns:
-        float32 (B, N selected, 2 * patch * patch * 3), ordered time, row, column, channel. Flat tubelets are 0.
+        float32 (B, N selected, 2 * patch * patch * 3), ordered time, row, column, channel. Flat tubelets are nearly 0.
 
     Source: InternVideo1/Pretrain/VideoMAE/engine_for_pretraining.py.
     """

@@ -89,14 +89,17 @@ def selected_indices(selected: Tensor) -> Tensor:
     Raises:
         ValueError: If rows differ in their number of True, or have none. Compiled code trusts them instead.
     """
-    if not torch.compiler.is_compiling():
-        counts = selected.sum(1)
-        low, high = torch.stack(torch.aminmax(counts)).tolist()
-        if low != high:
-            raise ValueError(f"clips of one batch select {low} to {high} tokens; a mask takes the same number of each")
-        if not low:
+    if torch.compiler.is_compiling():
+        count = int(selected[0].sum())
+        torch._check(0 < count)
+        torch._check(count <= selected.shape[1])
+    else:
+        low, count = torch.stack(torch.aminmax(selected.sum(1))).tolist()
+        if low != count:
+            raise ValueError(f"clips of one batch select {low} to {count} tokens; a mask takes the same number of each")
+        if not count:
             raise ValueError("no token is selected; hide fewer")
-    return selected.nonzero()[:, 1].view(len(selected), -1)
+    return selected.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def _draw(num_tokens: int, ratio: float, batch: int, generator: torch.Generator) -> Tensor:

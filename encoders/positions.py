@@ -42,7 +42,7 @@ def resample(table: Tensor, source: Grid, target: Grid) -> Tensor:
     Source: InternVideo1/Pretrain/VideoMAE, run_class_finetuning.py.
     """
     t, h, w = target
-    x = table.unflatten(0, source)  # (t', h', w', D)
+    x = table.reshape(*source, -1)  # (t', h', w', D)
     if (h, w) != source[1:]:
         x = F.interpolate(x.permute(0, 3, 1, 2), (h, w), mode="bicubic").permute(0, 2, 3, 1)
     if t != source[0]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -61,6 +62,40 @@ def rename() -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
             for theirs, ours in MASKED_NAMES.items():
                 name = name.replace(theirs, ours)
             result[name] = weight
+        return result
+
+    return renamed
+
+
+@pytest.fixture(scope="session")
+def from_transformers() -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+    """Give the weights of transformers' VideoMAE our names."""
+    names = {
+        "videomae.embeddings.patch_embeddings.projection.": "encoder.patch.",
+        "videomae.encoder.layer.": "encoder.blocks.",
+        "videomae.layernorm.": "encoder.norm.",
+        "encoder_to_decoder.": "to_decoder.",
+        "decoder.decoder_layers.": "decoder.blocks.",
+        ".layernorm_before.": ".norm1.",
+        ".layernorm_after.": ".norm2.",
+        ".attention.output.dense.": ".attention.proj.",
+        ".intermediate.dense.": ".mlp.fc1.",
+        ".output.dense.": ".mlp.fc2.",
+        ".attention.attention.query.bias": ".attention.q_bias",
+        ".attention.attention.value.bias": ".attention.v_bias",
+    }
+
+    def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        result: dict[str, Tensor] = {}
+        for key, weight in state.items():
+            name = key
+            for theirs, ours in names.items():
+                name = name.replace(theirs, ours)
+            if name.endswith(".attention.query.weight"):
+                stacked = [state[key.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
+                result[name.replace(".attention.query.", ".qkv.")] = torch.cat(stacked)
+            elif not name.endswith((".attention.key.weight", ".attention.value.weight")):
+                result[name] = weight
         return result
 
     return renamed
