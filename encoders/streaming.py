@@ -1,11 +1,13 @@
 """Encoders that see step by step: one new frame an environment and step, never the price of a clip.
 
 `create_stream` picks what is cheapest for an encoder. Frame by frame (`FrameStream`) is exact at every step, for towers that
-look at single frames before they join them; any other encoder looks at whole windows, every k steps (`WindowStream`).
+look at single frames before they join them; any other encoder looks at whole windows, every k steps (`WindowStream`); the
+coordinated branches do one and the other (`CoordinatedStream`).
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from navloop.encoders.coordination import CoordinatedSight, InternVideo
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
 from navloop.encoders.multimodal import MultimodalEncoder, Sight, UniFormer
 from navloop.encoders.pixels import to_pixels
@@ -29,11 +32,16 @@ def create_stream(encoder: VideoEncoder, num_envs: int, *, every: int = 1, strid
         num_envs: Environments E that step together.
         every: Steps between two looks at an environment's whole window, k, by encoders that must look at whole windows;
             in between they repeat their last output. A multimodal encoder is exact at every step and has no need of it.
-        stride: Steps between the frames of a window; the newest is always among them.
+        stride: Steps between the frames of a window; the newest is always among them. The coordinated branches decide it
+            by themselves.
 
     Raises:
-        ValueError: If a number is not positive, or the encoder is a UniFormer that mixes frames inside its tower.
+        ValueError: If a number does not fit the encoder, or it is a UniFormer that mixes frames inside its tower.
     """
+    if isinstance(encoder, InternVideo):
+        if stride != 1:
+            raise ValueError(f"stride is {stride}, but the coordinated branches see every step's frame: leave it at 1")
+        return CoordinatedStream(encoder, num_envs, every)
     if isinstance(encoder, (MultimodalEncoder, UniFormer)):
         return FrameStream(encoder, num_envs, stride)
     return WindowStream(encoder, num_envs, every, stride)
@@ -77,8 +85,7 @@ class Stream(ABC):
         """
         frames = self._check_frames(torch.as_tensor(frames))
         begins = self._check_reset(reset) | (not self._started)
-        pixels = to_pixels(frames[:, None], self.encoder.pixels, self.encoder.device, self.encoder.dtype)
-        output = self._advance(pixels, begins)
+        output = self._advance(frames[:, None].to(self.encoder.device, non_blocking=True), begins)
         self._started = True
         return output
 
@@ -88,8 +95,8 @@ class Stream(ABC):
         return sum(tensor.nbytes for tensor in self._state())
 
     @abstractmethod
-    def _advance(self, pixels: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
-        """Take the newest pixels (E, 3, 1, H, W)."""
+    def _advance(self, frames: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        """Take the newest frames, uint8 (E, 1, H, W, 3), on the device."""
 
     @abstractmethod
     def _state(self) -> list[Tensor]:
@@ -132,26 +139,23 @@ class WindowStream(Stream):
 
     def __init__(self, encoder: VideoEncoder, num_envs: int, every: int = 1, stride: int = 1) -> None:
         super().__init__(encoder, num_envs, stride)
-        _check_positive(every=every)
-        self.every = every
+        self._clock = _Clock(num_envs, every)
         self._window = PixelWindow(encoder, num_envs, encoder.num_frames * stride)
-        self._ages = np.zeros(num_envs, dtype=np.int64)
-        self._output: EncoderOutput | None = None
+        self._tokens = self._window.empty(math.prod(encoder.grid), encoder.width)
+        self._pooled = self._window.empty(encoder.joint_width)
 
-    def _advance(self, pixels: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
-        self._window.push(pixels, begins)
-        self._ages = np.where(begins, 0, self._ages + 1)
-        due = self._ages % self.every == 0
+    def _advance(self, frames: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        self._window.push(_pixels(frames, self.encoder), begins)
+        due = self._clock.due(begins)
         if due.any():
-            rows = None if due.all() else indices(due, pixels.device)
+            rows = None if due.all() else indices(due, frames.device)
             fresh = self.encoder(self._window.clips(rows)[:, :, self.stride - 1 :: self.stride])
-            self._output = fresh if self._output is None or rows is None else _replaced(self._output, fresh, rows)
-        assert self._output is not None  # the first step begins all
-        return self._output
+            self._tokens = _updated(self._tokens, fresh.tokens, rows)
+            self._pooled = _updated(self._pooled, fresh.pooled, rows)
+        return EncoderOutput(self._tokens, self._pooled, self.encoder.grid)
 
     def _state(self) -> list[Tensor]:
-        kept = [] if self._output is None else [self._output.tokens, self._output.pooled]
-        return [*self._window.tensors(), *kept]
+        return [*self._window.tensors(), self._tokens, self._pooled]
 
 
 class FrameStream(Stream):
@@ -168,25 +172,84 @@ class FrameStream(Stream):
         ValueError: If the tower mixes frames before its global blocks.
     """
 
+    encoder: MultimodalEncoder | UniFormer
+
     def __init__(self, encoder: MultimodalEncoder | UniFormer, num_envs: int, stride: int = 1) -> None:
         super().__init__(encoder, num_envs, stride)
         self._window = TowerWindow(encoder.video, num_envs, stride)
 
-    def _advance(self, pixels: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
-        self._window.push(pixels, begins)
-        fused = self._window.tower.fuse(self._window.placed(), self._window.class_tokens())
-        frame_tokens = self._window.frame_tokens()
+    def _advance(self, frames: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        window = self._window
+        window.push(_pixels(frames, self.encoder), begins)
+        fused = window.tower.fuse(window.placed(), window.class_tokens())
         if isinstance(self.encoder, MultimodalEncoder):
-            return self.encoder.output(Sight(frame_tokens, self.encoder.norm_post(fused)))
-        return EncoderOutput(frame_tokens[:, :, 1:].flatten(1, 2), F.normalize(fused, dim=-1), self.encoder.grid)
+            return self.encoder.output(Sight(window.frame_tokens(), self.encoder.norm_post(fused)))
+        tokens = window.frame_tokens()[:, :, 1:].flatten(1, 2)
+        return EncoderOutput(tokens, F.normalize(fused, dim=-1), self.encoder.grid)
 
     def _state(self) -> list[Tensor]:
         return self._window.tensors()
 
 
-def _replaced(output: EncoderOutput, fresh: EncoderOutput, rows: Tensor) -> EncoderOutput:
-    tokens = output.tokens.index_copy(0, rows, fresh.tokens)
-    return EncoderOutput(tokens, output.pooled.index_copy(0, rows, fresh.pooled), output.grid)
+class CoordinatedStream(Stream):
+    """The multimodal branch at every step, the masked one every k steps of an episode.
+
+    In between, the multimodal clip query looks at the masked branch's last tokens. At the steps where that encodes its window,
+    and so at all of them with k = 1, the output equals that of whole windows.
+
+    Args:
+        encoder: The coordinated branches.
+        num_envs: Environments E that step together.
+        every: Steps k between two looks of the masked branch at an environment's window.
+    """
+
+    encoder: InternVideo
+
+    def __init__(self, encoder: InternVideo, num_envs: int, every: int = 1) -> None:
+        super().__init__(encoder, num_envs)
+        self._clock = _Clock(num_envs, every)
+        self._masked = PixelWindow(encoder.masked, num_envs, encoder.num_frames)
+        self._multimodal = TowerWindow(encoder.multimodal.video, num_envs, encoder.config.stride)
+        self._tokens = self._masked.empty(math.prod(encoder.grid), encoder.width)
+
+    def _advance(self, frames: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
+        self._masked.push(_pixels(frames, self.encoder.masked), begins)
+        self._multimodal.push(_pixels(frames, self.encoder.multimodal), begins)
+        placed = self._multimodal.placed()
+        due = self._clock.due(begins)
+        if due.any():
+            rows = None if due.all() else indices(due, frames.device)
+            seen = placed if rows is None else [tokens[rows] for tokens in placed]
+            self._tokens = _updated(self._tokens, self.encoder.enhance_tokens(self._masked.clips(rows), seen), rows)
+        features = self.encoder.enhance_features(placed, self._multimodal.class_tokens(), self._tokens)
+        return self.encoder.output(CoordinatedSight(self._tokens, features))
+
+    def _state(self) -> list[Tensor]:
+        return [*self._masked.tensors(), *self._multimodal.tensors(), self._tokens]
+
+
+class _Clock:
+    """When which environment is due: every k steps, counted from its own reset."""
+
+    def __init__(self, num_envs: int, every: int) -> None:
+        _check_positive(every=every)
+        self._every = every
+        self._ages = np.zeros(num_envs, dtype=np.int64)
+
+    def due(self, begins: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Count a step; return who is due at it."""
+        self._ages = np.where(begins, 0, self._ages + 1)
+        due: NDArray[np.bool_] = self._ages % self._every == 0
+        return due
+
+
+def _pixels(frames: Tensor, encoder: VideoEncoder) -> Tensor:
+    return to_pixels(frames, encoder.pixels, encoder.device, encoder.dtype)
+
+
+def _updated(kept: Tensor, fresh: Tensor, rows: Tensor | None) -> Tensor:
+    """Return a new tensor with fresh rows, or with all of them; outputs that were handed out stay as they are."""
+    return fresh if rows is None else kept.index_copy(0, rows, fresh)
 
 
 def _check_positive(**numbers: int) -> None:

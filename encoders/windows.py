@@ -41,6 +41,10 @@ class PixelWindow:
         """Return a copy of the windows of all environments, or of some, from old to new, (E, 3, T, H, W)."""
         return in_order(self._frames if rows is None else self._frames[rows], self._oldest, dim=2)
 
+    def empty(self, *shape: int) -> Tensor:
+        """Return zeros (E, *shape), of the pixels' type and device."""
+        return self._frames.new_zeros(len(self._frames), *shape)
+
     def tensors(self) -> list[Tensor]:
         """Return all that is kept."""
         return [self._frames]
