@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from navloop.configs.encoders import PixelsConfig
+from navloop.configs.schema import Config
 from navloop.encoders.pixels import to_pixels
 
 
@@ -33,6 +34,7 @@ class VideoEncoder(nn.Module, ABC):
     """A video encoder with the preprocessing it was trained with.
 
     Attributes:
+        config: What it was made from.
         pixels: How frames become numbers.
         num_frames: Frames T of a clip.
         width: Width D of a token.
@@ -40,6 +42,7 @@ class VideoEncoder(nn.Module, ABC):
         grid: Tokens along (time, height, width).
     """
 
+    config: Config
     pixels: PixelsConfig
     num_frames: int
     width: int

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from navloop.configs.encoders import MultimodalConfig, UniFormerConfig
+from navloop.configs.generation import Beam, Greedy, Nucleus
 from navloop.encoders.captioner import CaptionDecoder
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
+from navloop.encoders.generation import caption
 from navloop.encoders.layers import CLIP, CLIP_EXACT
 from navloop.encoders.pixels import to_pixels
-from navloop.encoders.text import TextTower
+from navloop.encoders.text import TextTower, detokenize
 from navloop.encoders.tower import VideoTower
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -100,6 +102,32 @@ class MultimodalEncoder(VideoEncoder):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Return a unit vector a text, float (B, J), without gradients; `text.encode` keeps them."""
         return self.text.encode(texts)
+
+    @torch.no_grad()
+    def caption(
+        self,
+        frames: Tensor | NDArray[np.uint8],
+        strategy: Greedy | Beam | Nucleus | None = None,
+        *,
+        length: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[str]:
+        """Say what is to be seen in clips.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3), as for `encode_video`.
+            strategy: How words are chosen; its `count` captions of a clip are adjacent. None takes a beam of 5.
+            length: Tokens of a caption at most; None takes the text tower's context.
+            generator: Source of randomness, on this encoder's device; only `Nucleus` needs it.
+
+        Raises:
+            TypeError: If this encoder has no caption decoder.
+        """
+        if self.captioner is None:
+            raise TypeError("this encoder has no caption decoder; take one whose configuration has a captioner")
+        video_tokens = self.see(self.to_pixels(frames)).frame_tokens.flatten(1, 2)
+        said = caption(self.text, self.captioner, video_tokens, strategy or Beam(), length=length, generator=generator)
+        return detokenize(said.ids)
 
     def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
         """Return the scaled cosine of each video (B, J) with each text (K, J), as logits (B, K)."""

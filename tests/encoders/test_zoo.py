@@ -1,0 +1,172 @@
+"""Encoders by name: all of them are what they say, files bring them back, and what is misspelt is answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from navloop.configs.encoders import EncoderConfig
+from navloop.configs.generation import Greedy
+from navloop.encoders import create_encoder, encoder_config, list_encoders, load_encoder, save_encoder
+from navloop.encoders.autoencoder import MaskedAutoencoder
+from navloop.encoders.encoder import VideoEncoder
+from navloop.encoders.multimodal import MultimodalEncoder
+from navloop.weights import WeightsError, digest
+
+TINY = [name for name in list_encoders() if "tiny" in name]
+
+
+def clips(encoder: VideoEncoder, batch: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (batch, encoder.num_frames, 72, 90, 3), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(params=TINY)
+def encoder(request: pytest.FixtureRequest) -> VideoEncoder:
+    torch.manual_seed(0)
+    return create_encoder(request.param)
+
+
+def test_there_is_a_tiny_one_of_each_family_with_texts_or_masks() -> None:
+    assert {name.split("_tiny")[0] for name in TINY} == {"videomae", "internvideo_mm", "viclip", "internvideo"}
+
+
+# Parameters in millions, of models without heads. Source: facts computed from the published shapes.
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("internvideo_mm_base_p16_t8", 178.1),
+        ("internvideo_mm_large_p14_t8", 478.1),
+        ("viclip_base_p16_t8", 149.6),
+        ("viclip_large_p14_t8", 427.6),
+        ("videomae_huge_p16_t16", 631.6),
+    ],
+)
+def test_published_sizes(name: str, millions: float) -> None:
+    with torch.device("meta"):
+        made = create_encoder(name, device="meta")
+    assert sum(p.numel() for p in made.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_released_decoders_are_as_deep_as_in_their_files() -> None:
+    depths = {size: encoder_config(f"videomae_{size}_p16_t16").decoder.depth for size in ("base", "large", "huge")}  # type: ignore[union-attr]
+    assert depths == {"base": 4, "large": 12, "huge": 8}
+
+
+def test_output_is_what_the_encoder_says_of_itself(encoder: VideoEncoder) -> None:
+    seen = encoder.encode_video(clips(encoder))
+    t, h, w = encoder.grid
+    assert seen.grid == encoder.grid
+    assert seen.tokens.shape == (3, t * h * w, encoder.width)
+    assert seen.pooled.shape == (3, encoder.joint_width)
+    torch.testing.assert_close(seen.pooled.norm(dim=-1), torch.ones(3))
+    assert not seen.pooled.requires_grad
+    assert encoder.features(encoder.to_pixels(clips(encoder))).shape == (3, encoder.width)
+
+
+def test_permuting_clips_permutes_outputs(encoder: VideoEncoder) -> None:
+    order = torch.tensor([2, 0, 1])
+    seen, again = encoder.encode_video(clips(encoder)), encoder.encode_video(clips(encoder)[order])
+    torch.testing.assert_close(again.pooled, seen.pooled[order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(again.tokens, seen.tokens[order], atol=1e-5, rtol=1e-5)
+
+
+def test_one_clip_and_numpy_frames_are_taken(encoder: VideoEncoder) -> None:
+    frames = clips(encoder)
+    one = encoder.encode_video(frames[0].numpy())
+    torch.testing.assert_close(one.pooled, encoder.encode_video(frames).pooled[:1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_has_no_nan(encoder: VideoEncoder, dtype: torch.dtype) -> None:
+    seen = encoder.to(dtype).encode_video(clips(encoder))
+    assert seen.pooled.dtype == dtype
+    assert seen.pooled.isfinite().all()
+    assert seen.tokens.isfinite().all()
+
+
+def test_files_bring_an_encoder_back(encoder: VideoEncoder, tmp_path: Path) -> None:
+    save_encoder(encoder, tmp_path / "encoder.safetensors")
+    again = load_encoder(tmp_path / "encoder.safetensors")
+    assert again.config == encoder.config
+    assert not again.training
+    assert digest(again.state_dict()) == digest(encoder.state_dict())
+    seen, seen_again = encoder.encode_video(clips(encoder)), again.encode_video(clips(encoder))
+    assert torch.equal(seen.pooled, seen_again.pooled)
+
+
+def test_a_pretraining_file_starts_an_encoder(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = encoder_config("videomae_tiny_p16_t8")
+    model = MaskedAutoencoder(config)  # type: ignore[arg-type]
+    torch.save({"model": model.state_dict()}, tmp_path / "ours.pth")
+    encoder = create_encoder("videomae_tiny_p16_t8", tmp_path / "ours.pth")
+    assert torch.equal(encoder.blocks[3].mlp.fc2.weight, model.encoder.blocks[3].mlp.fc2.weight)  # type: ignore[index,union-attr]
+
+
+def test_frames_and_size_can_be_others() -> None:
+    assert create_encoder("videomae_tiny_p16_t8", frames=4, size=32).grid == (2, 2, 2)
+    both = create_encoder("internvideo_tiny_p16_t8", frames=16, size=96)
+    assert both.grid == (8, 6, 6)
+    assert both.multimodal.grid == (8, 6, 6)  # type: ignore[union-attr]
+    config: EncoderConfig = encoder_config("viclip_tiny_p16_t4", frames=2)
+    assert create_encoder(config).num_frames == 2
+
+
+def test_captions_are_words() -> None:
+    torch.manual_seed(0)
+    encoder = create_encoder("internvideo_mm_tiny_p16_t4")
+    assert isinstance(encoder, MultimodalEncoder)
+    beam, greedy = encoder.caption(clips(encoder), length=5), encoder.caption(clips(encoder), Greedy(), length=5)
+    assert len(beam) == len(greedy) == 3
+    assert all(text and text == text.strip() for text in beam)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("videomae_bas_p16_t16", "unknown encoder 'videomae_bas_p16_t16'; did you mean 'videomae_base_p16_t16'"),
+        ("internvideo", "did you mean 'internvideo_"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_encoder(name)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="patches of 16 pixels do not tile frames of 100 pixels"):
+        create_encoder("videomae_tiny_p16_t8", size=100)
+    with pytest.raises(ValueError, match="multiple of 2"):
+        create_encoder("videomae_tiny_p16_t8", frames=7)
+
+
+def test_wrong_clips_are_refused(encoder: VideoEncoder) -> None:
+    frames = clips(encoder)
+    with pytest.raises(ValueError, match=f"takes {encoder.num_frames}; pick them with"):
+        encoder.encode_video(frames[:, :3])
+    with pytest.raises(ValueError, match="float32, not"):
+        encoder.encode_video(frames.float())
+    with pytest.raises(ValueError, match=r"not \(B, T, H, W, 3\)"):
+        encoder.encode_video(frames.permute(0, 1, 4, 2, 3))
+
+
+def test_what_an_encoder_cannot_do_it_says(encoder: VideoEncoder) -> None:
+    if "videomae" in type(encoder).__name__.lower() or type(encoder).__name__ == "MaskedEncoder":
+        with pytest.raises(TypeError, match="has no text tower; take an encoder with one"):
+            encoder.encode_text(["left"])
+        with pytest.raises(TypeError, match="has no text tower"):
+            encoder.similarity(torch.zeros(1, 96), torch.zeros(1, 96))
+    else:
+        logits = encoder.similarity(encoder.encode_video(clips(encoder)).pooled, encoder.encode_text(["left", "right"]))
+        assert logits.shape == (3, 2)
+
+
+def test_files_that_do_not_say_what_they_are_of_are_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "some.pth")
+    with pytest.raises(WeightsError, match=r"some\.pth: does not say what encoder it is of; name one"):
+        load_encoder(tmp_path / "some.pth")
+    with pytest.raises(WeightsError, match=r"some\.pth"):
+        create_encoder("videomae_tiny_p16_t8", tmp_path / "some.pth")
