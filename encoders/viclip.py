@@ -15,7 +15,7 @@ from navloop.encoders.layers import CLIP, create_blocks, initialise_blocks, run
 from navloop.encoders.masking import selected_indices
 from navloop.encoders.text import TextTower
 
-MIN_TEMPERATURE = 0.01
+MIN_TEMPERATURE = 0.01  # and where training starts. Source: InternVideo1/Pretrain/ViCLIP
 
 
 class ViCLIPEncoder(VideoEncoder):
