@@ -171,12 +171,12 @@ def _kind(path: Path) -> str:
         head = file.read(64)
     if not head:
         raise WeightsError(f"{path}: is empty; download or save it again")
+    if head[8:9] == b"{" and head[4:8] == bytes(4):  # the header's length, then the header; may begin as a pickle does
+        return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head.startswith(b"\x80"):
         return "pickle"
-    if head[8:9] == b"{":
-        return "safetensors"
     if b"git-lfs" in head:
         raise WeightsError(f"{path}: is a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
@@ -202,6 +202,9 @@ def _load_torch(path: Path, zipped: bool) -> object:
         if zipped:
             _refuse_code(path)
         try:
+            if path.suffix == ".safetensors":  # torch would go by the name
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except pickle.UnpicklingError as error:
             raise _refusal(path, _asked_for(error)) from error
