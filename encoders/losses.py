@@ -43,8 +43,15 @@ def reconstruction_loss(predictions: Tensor, targets: Tensor, counted: Tensor | 
         counted: bool (B, K), True where a tubelet counts; None: all do. A decoder that predicts `predicted`, of which
             the encoder sees some, is to be judged on `hidden[predicted].view(B, K)`.
 
+    Raises:
+        ValueError: If predictions and targets are of different numbers of tubelets.
+
     Source: Tong et al., VideoMAE, NeurIPS 2022, section 3; Wang et al., VideoMAE V2, CVPR 2023, section 3.2.
     """
+    torch._check_value(
+        predictions.shape[1] == targets.shape[1],
+        lambda: "predictions and targets are of different numbers of tubelets; select the same ones for both",
+    )
     errors = F.mse_loss(predictions.float(), targets.float(), reduction="none")
     if counted is None:
         return errors.mean()

@@ -60,6 +60,11 @@ def test_only_what_counts_is_in_the_loss():
     )
 
 
+def test_targets_of_other_tokens_are_refused():
+    with pytest.raises(ValueError, match="different numbers of tubelets"):
+        reconstruction_loss(draw(2, 5, 6), draw(2, 1, 6))
+
+
 def test_the_contrastive_loss_and_its_gradients_are_open_clip_s():
     ours = [units(6, 8).requires_grad_(), units(6, 8, seed=1).requires_grad_(), torch.tensor(20.0, requires_grad=True)]
     theirs = [x.detach().clone().requires_grad_() for x in ours]
