@@ -208,7 +208,7 @@ def _load_torch(path: Path, zipped: bool) -> object:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except pickle.UnpicklingError as error:
             raise _refusal(path, _asked_for(error)) from error
-        except (RuntimeError, EOFError, ValueError, OSError) as error:
+        except Exception as error:  # a damaged pickle can fail in any way
             raise _damaged(error) from error
 
 
@@ -224,7 +224,7 @@ def _refuse_code(path: Path) -> None:
         ) from error
     except pickle.UnpicklingError as error:
         raise _refusal(path, _asked_for(error)) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # as above
         raise _damaged(error) from error
     if unknown:
         raise _refusal(path, unknown)

@@ -168,6 +168,26 @@ def test_file_cut_short_is_refused(tmp_path, writer, share):
         read_weights(path)
 
 
+@pytest.mark.parametrize("writer", ["safetensors", "zip", "legacy"])
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@given(damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4))
+def test_damaged_file_is_read_or_refused_and_nothing_else(tmp_path_factory, writer, damage):
+    path = tmp_path_factory.mktemp("damaged") / "w.pth"
+    if writer == "safetensors":
+        write_weights(path, STATE, {"step": "3"})
+    else:
+        beside = {"args": argparse.Namespace(lr=1), "best": np.float64(1)}
+        torch.save({"model": STATE, **beside}, path, _use_new_zipfile_serialization=writer == "zip")
+    data = bytearray(path.read_bytes())
+    for place, value in damage:
+        data[int(place * len(data))] = value
+    path.write_bytes(data)
+    try:
+        assert read_weights(path).state
+    except WeightsError as error:
+        assert str(path) in str(error)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
