@@ -62,7 +62,8 @@ class InternVideo(VideoEncoder):
 
     Tokens, features and grid are the masked branch's, enhanced; `pooled` is the multimodal one's, enhanced, in the space
     of texts. As it starts, all of them are what the branches give by themselves. Only `trainable_parameters` get
-    gradients, though these run through frozen blocks; the branches stay in eval mode. Pixels are `BranchPixels`.
+    gradients, though these run through frozen blocks; the branches stay in eval mode. Pixels are `BranchPixels`: each branch
+    has its own `PixelsConfig`, and `self.pixels` is the masked one's.
 
     Args:
         config: Both branches and their coordination.
@@ -70,6 +71,8 @@ class InternVideo(VideoEncoder):
     Raises:
         ValueError: If the stages do not fit the branches.
     """
+
+    config: InternVideoConfig
 
     def __init__(self, config: InternVideoConfig) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from navloop.configs.encoders import (
     CLIP_MEAN,
@@ -27,6 +28,7 @@ from navloop.encoders.cross_attention import CrossAttention, CrossModelAttention
 from navloop.encoders.layers import CLIP, VIDEOMAE
 from navloop.encoders.masked import MaskedEncoder
 from navloop.encoders.multimodal import MultimodalEncoder
+from navloop.encoders.sizes import ENCODERS
 
 TRUNK = TransformerConfig(width=24, depth=4, heads=3, hidden=32)
 TOWER = TransformerConfig(width=16, depth=3, heads=2, hidden=24)
@@ -186,6 +188,16 @@ def test_masked_tokens_look_at_class_tokens_and_at_every_frame(encoder, pixels):
         assert tap.grad.abs().amax(dim=3).min() > 0
 
 
+def test_the_clip_query_is_changed_before_it_meets_the_frames_mean(encoder, pixels):
+    balance = encoder.multimodal.video.balance
+    with torch.no_grad():
+        balance.fill_(30.0)  # all of the frames' mean, none of the query
+        before = encoder(pixels).pooled
+        torch.testing.assert_close(opened(encoder, "class_cross")(pixels).pooled, before)
+        balance.fill_(-30.0)
+        assert (encoder(pixels).pooled - before).abs().amax(dim=1).min() > 0.01
+
+
 def test_permuting_clips_permutes_what_is_seen(classifier, pixels):
     opened(classifier)
     order = torch.tensor([2, 0, 1])
@@ -332,6 +344,14 @@ def test_one_folded_query_takes_what_it_takes_among_others():
         torch.testing.assert_close(attention(x[:, i : i + 1], other)[:, 0], together[:, i], atol=2e-6, rtol=1e-5)
 
 
+def test_one_query_costs_less_than_to_project_the_tokens():
+    attention, other = CrossAttention(64, 48, heads=2), torch.randn(2, 500, 48)
+    with FlopCounterMode(display=False) as counter:
+        attention(torch.randn(2, 1, 64), other)
+    keys_and_values = 2 * 2 * (2 * 500 * 48 * 64)
+    assert counter.get_total_flops() < 0.1 * keys_and_values
+
+
 def test_module_computes_the_papers_formula():
     torch.manual_seed(0)
     module = randomised(CrossModelAttention(TRUNK, 16, VIDEOMAE, CoordinationConfig(vector_gates=True)))
@@ -424,6 +444,16 @@ def test_wrong_frames_are_refused(encoder, frames, pixels):
 # Stages
 
 
+def test_the_papers_largest_pair_has_four_modules_and_one():
+    with torch.device("meta"):
+        encoder = InternVideo(ENCODERS["internvideo_huge_t16"]()).to("meta")
+    assert encoder.stages == (8, 16, 24, 32)
+    assert [module.attention.heads for module in (*encoder.cross, encoder.class_cross)] == [16] * 5
+    output = encoder(BranchPixels(*(torch.empty(2, 3, t, 224, 224, device="meta") for t in (16, 8))))
+    assert output.tokens.shape == (2, 1568, 1280)
+    assert output.pooled.shape == (2, 768)
+
+
 def test_stages_are_as_many_equal_parts_as_there_are_taps():
     huge = TRUNK.model_copy(update={"depth": 32})
     video = VIDEO.model_copy(update={"taps": (20, 21, 22, 23)})
@@ -481,6 +511,13 @@ def test_half_precision_is_finite_and_near(classifier, frames, dtype):
     torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
     F.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
     assert all(p.grad.isfinite().all() for p in half.trainable_parameters().values())
+
+
+def test_autocast_is_near(classifier, pixels):
+    expected = opened(classifier)(pixels)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = classifier(pixels)
+    torch.testing.assert_close(logits.float(), expected, atol=0.1, rtol=0.1)
 
 
 def test_it_compiles_into_one_graph(classifier, pixels):
