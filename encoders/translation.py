@@ -64,12 +64,13 @@ def to_ours(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
             ours[name] = tensor if transform is None else transform.to_ours(tensor)
     wanted = expected_names(layout, ours)
     wrong.missing += [theirs for theirs, name in wanted.items() if name not in ours]
+    followed = _computed_names(layout, wanted.values())
+    wrong.missing += [key for key in followed if key not in computed]
+    wrong.unexpected += [key for key in computed if key not in followed]
     made = _make_computed(layout, ours)
-    wrong.missing += [key for key in made if key not in computed]
-    wrong.unexpected += [key for key in computed if key not in made]
     wrong.faults += [fault for key in made if key in computed for fault in _differs(key, computed[key], made[key])]
     if wrong:
-        raise WeightsError(f"the names do not fit the layout {layout.name}:\n{wrong.message([*wanted, *made])}")
+        raise WeightsError(f"the names do not fit the layout {layout.name}:\n{wrong.message([*wanted, *followed])}")
     return ours
 
 
@@ -137,22 +138,23 @@ def _prefix_hint(names: Iterable[str]) -> str:
     return ""
 
 
-def _make_computed(layout: Layout, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what we compute of what they store, by their names."""
-    made: dict[str, Tensor] = {}
+def _computed_names(layout: Layout, ours: Iterable[str]) -> dict[str, tuple[Computed, list[str]]]:
+    """Return what files store and we compute, by their names, each with our names of what it follows from."""
+    ours = set(ours)
+    names = {}
     for theirs, computed in layout.computed.items():
         stack = _stack(computed.of[0])
-        numbers = sorted({name[len(stack) :].split(".")[0] for name in ours if name.startswith(stack)} & _NUMBERS)
-        for number in numbers if "{}" in theirs else [None]:
-            made.update(_make(theirs, computed, number, ours))
-    return made
+        layers = {name[len(stack) :].split(".")[0] for name in ours if name.startswith(stack)} & _NUMBERS
+        for number in sorted(layers, key=int) if "{}" in theirs else [None]:
+            of = [_numbered(template, number) for template in computed.of]
+            if ours.issuperset(of):
+                names[_numbered(theirs, number)] = computed, of
+    return names
 
 
-def _make(theirs: str, computed: Computed, number: str | None, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    of = [_numbered(template, number) for template in computed.of]
-    if any(name not in ours for name in of):  # it follows from what is missing, which is said already
-        return {}
-    return {_numbered(theirs, number): computed.make(*(ours[name] for name in of))}
+def _make_computed(layout: Layout, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    made = _computed_names(layout, ours)
+    return {theirs: computed.make(*(ours[name] for name in of)) for theirs, (computed, of) in made.items()}
 
 
 def _differs(key: str, stored: Tensor, ours: Tensor) -> list[str]:
