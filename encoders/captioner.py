@@ -235,9 +235,9 @@ def _swiglu(hidden: Tensor) -> Tensor:
 
 def _rotation(start: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return cosine and sine (n, 64) for the positions from `start` on of `like` (R, n, d), in its type."""
-    powers = torch.arange(0, HEAD_WIDTH, 2, device=like.device, dtype=torch.float32) / HEAD_WIDTH
+    steps = torch.arange(0, HEAD_WIDTH, 2, device=like.device, dtype=torch.float32) / HEAD_WIDTH
     positions = torch.arange(start, start + like.shape[1], device=like.device, dtype=torch.float32)
-    angles = torch.outer(positions, ROTARY_BASE**-powers).repeat(1, 2)  # (n, 64)
+    angles = torch.outer(positions, 1.0 / ROTARY_BASE**steps).repeat(1, 2)  # (n, 64)
     return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from navloop.configs.generation import Beam, Greedy, Nucleus
+from navloop.configs.generation import Beam, Greedy, Nucleus, Strategy
 from navloop.encoders.beam import BeamSearch
 from navloop.encoders.captioner import CaptionDecoder
 from navloop.encoders.text import END, PADDING, START, VOCABULARY, TextTower
@@ -51,7 +51,7 @@ class Generated:
 def generate(
     model: StepModel,
     prompt: Tensor,
-    strategy: Greedy | Beam | Nucleus,
+    strategy: Strategy,
     *,
     length: int,
     end: int,
@@ -170,7 +170,7 @@ def caption(
     text: TextTower,
     captioner: CaptionDecoder,
     video_tokens: Tensor,
-    strategy: Greedy | Beam | Nucleus,
+    strategy: Strategy,
     *,
     length: int | None = None,
     generator: torch.Generator | None = None,

@@ -186,6 +186,16 @@ def test_a_cache_changes_no_logit_however_the_text_is_cut(seed: int, lengths: li
         torch.testing.assert_close(torch.cat(pieces, 1), decoder(tokens, states), atol=1e-5, rtol=0)
 
 
+def test_a_cache_reads_a_clip_once() -> None:
+    decoder, states, reads = create(), draw(2, 4, WIDTH), []
+    decoder.layers[0].cross_block.to_kv.register_forward_hook(lambda *call: reads.append(call))
+    with torch.no_grad():
+        pooled, caches = decoder.pool(draw(2, 6, VIDEO_WIDTH)), decoder.create_caches(4)
+        for piece in states.split(1, dim=1):
+            decoder.decode(pooled, piece, caches)
+    assert len(reads) == 1
+
+
 def test_several_texts_of_a_clip_read_the_same_clip() -> None:
     decoder, tokens, states = create(), draw(2, 6, VIDEO_WIDTH), draw(6, 5, WIDTH, seed=1)
     with torch.no_grad():

@@ -63,7 +63,7 @@ def prompts(clips: int) -> Tensor:
     return torch.full((clips, 1), 2)
 
 
-def run(model: Chain, strategy: Greedy | Beam | Nucleus, length: int, seed: int = 0) -> Generated:
+def run(model: Chain, strategy: Strategy, length: int, seed: int = 0) -> Generated:
     generator = torch.Generator().manual_seed(seed)
     prompt = prompts(len(model.logits))
     return generate(fresh(model), prompt, strategy, length=length, end=END, generator=generator)
@@ -144,6 +144,16 @@ def test_to_stop_early_never_finds_better_texts_than_to_go_on() -> None:
     assert (ranks(False) > ranks(True) + 1e-3).any()
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_search_stops_once_no_text_can_be_better(early: bool) -> None:
+    table = torch.zeros(1, 5, 5, 5)
+    table[..., END] = 5
+    model = Chain(table)
+    generate(model, prompts(1), Beam(width=4, length_penalty=0, early_stop=early), length=9, end=END)
+    assert model.ids is not None
+    assert model.ids.shape[1] == 1
+
+
 def test_a_beams_texts_are_distinct_and_the_best_comes_first() -> None:
     model = chain(10, 6, seed=5)
     found = run(model, Beam(width=5, count=5, length_penalty=0), 7)
@@ -160,9 +170,7 @@ def test_a_beam_wider_than_there_are_texts_says_so() -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: f"{s.kind}")
 @given(seed=st.integers(0, 99), length=st.integers(2, 10))
 @settings(max_examples=15, deadline=None)
-def test_texts_end_once_and_scores_are_log_probabilities(
-    strategy: Greedy | Beam | Nucleus, seed: int, length: int
-) -> None:
+def test_texts_end_once_and_scores_are_log_probabilities(strategy: Strategy, seed: int, length: int) -> None:
     model, clips = chain(3, 6, seed), 3
     found = run(model, strategy, length, seed)
     assert found.ids.shape == (clips * getattr(strategy, "count", 1), length)
@@ -305,7 +313,7 @@ def clips(seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: f"{s.kind}")
 @pytest.mark.parametrize("prompt_length", [1, 4])
-def test_caches_change_no_logit_and_no_text(strategy: Greedy | Beam | Nucleus, prompt_length: int) -> None:
+def test_caches_change_no_logit_and_no_text(strategy: Strategy, prompt_length: int) -> None:
     text, captioner = towers()
     prompt = torch.arange(2, 2 + CLIPS * prompt_length).view(CLIPS, prompt_length)
     results = []
@@ -367,7 +375,7 @@ def test_half_precision_generates() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: f"{s.kind}")
-def test_a_caption_starts_and_ends_as_clip_does(strategy: Greedy | Beam | Nucleus) -> None:
+def test_a_caption_starts_and_ends_as_clip_does(strategy: Strategy) -> None:
     text, captioner = towers(vocabulary=49408)
     with torch.no_grad():
         captioner.predictor.vocabulary.bias[49407] = 40  # most texts end soon
@@ -407,5 +415,5 @@ def test_refuses_a_strategy_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: f"{s.kind}")
-def test_a_strategy_reads_back_from_its_dump(strategy: Greedy | Beam | Nucleus) -> None:
+def test_a_strategy_reads_back_from_its_dump(strategy: Strategy) -> None:
     assert TypeAdapter(Strategy).validate_python(strategy.model_dump()) == strategy
