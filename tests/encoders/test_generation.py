@@ -15,6 +15,7 @@ from navloop.configs.encoders import CaptionerConfig, TextConfig, TransformerCon
 from navloop.configs.generation import Beam, Greedy, Nucleus, Strategy
 from navloop.encoders.captioner import CaptionDecoder
 from navloop.encoders.generation import CaptionSteps, Generated, StepModel, caption, generate
+from navloop.encoders.losses import caption_loss
 from navloop.encoders.text import TextTower, detokenize
 
 END = 1
@@ -364,6 +365,22 @@ def test_captions_are_of_their_clips() -> None:
     together = captions(clips())
     assert len({tuple(row) for row in together}) == CLIPS
     assert [captions(clip[None])[0] for clip in clips()] == together
+
+
+def test_captions_that_were_learnt_are_said() -> None:
+    text, captioner = towers()
+    texts = [[2, 7, 7, 9, END], [2, 7, 8, END, 0], [2, 11, 12, 13, END]]
+    ids, tokens = torch.tensor(texts), clips()
+    optimizer = torch.optim.Adam([*text.parameters(), *captioner.parameters()], lr=2e-3)
+    for _ in range(60):
+        loss = caption_loss(captioner(tokens, text(ids[:, :-1]).states), ids)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for strategy in (Greedy(), Beam()):
+        steps = CaptionSteps(text, captioner, tokens.flip(0))
+        found = generate(steps, prompts(CLIPS), strategy, length=5, end=END)
+        assert found.ids.tolist() == texts[::-1]
 
 
 def test_half_precision_generates() -> None:
