@@ -16,7 +16,7 @@ from navloop.encoders.positions import create_positions
 class TubeletEmbedding(nn.Conv3d):
     """One linear map of each tubelet, 2 frames deep, with the parameters of the convolution that it equals.
 
-    It multiplies matrices: hidden tubelets are never read, and a CPU is up to a third faster than by convolution.
+    It multiplies matrices, so that hidden tubelets are never read. That is also faster than convolving large frames.
     """
 
     def __init__(self, width: int, patch: int) -> None:

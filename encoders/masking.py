@@ -87,7 +87,7 @@ def selected_indices(selected: Tensor) -> Tensor:
         int64 (B, K).
 
     Raises:
-        ValueError: If rows differ in their number of True, or have none. Compiled code trusts them instead.
+        ValueError: If rows differ in their number of True, or have none. Compiled code trusts the first row instead.
     """
     if torch.compiler.is_compiling():
         count = int(selected[0].sum())
@@ -98,7 +98,7 @@ def selected_indices(selected: Tensor) -> Tensor:
         if low != count:
             raise ValueError(f"clips of one batch select {low} to {count} tokens; a mask takes the same number of each")
         if not count:
-            raise ValueError("no token is selected; hide fewer")
+            raise ValueError("no token is selected; hide fewer, or predict some")
     return selected.byte().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
@@ -106,7 +106,7 @@ def _draw(num_tokens: int, ratio: float, batch: int, generator: torch.Generator)
     """Return bool (batch, num_tokens) with floor(ratio * num_tokens) True in each row, all such rows equally likely."""
     num_hidden = int(ratio * num_tokens) if 0 <= ratio < 1 else num_tokens
     if num_hidden >= num_tokens:
-        raise ValueError(f"a ratio of {ratio} hides no token or all of them; take one in [0, 1)")
+        raise ValueError(f"a ratio of {ratio} cannot be hidden of {num_tokens} tokens; take one in [0, 1)")
     device = generator.device
     order = torch.rand(batch, num_tokens, generator=generator, device=device).argsort(1)
     hidden = torch.zeros(batch, num_tokens, dtype=torch.bool, device=device)

@@ -26,6 +26,12 @@ class Golden:
     """Inputs and outputs."""
 
 
+@pytest.fixture(autouse=True)
+def _same_weights() -> None:
+    """Draw the same first weights on every run, whichever tests run before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str], Golden]:
     """Read a golden file by name, or skip the test, saying which file is missing."""
