@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from navloop.encoders.averaging import Averaged, visual_blocks_below, wise_ft
 from navloop.encoders.fit import fit
 from navloop.encoders.layouts import LAYOUTS
-from navloop.encoders.mismatch import grouped
+from navloop.encoders.mismatch import grouped, nearest
 from navloop.encoders.routes import Route, find_route, kind_of
 from navloop.encoders.translation import count_known, identify, their_name, to_ours, to_theirs
 from navloop.weights import WeightsError, digest, read_weights, unwrap
@@ -69,7 +69,12 @@ class ReleasedState:
 
 
 def load_released(
-    model: nn.Module, source: Source, *, classes: Sequence[int] | None = None, fresh: Sequence[str] = ()
+    model: nn.Module,
+    source: Source,
+    *,
+    classes: Sequence[int] | None = None,
+    fresh: Sequence[str] = (),
+    drop: Sequence[str] = (),
 ) -> LoadReport:
     """Load released weights, or our own, into an encoder or a model over one.
 
@@ -82,6 +87,7 @@ def load_released(
         source: File, or its content.
         classes: Rows of the file's classifier to keep, in this order: `range(400)` makes a K710 classifier one of K400. None keeps all.
         fresh: Beginnings of the model's names that stay as initialised whatever the file has: `("head.",)` for other classes.
+        drop: Beginnings of the file's names to leave out: what its training code kept beside the model.
 
     Returns:
         Which format it was, its digest, and what was dropped or stays as initialised.
@@ -91,7 +97,7 @@ def load_released(
 
     Source: the tuning code of InternVideo1/Pretrain/VideoMAE and UniFormerV2; differs in: nothing is ignored unsaid.
     """
-    released = released_state(model, source, classes=classes, fresh=fresh)
+    released = released_state(model, source, classes=classes, fresh=fresh, drop=drop)
     own = model.state_dict()
     whole = {**released.state, **{name: own[name] for name in released.report.missing}}
     model.load_state_dict(whole, assign=any(parameter.is_meta for parameter in model.parameters()))
@@ -99,7 +105,12 @@ def load_released(
 
 
 def released_state(
-    model: nn.Module, source: Source, *, classes: Sequence[int] | None = None, fresh: Sequence[str] = ()
+    model: nn.Module,
+    source: Source,
+    *,
+    classes: Sequence[int] | None = None,
+    fresh: Sequence[str] = (),
+    drop: Sequence[str] = (),
 ) -> ReleasedState:
     """Return what `load_released` would load; for `wise_ft`.
 
@@ -108,14 +119,15 @@ def released_state(
     """
     state = (unwrap(source) if isinstance(source, Mapping) else read_weights(Path(source))).state
     try:
-        named = _by_our_names(state, model)
+        named = _by_our_names(_without(state, drop), model)
         ours = named.state if classes is None else slice_head(named.state, classes)
         route = find_route(named.layout, model) if named.layout in _NAMES else Route()
         fitted = fit(ours, model.state_dict(), route, named.theirs, fresh)
     except ValueError as error:
         where = "" if isinstance(source, Mapping) else f"{os.fspath(source)}: "
-        raise WeightsError(f"{where}weights do not fit a {kind_of(model)}:\n{error}") from error
-    report = LoadReport(named.layout, digest(state), fitted.dropped, fitted.missing)
+        raise WeightsError(f"{where}weights do not fit {kind_of(model)}:\n{error}") from error
+    left_out = tuple(name for name in state if name.startswith(tuple(drop)))
+    report = LoadReport(named.layout, digest(state), (*fitted.dropped, *left_out), fitted.missing)
     return ReleasedState(fitted.state, report)
 
 
@@ -143,6 +155,15 @@ class _Named:
     layout: str
     state: dict[str, Tensor]
     theirs: Callable[[str], str | None]
+
+
+def _without(state: Mapping[str, Tensor], drop: Sequence[str]) -> Mapping[str, Tensor]:
+    for start in drop:
+        if not any(name.startswith(start) for name in state):
+            raise WeightsError(
+                f"drop={start!r}: no name in the file begins so; the nearest is {nearest(start, [*state])}"
+            )
+    return {name: tensor for name, tensor in state.items() if not name.startswith(tuple(drop))}
 
 
 def _by_our_names(state: Mapping[str, Tensor], model: nn.Module) -> _Named:

@@ -65,7 +65,7 @@ def find_route(layout: str, model: nn.Module) -> Route:
         name for name, part in model.named_children() if isinstance(part, VideoEncoder) and kind_of(part) in routes
     ]
     hint = f"; load them into its .{parts[0]}" if parts else ""
-    raise ValueError(f"{layout} weights go into a {' or a '.join(routes)}, not into a {kind}{hint}")
+    raise ValueError(f"{layout} weights go into {' or '.join(routes)}, not into {kind}{hint}")
 
 
 def _centre_in_time(name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def _first_positions(name: str, tensor: Tensor, wanted: Tensor) -> Tensor:
     return tensor[: len(wanted)] if name == "text.positions" else tensor
 
 
-_CLASSIFIER = "VideoClassifier over a "
+_CLASSIFIER = "VideoClassifier over "
 _TEMPORAL = (
     "video.query",
     "video.global_blocks.",

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from navloop.configs.encoders import (
     CaptionerConfig,
+    InternVideoConfig,
     MaskedConfig,
     MultimodalConfig,
     PixelsConfig,
@@ -35,6 +36,7 @@ from navloop.configs.encoders import (
 from navloop.encoders.autoencoder import MaskedAutoencoder
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.convert import identify, load_released, slice_head, to_ours, to_theirs
+from navloop.encoders.coordination import InternVideo
 from navloop.encoders.layouts import LAYOUTS
 from navloop.encoders.masked import MaskedEncoder
 from navloop.encoders.mismatch import grouped
@@ -235,7 +237,7 @@ def test_tuned_file_gives_its_trunk_to_an_encoder_of_the_same_norm_alone():
     model = MaskedEncoder(masked_config())
     assert load_released(model, state).dropped == ("head.weight", "head.bias")
     assert torch.equal(model.norm.bias, state["fc_norm.bias"])
-    with pytest.raises(WeightsError, match="norm=pooled, not into a MaskedEncoder with norm=tokens"):
+    with pytest.raises(WeightsError, match="norm=pooled, not into MaskedEncoder with norm=tokens"):
         load_released(MaskedEncoder(masked_config("tokens")), state)
 
 
@@ -387,14 +389,34 @@ def test_clip_for_other_frames_or_pictures_is_said():
         load_released(multimodal(), wide)
 
 
+def test_what_training_code_kept_beside_the_model_is_left_out_if_asked():
+    state = random(MM)
+    copy = {name.replace("clip.", "clip_k.", 1): tensor for name, tensor in state.items()}
+    queue = {"queue_visual": torch.zeros(24, 8), "queue_ptr": torch.zeros(1)}
+    with pytest.raises(WeightsError, match=r"queue_(visual|ptr)"):
+        load_released(multimodal(), state | queue)
+    report = load_released(multimodal(), state | copy | queue, drop=("clip_k.", "queue_"))
+    assert set(report.dropped) == copy.keys() | queue.keys()
+    with pytest.raises(WeightsError, match=r"drop='queues_'.*nearest is queue_"):
+        load_released(multimodal(), state | queue, drop=("queues_",))
+
+
+def test_weights_of_one_branch_name_the_branch_of_the_whole():
+    config = InternVideoConfig(masked=masked_config(depth=4), multimodal=multimodal().config)
+    with pytest.raises(WeightsError, match=r"not into InternVideo; load them into its \.multimodal"):
+        load_released(InternVideo(config), random(MM))
+    with pytest.raises(WeightsError, match=r"load them into its \.masked"):
+        load_released(InternVideo(config), random(SMALL["videomae_pretrain"]))
+
+
 def test_weights_of_another_family_name_where_they_go():
-    with pytest.raises(WeightsError, match="viclip weights go into a ViCLIPEncoder, not into a MultimodalEncoder"):
+    with pytest.raises(WeightsError, match="viclip weights go into ViCLIPEncoder, not into MultimodalEncoder"):
         load_released(multimodal(), random(VICLIP))
 
 
 def test_file_is_named_in_the_error(tmp_path):
     write_weights(tmp_path / "w.safetensors", random(VICLIP))
-    with pytest.raises(WeightsError, match=r"w\.safetensors: weights do not fit a MultimodalEncoder"):
+    with pytest.raises(WeightsError, match=r"w\.safetensors: weights do not fit MultimodalEncoder"):
         load_released(multimodal(), tmp_path / "w.safetensors")
 
 
