@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from navloop.configs.encoders import VideoTowerConfig
+from navloop.encoders.cache import KeyValueCache
 from navloop.encoders.layers import Block, BlockStyle
 
 
@@ -41,10 +42,10 @@ class LocalBlock(Block):
         self.local2 = LocalMixer(config.trunk.width, config.local_reduction) if double else None
         self._grid = config.grid
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, causal: bool = False, cache: KeyValueCache | None = None) -> Tensor:
         """Map (B * t, 1 + h * w, D) to the same shape."""
         x = x + self.drop_path(self.local1(x, self._grid))
-        x = x + self.drop_path(self.attention(self.norm1(x), causal))
+        x = x + self.drop_path(self.attention(self.norm1(x), causal, cache))
         if self.local2 is not None:
             x = x + self.drop_path(self.local2(x, self._grid))
         return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]

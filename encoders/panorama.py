@@ -43,7 +43,7 @@ def encode_panorama(
         raise ValueError(f"clips_at_once is {clips_at_once}; take 1 or more")
     parts = clips.flatten(0, 1).split(clips_at_once)
     features = torch.cat([encoder.features(encoder.to_pixels(part)) for part in parts])
-    return features.unflatten(0, clips.shape[:2])
+    return features.view(*clips.shape[:2], -1)
 
 
 def clockwise(features: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, 
     mean = torch.tensor(config.mean, device=images.device).view(3, 1, 1)
     std = torch.tensor(config.std, device=images.device).view(3, 1, 1)
     images = (images / 255 - mean) / std
-    return images.to(dtype).unflatten(0, (batch, num_frames)).transpose(1, 2)  # (B, 3, T, H, W)
+    return images.to(dtype).view(batch, num_frames, *images.shape[1:]).transpose(1, 2)  # (B, 3, T, H, W)
 
 
 def _resized(images: Tensor, config: PixelsConfig) -> Tensor:

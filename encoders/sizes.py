@@ -170,25 +170,29 @@ def viclip_large() -> ViCLIPConfig:
     return ViCLIPConfig(patch=14, trunk=LARGE, text=TextConfig(trunk=TEXT_LARGE, context=32), joint_width=768)
 
 
+def _both(masked: Callable[[], EncoderConfig], multimodal: Callable[[], EncoderConfig]) -> InternVideoConfig:
+    return InternVideoConfig.model_validate({"masked": masked(), "multimodal": multimodal()})
+
+
 @ENCODERS.register("internvideo_tiny_p16_t8")
 def internvideo_tiny() -> InternVideoConfig:
     """Both tiny branches, coordinated."""
-    return InternVideoConfig(masked=videomae_tiny(), multimodal=internvideo_mm_tiny())
+    return _both(videomae_tiny, internvideo_mm_tiny)
 
 
 @ENCODERS.register("internvideo_base_t16")
 def internvideo_base() -> InternVideoConfig:
     """VideoMAE-B and InternVideo-MM-B-16, coordinated."""
-    return InternVideoConfig(masked=videomae_base(), multimodal=internvideo_mm_base())
+    return _both(videomae_base, internvideo_mm_base)
 
 
 @ENCODERS.register("internvideo_large_t16")
 def internvideo_large() -> InternVideoConfig:
     """VideoMAE-L and InternVideo-MM-L-14, coordinated."""
-    return InternVideoConfig(masked=videomae_large(), multimodal=internvideo_mm_large())
+    return _both(videomae_large, internvideo_mm_large)
 
 
 @ENCODERS.register("internvideo_huge_t16")
 def internvideo_huge() -> InternVideoConfig:
     """VideoMAE-H and InternVideo-MM-L-14: the paper's pair."""
-    return InternVideoConfig(masked=videomae_huge(), multimodal=internvideo_mm_large())
+    return _both(videomae_huge, internvideo_mm_large)

@@ -16,7 +16,7 @@ from navloop.encoders.cache import KeyValueCache
 from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, initialise_blocks, run
 
 if TYPE_CHECKING:
-    from open_clip.tokenizer import SimpleTokenizer  # type: ignore[import-untyped]
+    from open_clip.tokenizer import SimpleTokenizer
 
 VOCABULARY = 49408  # of CLIP's byte-pair encoding
 START, END, PADDING = 49406, 49407, 0

@@ -75,7 +75,7 @@ class VideoTower(nn.Module):
     def place(self, taps: Sequence[Tensor]) -> list[Tensor]:
         """Return the taps (B, t, 1 + h * w, D) with what tells where and when their tokens are."""
         grid = self.config.grid[1:]
-        return [block.place(tap, grid) for block, tap in zip(self.global_blocks, taps, strict=True)]  # type: ignore[operator,misc]
+        return [block.place(tap, grid) for block, tap in zip(self.global_blocks, taps, strict=True)]  # type: ignore[operator]
 
     def fuse(
         self, placed: Sequence[Tensor], class_tokens: Tensor, update: Callable[[Tensor], Tensor] | None = None

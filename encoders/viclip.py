@@ -30,6 +30,8 @@ class ViCLIPEncoder(VideoEncoder):
     Source: Wang et al., InternVid, ICLR 2024, section 4; InternVideo1/Pretrain/ViCLIP.
     """
 
+    config: ViCLIPConfig
+
     def __init__(self, config: ViCLIPConfig) -> None:
         super().__init__()
         self.config = config

@@ -29,7 +29,7 @@ from navloop.encoders.viclip import ViCLIPEncoder
 from navloop.weights import WeightsError, read_weights, write_weights
 
 C = TypeVar("C", bound=Config)
-Shaped = TypeVar("Shaped", MaskedConfig, VideoTowerConfig, ViCLIPConfig)
+Shaped = TypeVar("Shaped", bound=MaskedConfig | VideoTowerConfig | ViCLIPConfig)
 
 _CONFIG = "navloop.encoder"
 """Name of the configuration among a weight file's texts."""
@@ -89,7 +89,7 @@ def create_encoder(
         config = encoder_config(name, frames=frames, size=size)
     else:
         config = _resized(name, frames, size)
-    encoder = _CLASSES[config.kind](config)  # type: ignore[arg-type]
+    encoder = _CLASSES[config.kind](config)
     if weights is not None:
         load_released(encoder, Path(weights))
     return encoder.to(device=device, dtype=dtype).eval()
