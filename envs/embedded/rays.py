@@ -47,14 +47,15 @@ class RayCaster:
         corners = np.ascontiguousarray(triangles, dtype=np.float32)
         self._scene = EmbreeScene()
         self._mesh = TriangleMesh(self._scene, corners)
-        self._normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        exact = corners.astype(np.float64)
+        self._normals = np.cross(exact[:, 1] - exact[:, 0], exact[:, 2] - exact[:, 0])
+        self._offsets = np.einsum("fk,fk->f", self._normals, exact[:, 0])
 
     def cast(self, origins: ArrayLike, directions: ArrayLike) -> Hits:
         """Follow rays from origins (N, 3) or (3,) along directions (N, 3), which need not be of unit length."""
-        ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
-        starts = np.ascontiguousarray(np.broadcast_to(np.asarray(origins, dtype=np.float32), ways.shape))
-        found = self._scene.run(starts, ways, output=True)
-        distance = np.where(found["primID"] < 0, np.float32(np.inf), found["tfar"])
+        found = self._scene.run(*_rays(origins, directions), output=True)
+        distance: Floats = found["tfar"]
+        distance[found["primID"] < 0] = np.inf
         return Hits(distance, found["primID"], found["u"], found["v"])
 
     def look(self, origin: ArrayLike, directions: ArrayLike) -> Hits:
@@ -62,7 +63,8 @@ class RayCaster:
         ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
         start = np.asarray(origin, dtype=np.float32)
         hits = self.cast(start, ways)
-        backs = np.nonzero(self._from_behind(hits.face, ways))[0]
+        behind = self._from_behind(start)
+        backs = np.nonzero(behind[hits.face])[0]
         for _ in range(MAX_BACKS):
             if not len(backs):
                 return hits
@@ -70,19 +72,20 @@ class RayCaster:
             again = self.cast(start + ways[backs] * passed[:, None], ways[backs])
             hits.distance[backs] = again.distance + passed
             hits.face[backs], hits.u[backs], hits.v[backs] = again.face, again.u, again.v
-            backs = backs[self._from_behind(again.face, ways[backs])]
+            backs = backs[behind[again.face]]
         hits.face[backs], hits.distance[backs] = -1, np.inf
         return hits
 
-    def _from_behind(self, faces: NDArray[np.int32], ways: Floats) -> NDArray[np.bool_]:
-        behind: NDArray[np.bool_] = np.einsum("nk,nk->n", self._normals[faces], ways) > 0
-        return behind & (faces >= 0)
+    def _from_behind(self, eye: Floats) -> NDArray[np.bool_]:
+        """Whether an eye (3,) is behind each triangle, and False for the triangle -1, none: bool (F + 1,).
+
+        Rays from one eye all meet a triangle from the same side, so this need not be asked ray by ray.
+        """
+        return np.append(self._normals @ eye.astype(np.float64) < self._offsets, False)
 
     def distances(self, origins: ArrayLike, directions: ArrayLike) -> Floats:
         """Return `Hits.distance` alone, a little sooner; over 1e36 where nothing was hit."""
-        ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
-        starts = np.ascontiguousarray(np.broadcast_to(np.asarray(origins, dtype=np.float32), ways.shape))
-        found: Floats = self._scene.run(starts, ways, query="DISTANCE")
+        found: Floats = self._scene.run(*_rays(origins, directions), query="DISTANCE")
         return found
 
     def sees(self, eye: ArrayLike, points: ArrayLike, slack: float = 0.02) -> NDArray[np.bool_]:
@@ -91,6 +94,13 @@ class RayCaster:
         lengths = np.maximum(np.linalg.norm(ways, axis=1), 1e-9)
         seen: NDArray[np.bool_] = self.distances(eye, ways / lengths[:, None]) >= lengths - slack
         return seen
+
+
+def _rays(origins: ArrayLike, directions: ArrayLike) -> tuple[Floats, Floats]:
+    ways = np.ascontiguousarray(directions, dtype=np.float32).reshape(-1, 3)
+    starts = np.empty_like(ways)
+    starts[:] = origins
+    return starts, ways
 
 
 def camera_rays(camera: Camera, pose: Pose, tilt: float = 0.0) -> tuple[NDArray[np.float64], Floats]:
@@ -113,7 +123,8 @@ def camera_rays(camera: Camera, pose: Pose, tilt: float = 0.0) -> tuple[NDArray[
 
 def depth_image(distances: Floats, camera: Camera) -> Floats:
     """Return ray distances (H * W,) as a depth camera's frame, float32 (H, W, 1) metres in its range."""
-    return np.clip(distances, camera.min_depth, camera.max_depth).reshape(camera.height, camera.width, 1)
+    clipped: Floats = distances.clip(camera.min_depth, camera.max_depth)
+    return clipped.reshape(camera.height, camera.width, 1)
 
 
 @lru_cache(maxsize=16)

@@ -45,6 +45,21 @@ def test_a_camera_looks_through_backs_and_rays_do_not():
     assert nested.look((0, 0, 0), ways).distance == pytest.approx(6 / math.hypot(1, 0.1), abs=0.05)
 
 
+@given(draw=st.integers(0, 10**6))
+def test_whether_a_back_is_met_is_what_each_ray_would_say(draw):
+    rng = np.random.default_rng(draw)
+    triangles = rng.uniform(-3, 3, (60, 3, 3)).astype(np.float32)  # every other one shows its back
+    caster, eye, ways = RayCaster(triangles), rng.uniform(-3, 3, 3), rng.normal(size=(300, 3)).astype(np.float32)
+    seen = caster.look(eye, ways)
+    normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    front = seen.face >= 0
+    assert (np.einsum("nk,nk->n", normals[seen.face[front]], ways[front]) < 1e-5).all()
+    first = caster.cast(eye, ways)
+    facing = (np.einsum("nk,nk->n", normals[first.face], ways) < -1e-5) & (first.face >= 0)
+    np.testing.assert_array_equal(seen.face[facing], first.face[facing])
+    np.testing.assert_array_equal(seen.distance[facing], first.distance[facing])
+
+
 def test_sight_ends_at_what_stands_between():
     wall = trimesh.creation.box(bounds=[(-1, -1, -2.1), (1, 1, -2)])
     points = np.array([[0, 0, -1], [0, 0, -2], [0, 0, -3], [3, 0, -2.5], [0, 0, 5]])
