@@ -10,9 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import evaluation, generation, rendering
+from benchmarks import evaluation, generation, rendering, streaming
 
-SUITES = {"generation": generation.run, "rendering": rendering.run, "evaluation": evaluation.run}
+SUITES = {
+    "generation": generation.run,
+    "rendering": rendering.run,
+    "evaluation": evaluation.run,
+    "streaming": streaming.run,
+}
 
 
 def main() -> None:
