@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from navloop.encoders.averaging import Averaged, visual_blocks_below, wise_ft
 from navloop.encoders.fit import fit
 from navloop.encoders.layouts import LAYOUTS
-from navloop.encoders.mismatch import grouped, nearest
+from navloop.encoders.mismatch import Mismatch, grouped, nearest
 from navloop.encoders.routes import Route, find_route, kind_of
-from navloop.encoders.translation import count_known, identify, their_name, to_ours, to_theirs
+from navloop.encoders.translation import count_known, identify, their_name, to_ours, to_theirs, translate
 from navloop.weights import WeightsError, digest, read_weights, unwrap
 
 __all__ = [
@@ -120,9 +120,9 @@ def released_state(
     state = (unwrap(source) if isinstance(source, Mapping) else read_weights(Path(source))).state
     try:
         named = _by_our_names(_without(state, drop), model)
-        ours = named.state if classes is None else slice_head(named.state, classes)
         route = find_route(named.layout, model) if named.layout in _NAMES else Route()
-        fitted = fit(ours, model.state_dict(), route, named.theirs, fresh)
+        ours = named.state if classes is None or named.wrong else slice_head(named.state, classes)
+        fitted = fit(ours, model.state_dict(), route, named.theirs, fresh, named.wrong)
     except ValueError as error:
         where = "" if isinstance(source, Mapping) else f"{os.fspath(source)}: "
         raise WeightsError(f"{where}weights do not fit {kind_of(model)}:\n{error}") from error
@@ -154,7 +154,8 @@ def slice_head(state: Mapping[str, Tensor], rows: Sequence[int]) -> dict[str, Te
 class _Named:
     layout: str
     state: dict[str, Tensor]
-    theirs: Callable[[str], str | None]
+    theirs: Callable[[str], str | None] = lambda name: name
+    wrong: Mismatch = field(default_factory=Mismatch)
 
 
 def _without(state: Mapping[str, Tensor], drop: Sequence[str]) -> Mapping[str, Tensor]:
@@ -173,9 +174,10 @@ def _by_our_names(state: Mapping[str, Tensor], model: nn.Module) -> _Named:
     known = {layout: count_known(state, (layout.keys, layout.computed)) for layout in LAYOUTS}
     ours = {layout: count_known(state, (dict.fromkeys(layout.keys.values()),)) for layout in LAYOUTS}
     if own and own >= max(*known.values(), *ours.values()):
-        return _Named(OWN, dict(state), lambda name: name)
+        return _Named(OWN, dict(state))
     layout = max(LAYOUTS, key=lambda layout: (ours[layout], -len(layout.keys)))
     if ours[layout] > max(known.values()):
-        return _Named(layout.name, dict(state), lambda name: name)
+        return _Named(layout.name, dict(state))
     layout = identify(state)
-    return _Named(layout.name, to_ours(state, layout), lambda name: their_name(name, layout))
+    translated = translate(state, layout)
+    return _Named(layout.name, translated.state, lambda name: their_name(name, layout), translated.wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ def fit(
     route: Route,
     theirs: Callable[[str], str | None] = lambda name: name,
     fresh: Sequence[str] = (),
+    known: Mismatch | None = None,
 ) -> Fitted:
     """Return what of `state` fills `wanted`.
 
@@ -51,34 +52,56 @@ def fit(
         route: How names change, and which may be left over or stay as initialised.
         theirs: From a layout's name to that in the file; None if a file has no such thing.
         fresh: Beginnings of the model's names that are to stay as initialised, whatever the file has for them.
+        known: What is wrong already, by the file's names, to be listed with the rest.
 
     Raises:
         WeightsError: If anything else is missing, left over or of another shape; it lists all of it.
     """
     _check_begin(fresh, wanted)
-    found: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
-    dropped = []
-    for name, tensor in state.items():
-        target, file_name = route.rename(name), theirs(name) or name
-        if _has_no_place(name, route, wanted) or target.startswith(tuple(fresh)):
-            dropped.append(file_name)
-            continue
-        origin[target] = file_name
-        found[target] = route.adapt(target, tensor, wanted[target]) if target in wanted else tensor
+    matched = _match(state, wanted, route, theirs, tuple(fresh))
+    found = matched.found
     missing = [name for name in wanted if name not in found]
     spared = tuple(start for start in route.fresh if not any(_template(name).startswith(start) for name in found))
     excused = [name for name in missing if _template(name).startswith(spared) or name.startswith(tuple(fresh))]
-    odd_stacks = _odd_stacks(found, wanted, excused)
-    wrong = Mismatch(faults=[_depth_fault(stack, *depths) for stack, depths in odd_stacks.items()])
-    wrong.faults += _shape_faults(found, wanted, origin)
-    odd = tuple(odd_stacks)
-    wrong.unexpected += [origin[name] for name in found if name not in wanted and not name.startswith(odd)]
+    depths = _odd_depths(found, wanted, excused)
+    odd = tuple(depths)
     absent = [name for name in missing if name not in excused and not name.startswith(odd)]
-    wrong.missing += [_in_file(name, route, theirs) for name in absent]
+    wrong = Mismatch() if known is None else known
+    wrong.missing = list(dict.fromkeys([*wrong.missing, *(_in_file(name, route, theirs) for name in absent)]))
+    wrong.unexpected += [matched.origin[name] for name in found if name not in wanted and not name.startswith(odd)]
+    wrong.faults += [_depth_fault(stack, *numbers) for stack, numbers in depths.items()]
+    wrong.faults += _shape_faults(found, wanted, matched.origin)
     if wrong:
-        raise WeightsError(wrong.message([_in_file(name, route, theirs) for name in absent or wanted]))
-    return Fitted(found, tuple(dropped), tuple(excused))
+        raise WeightsError(wrong.message([_in_file(name, route, theirs) for name in wanted]))
+    return Fitted(found, tuple(matched.dropped), tuple(excused))
+
+
+@dataclass(slots=True)
+class _Matched:
+    found: dict[str, Tensor] = field(default_factory=dict)
+    """By the model's names."""
+    origin: dict[str, str] = field(default_factory=dict)
+    """From the model's names to the file's."""
+    dropped: list[str] = field(default_factory=list)
+
+
+def _match(
+    state: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    route: Route,
+    theirs: Callable[[str], str | None],
+    fresh: tuple[str, ...],
+) -> _Matched:
+    matched = _Matched()
+    for name, tensor in state.items():
+        target, file_name = route.rename(name), theirs(name) or name
+        if _has_no_place(name, route, wanted) or target.startswith(fresh):
+            matched.dropped.append(file_name)
+            continue
+        matched.origin[target] = file_name
+        fits = target in wanted and tensor.ndim == wanted[target].ndim
+        matched.found[target] = route.adapt(target, tensor, wanted[target]) if fits else tensor
+    return matched
 
 
 def _has_no_place(name: str, route: Route, wanted: Iterable[str]) -> bool:
@@ -96,7 +119,7 @@ def _in_file(target: str, route: Route, theirs: Callable[[str], str | None]) -> 
     return next((name for c in candidates if route.rename(c) == target and (name := theirs(c)) is not None), target)
 
 
-def _odd_stacks(found: Iterable[str], wanted: Iterable[str], excused: Iterable[str]) -> dict[str, tuple[int, int]]:
+def _odd_depths(found: Iterable[str], wanted: Iterable[str], excused: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Return the stacks of layers of which the file and the model have different numbers."""
     in_file, in_model = _depths(found), _depths(name for name in wanted if name not in set(excused))
     return {
@@ -132,6 +155,8 @@ def _shape_faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], ori
 
 
 def _shape_hint(name: str, in_file: Tensor, in_model: Tensor) -> str:
+    if in_file.ndim != in_model.ndim:
+        return ""
     if name.endswith("temporal_positions"):
         return f": the file is for {in_file.shape[1]} frames, the model for {in_model.shape[1]}"
     if name.endswith(("head.weight", "head.bias")):

@@ -25,13 +25,13 @@ class Mismatch:
         return bool(self.missing or self.unexpected or self.faults)
 
     def message(self, known: Iterable[str]) -> str:
-        """Return all of it, a line a fault; unexpected names come with the nearest of the `known`."""
+        """Return all of it, a line a fault; unexpected names come with the nearest that are missing or `known`."""
         known = list(known)
         lines = [*self.faults, *_listed("missing", self.missing)]
         if self.unexpected:
             lines.append(f"unexpected ({len(self.unexpected)}):")
         for line, first in _groups(self.unexpected):
-            like = nearest(first, known)
+            like = nearest(first, self.missing, 0.8) or nearest(first, known)
             lines.append(f"  {line} (nearest: {like})" if like else f"  {line}")
         return "\n".join(f"  {line}" for line in lines)
 
@@ -45,9 +45,9 @@ def grouped(names: Iterable[str]) -> list[str]:
     return [line for line, _ in _groups(names)]
 
 
-def nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the known name most like `name`, None if none is."""
-    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+def nearest(name: str, known: Sequence[str], likeness: float = 0.6) -> str | None:
+    """Return the known name most like `name`, None if none is as like as that, in [0, 1]."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=likeness)), None)
 
 
 def _listed(title: str, names: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,9 +22,7 @@ def identify(state: Mapping[str, Tensor]) -> Layout:
     Raises:
         WeightsError: If none knows more than half of them, listing the names and the layouts.
     """
-    scores = {
-        layout: sum(_match(key, (layout.keys, layout.computed)) is not None for key in state) for layout in LAYOUTS
-    }
+    scores = {layout: count_known(state, (layout.keys, layout.computed)) for layout in LAYOUTS}
     best = max(LAYOUTS, key=lambda layout: (scores[layout], -len(layout.keys) - len(layout.computed)))
     if 2 * scores[best] > len(state):
         return best
@@ -49,6 +48,23 @@ def to_ours(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     Raises:
         WeightsError: If a name is missing or unexpected, or a computed tensor has another value; it lists them all.
     """
+    translated = translate(state, layout)
+    if translated.wrong:
+        known = expected_names(layout, translated.state)
+        raise WeightsError(f"the names do not fit the layout {layout.name}:\n{translated.wrong.message(known)}")
+    return translated.state
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """Released tensors by our names, and what is wrong with theirs."""
+
+    state: dict[str, Tensor]
+    wrong: Mismatch
+
+
+def translate(state: Mapping[str, Tensor], layout: Layout) -> Translated:
+    """Return what `to_ours` does, with all that is wrong beside it."""
     ours: dict[str, Tensor] = {}
     computed: dict[str, Tensor] = {}
     wrong = Mismatch()
@@ -63,15 +79,13 @@ def to_ours(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
             name = _numbered(layout.keys[found[0]], found[1])
             ours[name] = tensor if transform is None else transform.to_ours(tensor)
     wanted = expected_names(layout, ours)
-    wrong.missing += [theirs for theirs, name in wanted.items() if name not in ours]
     followed = _computed_names(layout, wanted.values())
+    wrong.missing += [theirs for theirs, name in wanted.items() if name not in ours]
     wrong.missing += [key for key in followed if key not in computed]
     wrong.unexpected += [key for key in computed if key not in followed]
     made = _make_computed(layout, ours)
     wrong.faults += [fault for key in made if key in computed for fault in _differs(key, computed[key], made[key])]
-    if wrong:
-        raise WeightsError(f"the names do not fit the layout {layout.name}:\n{wrong.message([*wanted, *followed])}")
-    return ours
+    return Translated(ours, wrong)
 
 
 def to_theirs(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
