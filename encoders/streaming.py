@@ -38,6 +38,7 @@ def create_stream(encoder: VideoEncoder, num_envs: int, *, every: int = 1, strid
     Raises:
         ValueError: If a number does not fit the encoder, or it is a UniFormer that mixes frames inside its tower.
     """
+    _check_positive(every=every)
     if isinstance(encoder, InternVideo):
         if stride != 1:
             raise ValueError(f"stride is {stride}, but the coordinated branches see every step's frame: leave it at 1")
@@ -126,7 +127,7 @@ class Stream(ABC):
 class WindowStream(Stream):
     """Look at an environment's whole window every k steps of its episode, and repeat the last output in between.
 
-    For any encoder. Each environment counts from its own reset, so that what an episode sees does not depend on what the
+    For any encoder of one tensor of pixels. Each environment counts from its own reset, so that what an episode sees does not depend on what the
     other environments do. The window is kept as pixels: resized frames are not whole numbers, so bytes would have to be the
     camera's, resized T times each and no smaller.
 
@@ -213,8 +214,8 @@ class CoordinatedStream(Stream):
         self._tokens = self._masked.empty(math.prod(encoder.grid), encoder.width)
 
     def _advance(self, frames: Tensor, begins: NDArray[np.bool_]) -> EncoderOutput:
-        self._masked.push(_pixels(frames, self.encoder.masked), begins)
         self._multimodal.push(_pixels(frames, self.encoder.multimodal), begins)
+        self._masked.push(_pixels(frames, self.encoder.masked), begins)
         placed = self._multimodal.placed()
         due = self._clock.due(begins)
         if due.any():

@@ -88,10 +88,10 @@ class TowerWindow:
     @torch.no_grad()
     def push(self, pixels: Tensor, begins: NDArray[np.bool_]) -> None:
         """Encode the newest pixels (E, 3, 1, H, W), in the place of the oldest; where `begins`, in all places."""
+        frames = self.tower.encode_frames(pixels)
         self._steps += 1
         phase, newest = self._steps % self._stride, self._newest(self._steps)
         rows = indices(begins, pixels.device) if begins.any() else None
-        frames = self.tower.encode_frames(pixels)
         self._last[phase, :, newest] = frames.last[:, 0]
         if rows is not None:
             self._last[:, rows] = frames.last[rows]

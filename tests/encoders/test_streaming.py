@@ -1,11 +1,14 @@
 """Streams against whole windows: an episode's frames are kept in a list, and its last T of them are encoded anew."""
 
+import functools
 import gc
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from navloop.configs.encoders import (
     InternVideoConfig,
@@ -116,6 +119,32 @@ def test_a_stream_of_frames_equals_whole_windows(create: Callable[[], VideoEncod
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_short_windows_are_exact_too(frames: int) -> None:
     assert_exact(create_stream(multimodal(frames=frames), E), steps=20)
+
+
+@functools.cache
+def small(frames: int) -> VideoEncoder:
+    trunk = TransformerConfig(width=8, depth=2, heads=2, hidden=16)
+    return multimodal(pixels=PixelsConfig(size=8), frames=frames, trunk=trunk, taps=(0, 1))
+
+
+@given(
+    frames=st.integers(1, 6),
+    stride=st.integers(1, 3),
+    resets=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=14),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_pattern_of_resets_is_exact(frames: int, stride: int, resets: list[tuple[bool, bool]]) -> None:
+    encoder, rng = small(frames), np.random.default_rng(0)
+    stream = create_stream(encoder, 2, stride=stride)
+    episodes: list[list[np.ndarray]] = [[], []]
+    for reset in resets:
+        new = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+        episodes = [
+            [frame] if begins else [*episode, frame]
+            for episode, frame, begins in zip(episodes, new, reset, strict=True)
+        ]
+        expected = whole(encoder, [np.stack(episode) for episode in episodes], stride)
+        assert_same(stream.step(new, reset), expected)
 
 
 def test_a_window_longer_than_the_walk_is_exact() -> None:
@@ -295,10 +324,11 @@ def test_refused_steps_change_nothing() -> None:
         assert_same(stream.step(frames, reset), spared.step(frames, reset))
 
 
+@pytest.mark.parametrize("create", [multimodal, masked])
 @pytest.mark.parametrize("options", [{"num_envs": 0}, {"every": 0}, {"stride": -1}])
-def test_numbers_that_are_not_positive_are_refused(options: dict[str, int]) -> None:
+def test_numbers_that_are_not_positive_are_refused(create: Callable[[], VideoEncoder], options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))} is {next(iter(options.values()))}; .* at least 1"):
-        create_stream(masked(), **{"num_envs": E, **options})
+        create_stream(create(), **{"num_envs": E, **options})
 
 
 def test_resets_may_be_lists_arrays_or_tensors() -> None:
