@@ -28,8 +28,8 @@ FIELDS_KEPT: int = 16
 FLAT: float = -1e-12
 """Product of cross products, above which a line bends at a corner by no more than rounding."""
 
-BATCH: int = 8
-"""Sight lines tested at once."""
+BATCH: int = 4
+"""Sight lines tested at once at first; then twice as many, and so on."""
 
 
 Point = tuple[float, float, float]
@@ -137,14 +137,14 @@ class Geodesics:
         """Return the node in sight that promises the shortest walk, -1 if there is none."""
         listed = among.nonzero()[0]
         listed = listed[totals[listed].argsort(kind="stable")]
-        size = 1  # the first is often the one
+        size = BATCH
         while len(listed):
             batch, listed = listed[:size], listed[size:]
             seen = self._sees(np.array(origin), field.nodes[batch])
             place = int(seen.argmax())
             if seen[place]:
                 return int(batch[place])
-            size = BATCH
+            size *= 2
         return -1
 
     def _least(self, origin: Point, field: _Field) -> float:
@@ -183,14 +183,10 @@ class Geodesics:
         seen = np.nonzero(_tangent(target[::2], corners[:, ::2], neighbours))[0]
         seen = seen[self._sees(target, corners[seen])]
         lengths = np.maximum(np.linalg.norm(corners[seen] - target, axis=1), 1e-12)
-        count = len(corners)
-        known, centre = graph.tocoo(), np.full(len(seen), count)
-        # Older scipy takes 32-bit indices alone.
-        rows = np.concatenate([known.row, seen, centre]).astype(np.int32)
-        columns = np.concatenate([known.col, centre, seen]).astype(np.int32)
-        whole = csr_array(
-            (np.concatenate([known.data, lengths, lengths]), (rows, columns)), shape=(count + 1, count + 1)
-        )
+        # The goal becomes the last row. No shortest walk from it comes back, so that it needs no column.
+        count, ends = len(corners), np.append(graph.indptr, graph.nnz + len(seen)).astype(np.int32)
+        links = np.concatenate([graph.indices, seen]).astype(np.int32)  # older scipy takes 32-bit indices alone
+        whole = csr_array((np.concatenate([graph.data, lengths]), links, ends), shape=(count + 1, count + 1))
         far, back = dijkstra(whole, indices=np.array([count]), return_predecessors=True)
         distances, before = far[0], back[0]
         kept = np.nonzero(np.isfinite(distances))[0]
