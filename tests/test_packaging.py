@@ -32,7 +32,7 @@ ONLY_IN = {
     "av": ("training/videos.py",),
     "panda3d": ("envs/embedded/",),
     "embreex": ("envs/embedded/",),
-    "torch": ("encoders/", "agent/", "training/"),
+    "torch": ("core/weights.py", "encoders/", "agent/", "training/"),
 }
 
 
