@@ -30,6 +30,8 @@ class Route:
     """The layout's names that are dropped if the model has none of them at all."""
     fresh: tuple[str, ...] = ()
     """The model's names that stay as initialised if the file has none of them at all."""
+    head_norm: bool | None = None
+    """Whether these weights are of a `VideoClassifier` with a norm of its own; None if they are of none."""
     adapt: Callable[[str, Tensor, Tensor], Tensor] = _as_is
     """Makes a tensor, by its name in the model, fit that of the model."""
 
@@ -56,6 +58,9 @@ def find_route(layout: str, model: nn.Module) -> Route:
     """
     routes, kind = _ROUTES[layout], kind_of(model)
     if kind in routes:
+        wanted = routes[kind].head_norm
+        if isinstance(model, VideoClassifier) and wanted is isinstance(model.norm, nn.Identity):
+            raise ValueError(f"{layout} weights go into VideoClassifier(..., norm={wanted}), not norm={not wanted}")
         return routes[kind]
     if isinstance(model, VideoClassifier) and kind_of(model.encoder) in routes:  # the file has no such classes
         route = routes[kind_of(model.encoder)]
@@ -117,7 +122,7 @@ _ROUTES: dict[str, dict[str, Route]] = {
         ),
     },
     "videomae_finetune": {
-        f"{_CLASSIFIER}MaskedEncoder with norm=pooled": Route(),
+        f"{_CLASSIFIER}MaskedEncoder with norm=pooled": Route(head_norm=False),
         "MaskedEncoder with norm=pooled": Route(below=("encoder.", ""), left=("head.",)),
     },
     "internvideo_mm": {"MultimodalEncoder": _INTO_MULTIMODAL},
@@ -130,7 +135,7 @@ _ROUTES: dict[str, dict[str, Route]] = {
     },
     "viclip": {"ViCLIPEncoder": Route()},
     "uniformerv2": {
-        f"{_CLASSIFIER}UniFormer": Route(),
+        f"{_CLASSIFIER}UniFormer": Route(head_norm=True),
         "UniFormer": Route(below=("encoder.", ""), left=("norm.", "head.")),
     },
     "clip": _FROM_CLIP,

@@ -178,6 +178,25 @@ def test_golden_uniformer_gives_the_reference_logits(golden, name):
 
 
 @torch.no_grad()
+def test_golden_viclip_gives_the_reference_embeddings(golden):
+    file = golden("viclip")
+    config = file.config
+    model = ViCLIPEncoder(
+        ViCLIPConfig(
+            pixels=PixelsConfig(size=64),
+            trunk=golden_blocks(config),
+            text=TextConfig(trunk=golden_blocks(config, "text_"), context=16, vocabulary=512),
+            joint_width=64,
+        )
+    ).eval()
+    load_released(model, {"model": file.state, "epoch": 9})
+    expected = F.normalize(file.tensors["video_embedding"], dim=-1)
+    torch.testing.assert_close(model(file.tensors["video"]).pooled, expected, atol=1e-5, rtol=0)
+    words = model.text(file.tensors["tokens"]).pooled
+    torch.testing.assert_close(words, file.tensors["text_embedding"], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
 def test_golden_masked_files_give_the_reference_outputs(golden):
     file = golden("videomae_pretrain")
     trunk, decoder = (
@@ -239,6 +258,15 @@ def test_tuned_file_gives_its_trunk_to_an_encoder_of_the_same_norm_alone():
     assert torch.equal(model.norm.bias, state["fc_norm.bias"])
     with pytest.raises(WeightsError, match="norm=pooled, not into MaskedEncoder with norm=tokens"):
         load_released(MaskedEncoder(masked_config("tokens")), state)
+
+
+def test_classifier_with_and_without_its_own_norm_are_told_apart():
+    uniformer = VideoClassifier(UniFormer(UniFormerConfig(video=tower())), 7)
+    with pytest.raises(WeightsError, match=r"uniformerv2 weights go into VideoClassifier\(\.\.\., norm=True\)"):
+        load_released(uniformer, random(SMALL["uniformerv2"]))
+    masked = VideoClassifier(MaskedEncoder(masked_config()), 7, norm=True)
+    with pytest.raises(WeightsError, match=r"videomae_finetune weights go into VideoClassifier\(\.\.\., norm=False\)"):
+        load_released(masked, random(SMALL["videomae_finetune"]))
 
 
 def test_uniformer_file_gives_its_tower_to_an_encoder():
