@@ -36,15 +36,8 @@ class Steps(NamedTuple):
 def run(console: Console, folder: Path, seconds: float) -> None:
     encoder = _encoder()
     threads = torch.get_num_threads()
-    table = Table(title=f"A step of {ENCODER}, 224 px, float32, {threads} threads (median of turns)")
-    for column in (
-        "environments",
-        "whole window",
-        "stream",
-        "whole / stream",
-        "largest difference",
-        "memory of the stream",
-    ):
+    table = Table(title=f"A step of {ENCODER}, 224 px, float32, {threads} threads")
+    for column in ("environments", "whole window", "stream", "ratio", "max difference", "memory"):
         table.add_column(column, justify="right")
     for num_envs in (1, 4):
         steps = _measure(encoder, num_envs, seconds)
