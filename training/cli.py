@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         )
         place = "data/NAME" if name == "houses" else "runs/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
+        if name == "houses":
+            command.add_argument(
+                "--export", choices=["habitat"], help="also write the data set for stock habitat-lab, into DIR/habitat"
+            )
         _add_debug(command)
     report = commands.add_parser("report", help=_ABOUT["report"], description=_ABOUT["report"].capitalize() + ".")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation")
@@ -101,9 +105,12 @@ def _houses(options: argparse.Namespace) -> None:
     assert isinstance(config, HousesConfig)
     from rich.console import Console  # commands load what they need, so that each starts at once
 
-    from navloop.training.houses import make_houses
+    from navloop.training.houses import export_for_habitat, make_houses
 
-    make_houses(config, options.run_dir or Path("data") / config.name, Console(stderr=True))
+    folder, console = options.run_dir or Path("data") / config.name, Console(stderr=True)
+    make_houses(config, folder, console)
+    if options.export == "habitat":
+        export_for_habitat(folder, console)
 
 
 def _eval(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The command that makes a data set of houses: its folder is a run folder, so that it is locked, recorded and resumed as one."""
+"""The command that makes a data set of houses, and exports it: its folder is a run folder, so that it is locked, recorded and resumed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from navloop.configs.loader import dump
 from navloop.configs.schema import HousesConfig
+from navloop.envs.habitat.export import Export, export_houses
 from navloop.envs.houses.datasets import generate_dataset
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
@@ -21,16 +22,9 @@ def make_houses(config: HousesConfig, folder: Path, console: Console) -> None:
         ValueError: If the folder holds another data set.
         OSError: If it cannot be written.
     """
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     with (
         RunFolder(folder).open(dump(config), {}, config.RESUMABLE),
-        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        _progress(console) as bar,
     ):
         task = bar.add_task("houses", total=None)
         generate_dataset(
@@ -40,3 +34,39 @@ def make_houses(config: HousesConfig, folder: Path, console: Console) -> None:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(f"houses, tours and episodes: {folder}", soft_wrap=True, highlight=False)
+
+
+def export_for_habitat(dataset: Path, console: Console) -> Export:
+    """Write a finished data set for Habitat into its folder `habitat`, with a progress bar where there is a terminal.
+
+    Raises:
+        ValueError: If the data set is not finished, or the folder holds something else.
+        OSError: If it cannot be written.
+    """
+    with _progress(console) as bar:
+        task = bar.add_task("export", total=None)
+        export = export_houses(
+            dataset,
+            dataset / "habitat",
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(f"for Habitat: {export.folder} (README.md there says how)", soft_wrap=True, highlight=False)
+    if export.navmeshes < export.houses:
+        console.print(
+            f"navmeshes: {export.navmeshes} of {export.houses}. habitat-sim makes the others whenever it loads a house; "
+            "to keep them, run this again where habitat-sim is installed (docs/habitat.md)",
+            soft_wrap=True,
+            highlight=False,
+        )
+    return export
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal)

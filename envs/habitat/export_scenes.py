@@ -1,0 +1,137 @@
+"""One house as habitat-sim loads it: the GLB as it is, how it stands, what its triangles are, and where an agent can walk.
+
+habitat-sim takes a bare GLB to be Matterport3D's, with z up. The stage config beside it, which it reads first, says that ours has y up.
+Semantics are written as HM3D's: a list of ids, colours, labels and regions, and a mesh whose vertices have those colours.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from navloop.envs.embedded.mesh import SceneMesh, load_mesh
+from navloop.envs.scenes import SceneDescription
+from navloop.envs.simulator import Body, SceneError
+from navloop.files import fingerprint, write_bytes, write_text, written_aside
+
+FORMAT = "navloop-stage-1"
+"""Raised whenever the same house would be exported differently."""
+
+Bake = Callable[[Path, Path], None]
+"""Writes the navmesh (second path) of a GLB (first path)."""
+
+
+def export_scene(glb: Path, folder: Path, body: Body, baker: str = "", bake: Bake | None = None) -> bool:
+    """Write one house for habitat-sim, or what is missing of it; return whether it has a navmesh.
+
+    The stage config is written last, and says of which GLB, body and navmesh maker the other files are.
+
+    Args:
+        glb: Of the house, its description (.json) beside it.
+        folder: Gets <house>.glb, .json, .semantic.txt, _semantic.ply, .navmesh and .stage_config.json.
+        body: Whose navmesh.
+        baker: What `bake` is, such as "habitat-sim 0.3.3"; "" for none. A navmesh of an earlier start stays.
+        bake: Makes a navmesh; None leaves it to habitat-sim, which makes one whenever it loads the house.
+
+    Raises:
+        SceneError: If the house cannot be read.
+        OSError: If the folder cannot be written.
+    """
+    name = glb.stem
+    source = fingerprint(glb, glb.with_suffix(".json"))
+    before = _exported(folder, name, source, body)
+    if before is not None and (before["navmesh"] or bake is None):
+        return bool(before["navmesh"])
+    if before is None:
+        _write_geometry(glb, folder)
+    marks = {"format": FORMAT, "source": source, "body": asdict(body), "navmesh": ""}
+    write_text(folder / f"{name}.stage_config.json", _stage_config(name, marks))
+    if bake is None:
+        return False
+    # habitat-sim needs the stage config to see the house upright, so it is there before the navmesh is.
+    with written_aside(folder / f"{name}.navmesh") as aside:
+        bake(folder / f"{name}.glb", aside)
+    write_text(folder / f"{name}.stage_config.json", _stage_config(name, {**marks, "navmesh": baker}))
+    return True
+
+
+def write_scene_dataset(path: Path) -> None:
+    """Write the scene_dataset_config.json of a folder of exported houses: every stage config one level below it."""
+    stages = {"default_attributes": _upright(), "paths": {".json": ["*/*.stage_config.json"]}}
+    write_text(path, json.dumps({"stages": stages}, indent=1) + "\n")
+
+
+def semantic_colours(count: int) -> NDArray[np.uint8]:
+    """Return the colours (count, 3) that stand for the semantic ids 0, 1, 2, ...: black for 0, no two alike."""
+    # An odd factor permutes the residues of 2**24, and this one (2**24 over the golden ratio) sets neighbours far apart.
+    codes = np.arange(count, dtype=np.uint64) * 10368889 % 2**24
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.uint8)
+
+
+def _upright() -> dict[str, Any]:
+    frame = {"up": [0, 1, 0], "front": [0, 0, -1], "semantic_up": [0, 1, 0], "semantic_front": [0, 0, -1]}
+    return {**frame, "origin": [0, 0, 0], "units_to_meters": 1.0, "force_flat_shading": True}
+
+
+def _stage_config(name: str, marks: Mapping[str, Any]) -> str:
+    config: dict[str, Any] = {"render_asset": f"{name}.glb", "collision_asset": f"{name}.glb", **_upright()}
+    config |= {"semantic_asset": f"{name}_semantic.ply", "semantic_descriptor_filename": f"{name}.semantic.txt"}
+    config["has_semantic_textures"] = False
+    if marks["navmesh"]:
+        config["nav_asset"] = f"{name}.navmesh"
+    return json.dumps({**config, "user_defined": {"navloop": marks}}, indent=1) + "\n"
+
+
+def _exported(folder: Path, name: str, source: str, body: Body) -> dict[str, Any] | None:
+    """Return what the stage config says of the files there, or None where they are not all there or not of this house and body."""
+    try:
+        config = json.loads((folder / f"{name}.stage_config.json").read_text())
+        marks: dict[str, Any] = config["user_defined"]["navloop"]
+        wanted = {"format": FORMAT, "source": source, "body": asdict(body)}
+        same = all(marks[key] == value for key, value in wanted.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    endings = [".glb", ".json", ".semantic.txt", "_semantic.ply", *([".navmesh"] if marks["navmesh"] else [])]
+    return marks if same and all((folder / f"{name}{ending}").is_file() for ending in endings) else None
+
+
+def _write_geometry(glb: Path, folder: Path) -> None:
+    mesh = load_mesh(glb)
+    if mesh.description is None:
+        raise SceneError(f"{glb}: no description beside it ({glb.stem}.json); generate the houses again")
+    write_text(folder / f"{glb.stem}.semantic.txt", _semantic_list(mesh.description))
+    write_bytes(folder / f"{glb.stem}_semantic.ply", _semantic_mesh(mesh))
+    for path in (glb.with_suffix(".json"), glb):
+        with written_aside(folder / path.name) as aside:
+            shutil.copyfile(path, aside)
+
+
+def _semantic_list(description: SceneDescription) -> str:
+    """Return HM3D's list: id, colour, label and number of the room."""
+    rooms = {room.name: number for number, room in enumerate(description.rooms)}
+    colours = semantic_colours(len(description.objects) + 1)
+    lines = ["HM3D Semantic Annotations"]
+    for number, thing in enumerate(description.objects, start=1):
+        colour = bytes(colours[number].tolist()).hex().upper()
+        lines.append(f'{number},{colour},"{thing.label}",{rooms.get(thing.room, -1)}')
+    return "\n".join(lines) + "\n"
+
+
+def _semantic_mesh(mesh: SceneMesh) -> bytes:
+    """Return the triangles as a PLY whose vertices have the colours of the list."""
+    ids = mesh.face_object + 1
+    colours = semantic_colours(int(ids.max(initial=0)) + 1)[ids].repeat(3, axis=0)
+    faces = np.arange(3 * len(mesh.triangles)).reshape(-1, 3)
+    opaque = np.column_stack([colours, np.full(len(colours), 255, np.uint8)])
+    plain = trimesh.Trimesh(mesh.triangles.reshape(-1, 3), faces, vertex_colors=opaque, process=False)
+    data = plain.export(file_type="ply", vertex_normal=False)
+    assert isinstance(data, bytes)
+    return data
