@@ -54,6 +54,8 @@ class FreeSpace:
         self.region = shapely.MultiPolygon(self.polygons)
         shapely.prepare([self.region, self.polygons[0]])
         self._cells = CellMap([self.region])
+        self._place: tuple[float, float] | None = None
+        self._height = math.nan
         self._near: dict[tuple[int, int, float], list[Edge]] = {}
 
     @classmethod
@@ -138,7 +140,10 @@ class FreeSpace:
 
     def height_at(self, x: float, z: float) -> float:
         """Return the height of the floor at one (x, z)."""
-        return self.floor.height_at(x, z)
+        # Motion and geodesics ask about the same place in turn.
+        if self._place != (x, z):
+            self._place, self._height = (x, z), self.floor.height_at(x, z)
+        return self._height
 
     def raster(self, cell: float) -> tuple[NDArray[np.bool_], Vector]:
         """Return bool (rows, columns), True where a cell's centre is free, and the (x, z) of the first cell's corner.

@@ -9,7 +9,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from navloop.envs.embedded.cells import CELL, CellMap
+from navloop.envs.embedded.cells import CELL, MOST, CellMap
 
 
 def exact(areas, x, z):
@@ -42,11 +42,21 @@ def test_points_on_borders_and_within_rounding_of_them_are_held_alike(seed, draw
     cells = CellMap(areas)
     corners = shapely.get_coordinates(areas)
     nudged = corners + rng.choice([-1e-16, 0.0, 1e-16, 1e-9, -1e-9], corners.shape)
-    crossings = rng.integers(-12, 12, (100, 2)) * CELL
+    crossings = shapely.total_bounds(areas)[:2] + rng.integers(-3, 20, (100, 2)) * CELL
     beside = np.nextafter(crossings, rng.choice([-1.0, 1.0], crossings.shape) * math.inf)
     for x, z in np.concatenate([corners, nudged, crossings, beside]).tolist():
         assert cells.holding(x, z) == exact(areas, x, z)
 
 
+def test_wide_areas_are_cut_into_larger_cells():
+    areas = [shapely.Point(0, 0).buffer(3000), shapely.box(-2500, 10, 4000, 10.5)]
+    cells = CellMap(areas)
+    assert len(cells._rows) <= MOST + 1
+    for x, z in np.random.default_rng(0).uniform(-4000, 4000, (500, 2)).tolist():
+        assert cells.holding(x, z) == exact(areas, x, z)
+        assert cells.holding(x, z / 400) == exact(areas, x, z / 400)
+
+
 def test_far_away_there_is_nothing():
     assert CellMap(blobs(0)).holding(1e6, -1e6) == ()
+    assert CellMap([]).holding(0.0, 0.0) == ()

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from glb_scenes import three_rooms
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from navloop.envs.embedded.visibility import Visibility
@@ -34,6 +34,7 @@ def test_from_the_middle_of_a_row_the_neighbours_are_seen_where_the_doors_are():
 
 
 @pytest.mark.parametrize("seed", [0, 1])
+@settings(max_examples=12)
 @given(draw=st.integers(0, 10**6))
 def test_answers_do_not_depend_on_the_questions_before(seed, draw):
     asked, rng = Visibility(described(seed)), np.random.default_rng(draw)
