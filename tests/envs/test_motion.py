@@ -13,8 +13,8 @@ from box_scenes import box, furnished, hills, room
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from navloop.envs.embedded.freespace import FreeSpace
-from navloop.envs.embedded.motion import move
+from navloop.envs.embedded.freespace import Edge, FreeSpace
+from navloop.envs.embedded.motion import MARGIN, MAX_TURNS, Point, _along, _between, _walk, move
 from navloop.envs.simulator import Body
 from navloop.geometry import heading_between, heading_vector
 
@@ -159,6 +159,55 @@ def test_without_sliding_the_way_itself_is_free(seed: int, draw: int) -> None:
         way = shapely.LineString([position[::2], there[::2]])
         assert way.difference(free.region).length < 1e-9
         position = there
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 7), draw=st.integers(0, 10**6))
+def test_a_body_in_a_corner_ends_where_all_its_turns_would_have_left_it(seed: int, draw: int) -> None:
+    free, rng = home(seed), np.random.default_rng(draw)
+    edges, _ = free.edges
+    for corner in edges[rng.integers(len(edges), size=30), 0]:
+        position = free.nearest([corner[0], 0, corner[1]] + rng.normal(0, 0.02, 3) * [1, 0, 1])
+        assert position is not None
+        for heading in rng.uniform(-math.pi, math.pi, 3):
+            start, end = tuple(position[::2]), tuple(position[::2] + BODY.step * heading_vector(heading)[::2])
+            near = free.edges_near(*start, BODY.step + 10 * MARGIN)
+            assert _walk(start, end, near, sliding=True) == all_turns(start, end, near)
+
+
+def all_turns(here: Point, end: Point, edges: list[Edge]) -> Point:
+    """Slide as `_walk` does, but take every turn that is allowed, even where turns only repeat."""
+    budget = math.dist(here, end)
+    share, edge = first_hit(here, end, edges)
+    there = _between(here, end, share)
+    here, budget = there, budget - math.dist(here, there)
+    for _ in range(MAX_TURNS if edge is not None else 0):
+        share, hit = first_hit(here, aim := _along(here, end, edge, budget), edges)
+        there = _between(here, aim, share)
+        progress = math.dist(here, there)
+        here, budget = there, budget - progress
+        if hit is None:
+            share, hit = first_hit(here, end, edges)
+            there = _between(here, end, min(share, budget / max(math.dist(here, end), 1e-12)))
+            progress, here, budget = progress + math.dist(here, there), there, budget - math.dist(here, there)
+        if hit is None or (progress < 1e-9 and hit is edge) or budget <= 1e-9:
+            break
+        edge = hit
+    return here
+
+
+def first_hit(start: Point, end: Point, edges: list[Edge]) -> tuple[float, Edge | None]:
+    """The first edge in the way among the shares of all of them."""
+    dx, dz = end[0] - start[0], end[1] - start[1]
+    hits = [(1.0, -1)]
+    for number, (ax, az, ux, uz, length) in enumerate(edges):
+        towards, distance = dx * uz - dz * ux, (start[1] - az) * ux - (start[0] - ax) * uz
+        if towards > 1e-15 and distance >= -MARGIN:
+            share = max((distance - MARGIN) / towards, 0.0)
+            along = (start[0] - ax + share * dx) * ux + (start[1] - az + share * dz) * uz
+            hits.append((share, number) if -MARGIN <= along <= length + MARGIN else hits[0])
+    share, number = min(hits)
+    return share, edges[number] if number >= 0 else None
 
 
 def _flat(point: np.ndarray) -> shapely.Point:
