@@ -104,4 +104,6 @@ def _default(info: FieldInfo) -> str | None:
         return ""
     if value is None:
         return "null"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

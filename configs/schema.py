@@ -15,6 +15,12 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _devices(indices: tuple[int, ...]) -> tuple[int, ...]:
+    if min(indices, default=0) < -1:
+        raise ValueError("an index is below -1")
+    return indices
+
+
 class Config(BaseModel):
     """Base of all recipes: frozen, and strict about unknown keys and types."""
 
@@ -64,15 +70,35 @@ class ReportConfig(Config):
 class EvalConfig(Config):
     """A benchmark: agents, each on every episode of one split."""
 
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "agents", "scenes", "episodes", "workers", "report")
-    # Scenes and episodes may move: their contents are held by fingerprints.
+    RESUMABLE: ClassVar[tuple[str, ...]] = (
+        "name",
+        "agents",
+        "scenes",
+        "episodes",
+        "scene_dataset_config",
+        "gpu_devices",
+        "workers",
+        "report",
+    )
+    # Scenes and episodes may move: their contents are held by fingerprints. What draws moves nobody.
 
     kind: Literal["eval"] = Field(default="eval", description="Which command the recipe is for.")
     name: str = Field(default="eval", pattern=_NAME, description="Title of the run and its folder below runs/.")
     seed: int = Field(
         0, ge=0, description="Whatever an agent draws in an episode follows from (seed, episode_id) alone."
     )
-    world: Literal["embedded"] = Field(default="embedded", description="Simulator that the agents walk in.")
+    world: Literal["embedded", "habitat"] = Field(
+        default="embedded", description="Simulator that the agents walk in; habitat has to be installed."
+    )
+    scene_dataset_config: str | None = Field(
+        default=None,
+        description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
+    )
+    gpu_devices: Annotated[tuple[int, ...], AfterValidator(_devices)] = Field(
+        default=(-1,),
+        min_length=1,
+        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",
+    )
     scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(min_length=1, description="Episode file in the R2R-VLNCE or RxR-VLNCE schema (.json.gz).")
     protocol: str = Field(min_length=1, description="Embodiment and success rule, by name.")
@@ -86,6 +112,13 @@ class EvalConfig(Config):
     )
     workers: int = Field(default=0, ge=0, le=256, description="Processes that walk; 0 takes one a processor.")
     report: ReportConfig = Field(default=ReportConfig(), description="What the page about the run shows.")
+
+    @property
+    def world_settings(self) -> dict[str, object]:
+        """What the world takes besides scenes and protocol; of the GPUs, the first."""
+        if self.world == "embedded":
+            return {}
+        return {"gpu_device": self.gpu_devices[0], "scene_dataset_config": self.scene_dataset_config}
 
 
 Recipe = HousesConfig | EvalConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,32 +11,67 @@ from navloop.envs.episodes import read_episodes
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.protocols import Protocol, get_protocol
 from navloop.envs.simulator import Body, Camera, Simulator
-from navloop.registry import Registry
+from navloop.registry import Registry, nearest
 
 WORLDS: Registry[Callable[..., Simulator]] = Registry("world")
-"""Each entry is called with (scenes folder, body, cameras, renderer) and returns a simulator."""
+"""Each entry is called with (scenes folder, body, cameras) and its own settings by name, and returns a simulator."""
 
 
 @WORLDS.register("embedded")
-def _embedded(scenes: Path, body: Body, cameras: Sequence[Camera], renderer: str) -> Simulator:
+def _embedded(scenes: Path, body: Body, cameras: Sequence[Camera], renderer: str = "auto") -> Simulator:
     from navloop.envs.embedded.simulator import EmbeddedSimulator  # rendering libraries load only where a world is made
 
     return EmbeddedSimulator(scenes, body, cameras, renderer)  # type: ignore[arg-type]
 
 
-def create_simulator(world: str, scenes: Path | str, protocol: Protocol, renderer: str = "auto") -> Simulator:
+@WORLDS.register("habitat")
+def _habitat(
+    scenes: Path,
+    body: Body,
+    cameras: Sequence[Camera],
+    gpu_device: int = -1,
+    scene_dataset_config: Path | str | None = None,
+) -> Simulator:
+    from navloop.envs.habitat.simulator import HabitatSimulator
+
+    return HabitatSimulator(scenes, body, cameras, gpu_device, scene_dataset_config)
+
+
+def create_simulator(world: str, scenes: Path | str, protocol: Protocol, **settings: Any) -> Simulator:
     """Return a simulator with a protocol's body and cameras.
 
     Args:
-        world: "embedded".
+        world: "embedded" or "habitat".
         scenes: Folder that scene ids are relative to.
         protocol: Whose embodiment to take.
-        renderer: What draws RGB in the embedded world: "auto", "panda", "egl" or "embree".
+        **settings: Of the embedded world, `renderer`: "auto", "panda", "egl" or "embree" (`EmbeddedSimulator`). Of habitat,
+            `gpu_device` and `scene_dataset_config` (`HabitatSimulator`).
 
     Raises:
-        ValueError: If the world is unknown.
+        ValueError: If the world is unknown, cannot be had here, or has no such setting.
     """
-    return WORLDS[world](Path(scenes), protocol.body, protocol.cameras, renderer)
+    known = _settings_of(world)
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"world {world!r} has no setting {name!r}; {nearest(name, sorted(known))}")
+    return WORLDS[world](Path(scenes), protocol.body, protocol.cameras, **settings)
+
+
+def _settings_of(world: str) -> frozenset[str]:
+    return frozenset([*inspect.signature(WORLDS[world]).parameters][3:])
+
+
+def require_world(world: str) -> None:
+    """Check that a world can be had here, before any work is done for it.
+
+    Raises:
+        ValueError: If it is unknown, or habitat and not installed; the message says how to install it.
+    """
+    WORLDS[world]
+    if world == "habitat":
+        from navloop.envs.habitat.versions import find_habitat
+
+        find_habitat()
 
 
 def make_vln(
@@ -43,7 +79,6 @@ def make_vln(
     scenes: Path | str,
     protocol: str | Protocol = "r2r-ce",
     world: str = "embedded",
-    renderer: str = "auto",
     numbers: Sequence[int] | None = None,
     **options: Any,
 ) -> NavigationEnv:
@@ -54,14 +89,14 @@ def make_vln(
         scenes: Folder that its scene ids are relative to.
         protocol: Name or value of a protocol.
         world: Name of a world.
-        renderer: See `create_simulator`.
         numbers: Places in the file of the episodes to walk, in this order; None takes all.
-        **options: Keyword arguments of `NavigationEnv`, which refuses what it does not know.
+        **options: Settings of the world (`create_simulator`) and keyword arguments of `NavigationEnv`, which refuses what it does not know.
     """
     chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
     listed = read_episodes(Path(episodes)).episodes
     walked = listed if numbers is None else [listed[number] for number in numbers]
-    return NavigationEnv(create_simulator(world, scenes, chosen, renderer), walked, chosen, **options)
+    settings = {name: options.pop(name) for name in _settings_of(world) & options.keys()}
+    return NavigationEnv(create_simulator(world, scenes, chosen, **settings), walked, chosen, **options)
 
 
 def make_houses(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +17,7 @@ from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import EpisodeFile, read_episodes, select
 from navloop.envs.protocols import get_protocol, require_comparable
+from navloop.envs.worlds import require_world
 from navloop.files import fingerprint
 from navloop.provenance import usable_processors
 from navloop.records import Episode
@@ -54,15 +56,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
     """
     protocol = get_protocol(config.protocol)
     cameras = {agent: [c.name for c in cameras_of(create_agent(agent), protocol)] for agent in config.agents}
-    file = read_episodes(Path(config.episodes))
-    spoken = select(file.episodes, languages=protocol.languages)
-    if not spoken:
-        raise ValueError(
-            f"{config.episodes}: none of its {len(file.episodes)} episodes is in a language of {protocol.label} "
-            f"({', '.join(protocol.languages)}); choose another file or protocol"
-        )
-    episodes = select_episodes(spoken, config.max_episodes, config.seed)
-    data = _data_fingerprints(file, config, episodes)
+    split, episodes, data = read_selection(config)
     with RunFolder(run_dir).open(dump(config), data, config.RESUMABLE):
         header = Header(
             protocol=protocol.label,
@@ -70,7 +64,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             protocol_fields=protocol.fields(),
             data=data,
             selection=selection_fingerprint([episode.episode_id for episode in episodes]),
-            split=file.split,
+            split=split,
             episodes=len(episodes),
             seed=config.seed,
             weights=dict.fromkeys(config.agents),
@@ -87,6 +81,38 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             raise
         write_summary(read_evaluation(run_dir))
     return read_evaluation(run_dir)
+
+
+class Selection(NamedTuple):
+    """What a benchmark is over.
+
+    Attributes:
+        split: Name of the split.
+        episodes: Those that the config asks for, in the file's order.
+        data: Fingerprint by what it is of.
+    """
+
+    split: str
+    episodes: list[Episode]
+    data: dict[str, str]
+
+
+def read_selection(config: EvalConfig) -> Selection:
+    """Return the episodes that a config asks for, in a language of its protocol.
+
+    Raises:
+        ValueError: If there are none, or a file or scene is missing or broken.
+    """
+    protocol = get_protocol(config.protocol)
+    file = read_episodes(Path(config.episodes))
+    spoken = select(file.episodes, languages=protocol.languages)
+    if not spoken:
+        raise ValueError(
+            f"{config.episodes}: none of its {len(file.episodes)} episodes is in a language of {protocol.label} "
+            f"({', '.join(protocol.languages)}); choose another file or protocol"
+        )
+    episodes = select_episodes(spoken, config.max_episodes, config.seed)
+    return Selection(file.split, episodes, _data_fingerprints(file, config, episodes))
 
 
 def select_episodes(episodes: Sequence[Episode], count: int | None, seed: int) -> list[Episode]:
@@ -177,15 +203,21 @@ def _data_fingerprints(file: EpisodeFile, config: EvalConfig, episodes: Sequence
     return {
         "episodes": file.fingerprint,
         "ground truth": fingerprint(*walks) if walks else "none",
-        "scenes": _scenes_fingerprint(Path(config.scenes), episodes),
+        "scenes": _scenes_fingerprint(config, episodes),
     }
 
 
-def _scenes_fingerprint(scenes: Path, episodes: Sequence[Episode]) -> str:
-    """Fingerprint the scenes walked in: each file with what lies beside it under the same name (rooms, navmesh)."""
+def _scenes_fingerprint(config: EvalConfig, episodes: Sequence[Episode]) -> str:
+    """Fingerprint the scenes walked in: each file with what lies beside it under the same name (rooms, navmesh), and their data set."""
+    scenes = Path(config.scenes)
     parts: list[bytes | Path] = []
+    if config.scene_dataset_config is not None:
+        parts.append(Path(config.scene_dataset_config))
     for scene_id in sorted({episode.scene_id for episode in episodes}):
         scene = scenes / scene_id
+        if not scene.is_file() and config.scene_dataset_config is not None:
+            parts.append(scene_id.encode())  # an instance of the data set, made of many files
+            continue
         if not scene.is_file():
             raise ValueError(
                 f"scene {scene_id} is not in {scenes}; check 'scenes' in the recipe, or make or download the scenes"

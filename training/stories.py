@@ -87,7 +87,7 @@ def tell(
     walked = [episodes[row.episode_id] for _, row in chosen]
     if not walked:
         return
-    env = NavigationEnv(create_simulator(config.world, scenes, eyes), walked, eyes)
+    env = NavigationEnv(create_simulator(config.world, scenes, eyes, **config.world_settings), walked, eyes)
     try:
         for number, (agent, row) in enumerate(chosen):
             episode = episodes[row.episode_id]

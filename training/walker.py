@@ -51,6 +51,7 @@ class Walker:
         """Return the simulator with these cameras. There is one at a time: two would hold every scene twice."""
         if self._simulator is None or self._cameras != eyes.cameras:
             self.close()
-            self._simulator = create_simulator(self._config.world, self._config.scenes, eyes)
+            config = self._config
+            self._simulator = create_simulator(config.world, config.scenes, eyes, **config.world_settings)
             self._cameras = eyes.cameras
         return self._simulator

@@ -86,7 +86,7 @@ class _Pool:
         for job in jobs:
             self._groups.setdefault((job.agent, job.episode.scene_id), deque()).append(job)
         self._deaths: dict[tuple[str, str], int] = {}
-        self._workers = [self._hire() for _ in range(min(workers, len(jobs)))]
+        self._workers = [self._hire(place) for place in range(min(workers, len(jobs)))]
 
     def run(self) -> Iterator[tuple[Job, Row]]:
         for worker in self._workers:
@@ -114,9 +114,11 @@ class _Pool:
                 worker.process.kill()
                 worker.process.join()
 
-    def _hire(self) -> _Worker:
+    def _hire(self, place: int) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(theirs, self._config), daemon=True, name="navloop worker")
+        devices = self._config.gpu_devices
+        config = self._config.model_copy(update={"gpu_devices": (devices[place % len(devices)],)})
+        process = self._context.Process(target=_serve, args=(theirs, config), daemon=True, name="navloop worker")
         process.start()
         theirs.close()  # so that our end reads end-of-file when the worker dies
         return _Worker(process, ours)
@@ -150,8 +152,8 @@ class _Pool:
             raise WorkerError(f"{suspect}: two worker processes died on it", _obituary(worker.process.exitcode))
         for job in reversed(worker.jobs):
             self._groups[job.agent, job.episode.scene_id].appendleft(job)
-        fresh = self._hire()
-        self._workers[self._workers.index(worker)] = fresh
+        place = self._workers.index(worker)
+        fresh = self._workers[place] = self._hire(place)
         self._feed(fresh)
 
 

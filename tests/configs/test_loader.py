@@ -99,7 +99,7 @@ def test_later_overrides_win(tmp_path):
         (EVAL + "seed: true\n", [], r"line 6: seed is True; it must be integer"),
         (EVAL + "seed: 2024-01-01\n", [], r"line 6: seed is '2024-01-01'; it must be integer"),
         (EVAL + "report: {video_size: 129}\n", [], r"report.video_size is 129; it must be integer, a multiple of 2, from 128 to 1080"),
-        (EVAL + "world: matrix\n", [], r"world is 'matrix'; it must be embedded"),
+        (EVAL + "world: matrix\n", [], r"world is 'matrix'; it must be one of embedded, habitat"),
         (EVAL + "agents: expert\n", [], r"line 6: 'agents' is already set on line 5"),
         (EVAL + "report:\n  maps: 1\n  maps: 2\n", [], r"line 8: 'maps' is already set on line 7"),
         (EVAL, ["workers=many"], r"override 'workers=many': workers is 'many'; it must be integer, from 0 to 256"),
