@@ -116,6 +116,7 @@ class EmbeddedSimulator(Simulator):
         self._folder = Path(scenes)
         self._body = body
         self._cameras = tuple(cameras)
+        self._pictures = tuple(camera for camera in cameras if camera.kind == "rgb")
         self._choice = renderer
         self._loaded: OrderedDict[str, Scene] = OrderedDict()
         self._scene: Scene | None = None
@@ -196,11 +197,10 @@ class EmbeddedSimulator(Simulator):
     def render(self) -> dict[str, NDArray[np.generic]]:
         """See `Simulator.render`."""
         frames: dict[str, NDArray[np.generic]] = {}
-        pictures = [camera for camera in self._cameras if camera.kind == "rgb"]
-        if pictures and self._panda is not None:
+        if self._pictures and self._panda is not None:
             scene = self.scene.drawn
-            scene.show(self._rooms_in_sight(pictures))
-            frames |= self._panda.render(scene, self.pose, self._tilt)
+            scene.show(self._rooms_in_sight(self._pictures))
+            frames.update(self._panda.render(scene, self.pose, self._tilt))
         cast: dict[tuple[float, ...], Hits] = {}
         for camera in self._cameras:
             if camera.name not in frames:
@@ -227,9 +227,8 @@ class EmbeddedSimulator(Simulator):
         """The rasteriser; None where rays draw the pictures."""
         if self._choice == "embree":
             return None
-        pictures = [camera for camera in self._cameras if camera.kind == "rgb"]
         try:
-            return PandaRenderer(pictures, "egl" if self._choice == "egl" else "panda")
+            return PandaRenderer(self._pictures, "egl" if self._choice == "egl" else "panda")
         except RendererMissing as error:
             if self._choice != "auto":
                 raise

@@ -92,8 +92,8 @@ class Visibility:
 def _headings(x: float, z: float, corners: tuple[tuple[float, float], ...]) -> Interval | None:
     """Return the headings under which a convex shape is seen, or None from inside it."""
     first, *others = [math.atan2(x - cx, z - cz) for cx, cz in corners]
-    offsets = [math.remainder(angle - first, math.tau) for angle in others]
-    low, high = min(0.0, *offsets), max(0.0, *offsets)
+    offsets = [0.0, *[math.remainder(angle - first, math.tau) for angle in others]]
+    low, high = min(offsets), max(offsets)
     return Interval(first + low, first + high) if high - low < math.pi else None
 
 
