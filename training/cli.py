@@ -8,11 +8,15 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import navloop
 from navloop.configs.fields import list_fields
 from navloop.configs.loader import list_recipes, load
 from navloop.configs.schema import KINDS, EvalConfig, HousesConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ABOUT = {
     "houses": "generate a data set of houses and of tours through them",
@@ -76,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--export", choices=["habitat"], help="also write the data set for stock habitat-lab, into DIR/habitat"
             )
+        else:
+            command.add_argument(
+                "--conformance",
+                action="store_true",
+                help="first walk the ground truth again, and stop (exit code 1) where scores would not be the benchmark's",
+            )
+            command.add_argument("--conformance-only", action="store_true", help="do that, and evaluate nobody")
         _add_debug(command)
     report = commands.add_parser("report", help=_ABOUT["report"], description=_ABOUT["report"].capitalize() + ".")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation")
@@ -123,11 +134,26 @@ def _eval(options: argparse.Namespace) -> None:
 
     options.run_dir = options.run_dir or Path("runs") / config.name
     console = Console(stderr=True)
+    if options.conformance or options.conformance_only:
+        _check_conformance(config, options.run_dir, console)
+    if options.conformance_only:
+        return
     evaluation = evaluate(config, options.run_dir, console)
     print_results(evaluation, Console(width=None if sys.stdout.isatty() else 100))
     console.print(
         f"rows and summary: {options.run_dir}; a page about them: navloop report {options.run_dir}", soft_wrap=True
     )
+
+
+def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:
+    from rich.console import Console
+
+    from navloop.training.conformance import check_conformance, print_conformance, require_conformance
+
+    conformance = check_conformance(config, run_dir, console)
+    print_conformance(conformance, Console(width=None if sys.stdout.isatty() else 100))
+    console.print(f"findings: {run_dir / 'conformance.json'}", soft_wrap=True, highlight=False)
+    require_conformance(conformance)
 
 
 def _report(options: argparse.Namespace) -> None:

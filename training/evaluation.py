@@ -101,8 +101,9 @@ def read_selection(config: EvalConfig) -> Selection:
     """Return the episodes that a config asks for, in a language of its protocol.
 
     Raises:
-        ValueError: If there are none, or a file or scene is missing or broken.
+        ValueError: If there are none, a file or scene is missing or broken, or the world is not installed.
     """
+    require_world(config.world)
     protocol = get_protocol(config.protocol)
     file = read_episodes(Path(config.episodes))
     spoken = select(file.episodes, languages=protocol.languages)

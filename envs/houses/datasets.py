@@ -9,13 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +27,7 @@ from navloop.envs.houses.splits import episodes_of, tour_to_json, write_splits
 from navloop.envs.houses.tours import Tour, draw_tours
 from navloop.envs.protocols import get_protocol
 from navloop.files import fingerprint, write_text
+from navloop.processes import end_with_the_parent
 
 FORMAT = "navloop-houses-1"
 """Raised whenever the same config would give other houses, tours or words."""
@@ -133,24 +131,13 @@ def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) 
             yield
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(houses)), mp_context=context, initializer=_end_with_the_parent)
+    # A worker that outlived a killed parent would write into a folder that somebody else may hold by then.
+    pool = ProcessPoolExecutor(min(workers, len(houses)), mp_context=context, initializer=end_with_the_parent)
     try:
         for future in as_completed([pool.submit(make, house) for house in houses]):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_the_parent() -> None:
-    """Let this worker not outlive a parent that is killed: it would write into a folder that somebody else may hold by then."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _make_house(config: HousesConfig, folder: Path, house: House) -> None:

@@ -1,0 +1,91 @@
+"""Why recorded actions led elsewhere: an obstacle, a step, a turn or a start heading that is not the recorder's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navloop.envs.simulator import Action, Body
+from navloop.geometry import Vector, wrap_angle
+from navloop.records import GroundTruth, Trajectory
+
+TURNS = (5.0, 7.5, 10.0, 15.0, 22.5, 30.0, 45.0, 60.0, 90.0)
+"""Turn angles that ground truths were recorded with, degrees."""
+
+SHARP = math.radians(2)
+"""Radians by which headings may scatter around a hypothesis that explains them."""
+
+
+def cause_of_drift(truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], first: int, body: Body) -> str:
+    """Return what a replay's first difference looks like.
+
+    Args:
+        truth: What was recorded.
+        trajectory: What its actions led to here.
+        places: Step at which each location should be reached.
+        first: The first location that was missed.
+        body: Of the protocol.
+    """
+    if first == 0:
+        return "the ground truth starts elsewhere than the episode; take both files from one release"
+    explained = _explain_headings(truth, trajectory, places, body)
+    if explained:
+        return explained
+    if trajectory.collided[: places[first]].any():
+        return "differs from an obstacle on: the world's free space or its way of sliding is not the recorder's"
+    theirs = float(np.linalg.norm(truth.locations[first] - truth.locations[first - 1]))
+    ours = float(np.linalg.norm(trajectory.positions[places[first]] - trajectory.positions[places[first - 1]]))
+    if theirs < ours - 0.01:
+        return "walks on where the recorder met an obstacle: the world lacks something, or the body is thinner"
+    if theirs > ours + 0.01:
+        return f"steps {ours:.2f} m where the recorder stepped {theirs:.2f} m: another step length"
+    return "differs without an obstacle: the actions and locations of the ground truth do not belong together"
+
+
+def _explain_headings(truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], body: Body) -> str:
+    """Return which turn angle or start heading the recorder had, if one explains the directions of its free steps; "" if none does."""
+    directions, turns = _recorded_directions(truth, trajectory, places, body.step)
+    if len(directions) == 0:
+        return ""
+    angles = [body.turn, *(math.radians(turn) for turn in TURNS)]
+    fits = [_start_heading(directions, turns, angle) for angle in angles]
+    # The protocol's own angle is the first, and wins where another fits no better.
+    best = min(range(len(angles)), key=lambda number: (round(fits[number][1], 3), number))
+    start, scatter = fits[best]
+    if scatter > SHARP:
+        return ""
+    if abs(angles[best] - body.turn) > 1e-3:
+        told, own = math.degrees(angles[best]), math.degrees(body.turn)
+        return (
+            f"the ground truth turns by {told:g} degrees, the protocol by {own:g}; choose the protocol it was made for"
+        )
+    off = abs(wrap_angle(start - float(trajectory.headings[0])))
+    if off > SHARP:
+        return (
+            "the start heading is not the ground truth's; take both files from one release (R2R-CE v1 and v1-3 differ)"
+        )
+    return ""
+
+
+def _recorded_directions(
+    truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], step: float
+) -> tuple[Vector, NDArray[np.int64]]:
+    """Return the headings (N,) of the recorder's steps that met nothing, and how many turns to the left it had made before each."""
+    moves = np.diff(truth.locations, axis=0)
+    free = np.linalg.norm(moves[:, [0, 2]], axis=1) > 0.98 * step
+    left = np.cumsum(
+        (trajectory.actions == Action.LEFT).astype(np.int64) - (trajectory.actions == Action.RIGHT).astype(np.int64)
+    )
+    before = left[np.maximum(places[1:] - 1, 0)]
+    return np.arctan2(-moves[free, 0], -moves[free, 2]), before[free]
+
+
+def _start_heading(directions: Vector, turns: NDArray[np.int64], angle: float) -> tuple[float, float]:
+    """Return the start heading that a turn angle implies, and how much the steps disagree about it (median, radians)."""
+    starts = directions - turns * angle
+    middle = float(np.angle(np.exp(1j * starts).mean()))
+    around = np.angle(np.exp(1j * (starts - middle)))
+    centre = wrap_angle(middle + float(np.median(around)))
+    return centre, float(np.median(np.abs(np.angle(np.exp(1j * (starts - centre))))))

@@ -1,0 +1,249 @@
+"""What must hold of one episode before a benchmark over it can be believed: its places, its distances, and its ground truth walked again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from navloop.envs.fidelity import path_length
+from navloop.envs.metrics import Metrics, evaluate
+from navloop.envs.navigation import NavigationEnv
+from navloop.envs.protocols import Protocol
+from navloop.envs.simulator import Action, SceneError, Simulator
+from navloop.geometry import Pose, quaternion_to_heading
+from navloop.records import Episode, GroundTruth, Trajectory
+from navloop.training.conformance_causes import cause_of_drift
+
+CHECKS = ("scene", "start", "goal", "geodesic", "ground truth", "replay", "scores")
+"""In the order in which they are made and printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerances:
+    """How far a world may be from the files before scores would not be those of the benchmark.
+
+    Attributes:
+        position: Metres, of starts, goals and every location of the ground truth.
+        geodesic: Share of a geodesic distance.
+        geodesic_floor: Metres that a geodesic distance may differ whatever its share.
+        drift: Metres that a replay may be off after it touched an obstacle, while the scores hold: worlds differ in how walkers slide.
+        ndtw: Least nDTW of the ground truth walked again.
+        spl: How far SPL may be from that of the files' own lengths.
+    """
+
+    position: float = 0.01
+    geodesic: float = 0.03
+    geodesic_floor: float = 0.05
+    drift: float = 0.5
+    ndtw: float = 0.98
+    spl: float = 0.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that differs.
+
+    Attributes:
+        episode_id: Where.
+        scene_id: Where.
+        check: One of `CHECKS`.
+        severity: "fault" where the benchmark would lie; "note" where scores hold.
+        cause: What it looks like and what to look at, in the same words for every episode with the same trouble.
+        value: How much, in `unit`; None where there is no amount.
+        unit: "m", "" for scores.
+    """
+
+    episode_id: str
+    scene_id: str
+    check: str
+    severity: Literal["fault", "note"]
+    cause: str
+    value: float | None = None
+    unit: Literal["m", ""] = "m"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What an episode was found to be.
+
+    Attributes:
+        findings: What differs; empty where nothing does.
+        drift: Largest distance of the replay from the ground truth's locations, metres; None where nothing was replayed.
+        geodesic_error: Share by which the distance from start to goal differs from the file's; None where the file has none.
+        metrics: Of the replay; None where nothing was replayed.
+    """
+
+    findings: tuple[Finding, ...]
+    drift: float | None = None
+    geodesic_error: float | None = None
+    metrics: Metrics | None = None
+
+
+def examine(
+    simulator: Simulator, episode: Episode, protocol: Protocol, tolerances: Tolerances | None = None
+) -> Examined:
+    """Return what differs between an episode and the world that it is to be walked in.
+
+    Args:
+        simulator: The world, with the protocol's body.
+        episode: With its ground truth, if there is one.
+        protocol: Of the benchmark.
+        tolerances: How much may differ.
+    """
+    return _Examination(simulator, episode, protocol, tolerances or Tolerances()).run()
+
+
+class _Examination:
+    def __init__(self, simulator: Simulator, episode: Episode, protocol: Protocol, tolerances: Tolerances) -> None:
+        self._simulator = simulator
+        self._episode = episode
+        self._protocol = protocol
+        self._allowed = tolerances
+        self._findings: list[Finding] = []
+
+    def run(self) -> Examined:
+        try:
+            self._simulator.load_scene(self._episode.scene_id)
+        except SceneError as error:
+            self._find("scene", f"the scene cannot be loaded: {error}")
+            return Examined(findings=tuple(self._findings))
+        stands = self._examine_start()
+        error = self._examine_goal() if stands else None
+        trajectory = self._replay() if stands else None
+        drift = metrics = None
+        if trajectory is not None:
+            metrics = evaluate(trajectory, self._episode, self._protocol)
+            self._examine_scores(metrics)
+            drift = self._examine_drift(trajectory)
+        order = sorted(self._findings, key=lambda finding: CHECKS.index(finding.check))
+        return Examined(findings=tuple(order), drift=drift, geodesic_error=error, metrics=metrics)
+
+    def _find(
+        self,
+        check: str,
+        cause: str,
+        value: float | None = None,
+        unit: Literal["m", ""] = "m",
+        severity: Literal["fault", "note"] = "fault",
+    ) -> None:
+        finding = Finding(
+            episode_id=self._episode.episode_id,
+            scene_id=self._episode.scene_id,
+            check=check,
+            severity=severity,
+            cause=cause,
+            value=None if value is None else round(value, 4),
+            unit=unit,
+        )
+        self._findings.append(finding)
+
+    def _examine_start(self) -> bool:
+        """Return whether an agent can be put there."""
+        start = Pose(self._episode.start_position, quaternion_to_heading(self._episode.start_rotation))
+        try:
+            self._simulator.set_pose(start)
+        except SceneError:
+            self._find("start", "is off free space; check that scenes, body and episodes belong together")
+            return False
+        gap = float(np.linalg.norm(self._simulator.pose.position - start.position))
+        if gap > self._allowed.position:
+            self._find("start", "is moved to free space; check that scenes, body and episodes belong together", gap)
+        return True
+
+    def _examine_goal(self) -> float | None:
+        """Return by what share the geodesic distance is off."""
+        goal, told = self._episode.goal_position, self._episode.info.get("geodesic_distance")
+        if goal is None:
+            return None
+        if not self._simulator.is_navigable(goal, self._allowed.position):
+            self._find("goal", "is off free space; check that scenes, body and episodes belong together")
+        distance = float(self._simulator.geodesic_distances(self._simulator.pose.position[None], goal)[0])
+        if not math.isfinite(distance):
+            self._find("geodesic", "no walk leads to the goal: SR and SPL would be 0; check the body, or the navmesh")
+            return None
+        if not isinstance(told, int | float):
+            return None
+        gap = abs(distance - told)
+        if gap > max(self._allowed.geodesic_floor, self._allowed.geodesic * told):
+            self._find("geodesic", "is not the file's: SPL would differ; check the body, or the navmesh", gap)
+        return gap / told if told > 0 else 0.0
+
+    def _replay(self) -> Trajectory | None:
+        truth = self._episode.ground_truth
+        if truth is None or truth.actions is None or not self._truth_can_be_walked(truth.actions.tolist()):
+            return None
+        env = NavigationEnv(self._simulator, [self._episode], self._protocol)
+        env.reset()
+        for action in truth.actions.tolist():
+            _, _, terminated, truncated, _ = env.step(action)
+            if terminated or truncated:
+                break
+        return env.trajectory()
+
+    def _truth_can_be_walked(self, actions: Sequence[int]) -> bool:
+        known = range(6 if self._protocol.body.tilt > 0 else 4)
+        faults = []
+        if unknown := sorted({code for code in actions if code not in known}):
+            names = ", ".join(Action(code).name if code in range(6) else str(code) for code in unknown)
+            faults.append(
+                f"has actions that {self._protocol.label} lacks: {names}; choose the protocol it was made for"
+            )
+        if Action.STOP not in actions:
+            faults.append("never stops; download it again")
+        elif actions.index(Action.STOP) != len(actions) - 1:
+            faults.append("goes on after its first STOP; download it again")
+        elif len(actions) > self._protocol.max_steps:
+            faults.append(f"is longer than the {self._protocol.max_steps} steps of {self._protocol.label}")
+        for fault in faults:
+            self._find("ground truth", fault)
+        return not faults
+
+    def _examine_scores(self, metrics: Metrics) -> None:
+        """Note where the ground truth does not get the scores that its own files promise."""
+        truth, told = self._episode.ground_truth, self._episode.info.get("geodesic_distance")
+        assert truth is not None
+        if metrics.success == 0 and not metrics.unreachable:
+            self._find(
+                "scores", "SR of the ground truth is 0: it stops too far from the goal", metrics.navigation_error
+            )
+        if metrics.ndtw is not None and metrics.ndtw < self._allowed.ndtw:
+            self._find("scores", f"nDTW of the ground truth is under {self._allowed.ndtw}", metrics.ndtw, "")
+        if metrics.success and metrics.spl is not None and isinstance(told, int | float) and told > 0:
+            promised = told / max(told, path_length(truth.locations))
+            if abs(metrics.spl - promised) > self._allowed.spl:
+                self._find("scores", "SPL of the ground truth is not that of the files' lengths", metrics.spl, "")
+
+    def _examine_drift(self, trajectory: Trajectory) -> float | None:
+        """Return how far the replay is from the locations at worst."""
+        truth = self._episode.ground_truth
+        assert truth is not None
+        places = _places(truth, trajectory)
+        if places is None:
+            self._find("ground truth", "locations and actions do not fit each other in number; take both from one file")
+            return None
+        gaps = np.linalg.norm(trajectory.positions[places] - truth.locations, axis=1)
+        worst = float(gaps.max())
+        if worst > self._allowed.position:
+            first = int(np.argmax(gaps > self._allowed.position))
+            hit = bool(trajectory.collided[: places[first]].any())
+            harmless = hit and worst <= self._allowed.drift and not any(self._spoilt())
+            cause = cause_of_drift(truth, trajectory, places, first, self._protocol.body)
+            self._find("replay", cause, worst, severity="note" if harmless else "fault")
+        return worst
+
+    def _spoilt(self) -> Iterator[bool]:
+        return (finding.severity == "fault" and finding.check in ("geodesic", "scores") for finding in self._findings)
+
+
+def _places(truth: GroundTruth, trajectory: Trajectory) -> NDArray[np.intp] | None:
+    """Return at which step of the walk each location should be reached: after every FORWARD (R2R-CE), or after every action."""
+    forwards = np.flatnonzero(trajectory.actions == Action.FORWARD) + 1
+    for places in (np.concatenate([[0], forwards]), np.arange(len(trajectory) + 1), np.arange(len(trajectory))):
+        if len(places) == len(truth.locations):
+            return places
+    return None
