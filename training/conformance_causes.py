@@ -50,21 +50,22 @@ def _explain_headings(truth: GroundTruth, trajectory: Trajectory, places: NDArra
     if len(directions) == 0:
         return ""
     angles = [body.turn, *(math.radians(turn) for turn in TURNS)]
-    fits = [_start_heading(directions, turns, angle) for angle in angles]
-    # The protocol's own angle is the first, and wins where another fits no better.
-    best = min(range(len(angles)), key=lambda number: (round(fits[number][1], 3), number))
-    start, scatter = fits[best]
-    if scatter > SHARP:
-        return ""
-    if abs(angles[best] - body.turn) > 1e-3:
-        told, own = math.degrees(angles[best]), math.degrees(body.turn)
-        return (
-            f"the ground truth turns by {told:g} degrees, the protocol by {own:g}; choose the protocol it was made for"
-        )
-    off = abs(wrap_angle(start - float(trajectory.headings[0])))
+    fits = [(angle, *_start_heading(directions, turns, angle)) for angle in angles]
+    sharp = [
+        (angle, abs(wrap_angle(start - float(trajectory.headings[0]))))
+        for angle, start, scatter in fits
+        if scatter <= SHARP
+    ]
+    # What explains the steps from the episode's own start heading comes first, and the protocol's own turn before another.
+    angle, off = next((fit for fit in sharp if fit[1] <= SHARP), sharp[0] if sharp else (body.turn, 0.0))
     if off > SHARP:
         return (
             "the start heading is not the ground truth's; take both files from one release (R2R-CE v1 and v1-3 differ)"
+        )
+    if abs(angle - body.turn) > 1e-3:
+        told, own = math.degrees(angle), math.degrees(body.turn)
+        return (
+            f"the ground truth turns by {told:g} degrees, the protocol by {own:g}; choose the protocol it was made for"
         )
     return ""
 
@@ -83,9 +84,9 @@ def _recorded_directions(
 
 
 def _start_heading(directions: Vector, turns: NDArray[np.int64], angle: float) -> tuple[float, float]:
-    """Return the start heading that a turn angle implies, and how much the steps disagree about it (median, radians)."""
+    """Return the start heading that a turn angle implies, and how much the steps disagree about it (mean, radians)."""
     starts = directions - turns * angle
     middle = float(np.angle(np.exp(1j * starts).mean()))
     around = np.angle(np.exp(1j * (starts - middle)))
     centre = wrap_angle(middle + float(np.median(around)))
-    return centre, float(np.median(np.abs(np.angle(np.exp(1j * (starts - centre))))))
+    return centre, float(np.abs(np.angle(np.exp(1j * (starts - centre)))).mean())
