@@ -266,7 +266,11 @@ class _Walk:
 
 def text_space(episodes: Sequence[Episode]) -> spaces.Text:
     """Return the smallest text space that holds every instruction."""
-    texts = [episode.instruction.text for episode in episodes]
+    return characters_space([episode.instruction.text for episode in episodes])
+
+
+def characters_space(texts: Sequence[str]) -> spaces.Text:
+    """Return the smallest text space that holds these texts."""
     characters = frozenset().union(*texts) or frozenset(" ")
     return spaces.Text(min_length=0, max_length=max(1, *map(len, texts), 1), charset=characters)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import os
+from collections.abc import Callable
 
 from navloop.envs.habitat.versions import HabitatMissing
 
@@ -79,7 +80,7 @@ def _opens_default(egl: ctypes.CDLL) -> bool:
     return display is not None and bool(egl.eglInitialize(ctypes.c_void_p(display), None, None))
 
 
-def _cuda_index(attribute: ctypes._CFuncPtr, handle: int | None) -> int | None:
+def _cuda_index(attribute: Callable[..., int], handle: int | None) -> int | None:
     index = ctypes.c_ssize_t(-1)
     return int(index.value) if attribute(handle, _CUDA_DEVICE, ctypes.byref(index)) else None
 

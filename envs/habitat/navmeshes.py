@@ -93,7 +93,9 @@ def _key(scene: Path, settings: Any, version: str) -> str:
     names = [name for name in sorted(dir(settings)) if not name.startswith("_")]
     values = {name: getattr(settings, name) for name in names if not callable(getattr(settings, name))}
     digest = hashlib.sha256(f"habitat-sim {version}\n{values}\n".encode())
-    digest.update(scene.read_bytes())
+    stage = scene.with_suffix(".stage_config.json")  # says which way is up
+    for path in (scene, stage) if stage.is_file() else (scene,):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 
 

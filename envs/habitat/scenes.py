@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from navloop.envs.habitat.navmeshes import require_readable
+from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import SceneError
 from navloop.registry import nearest
 
@@ -41,6 +42,8 @@ def find_scene(scenes: Path, scene_id: str, scene_dataset: Path | None) -> Scene
         if not path.is_relative_to(scenes.resolve()):
             raise SceneError(f"scene id {scene_id!r} leads out of the scenes folder {scenes}; correct the episode file")
         _require_whole(path)
+        if scene_dataset is None:
+            _require_upright(path)
         return SceneSource(str(path), path)
     if scene_dataset is None:
         raise SceneError(
@@ -72,6 +75,21 @@ def _require_whole(path: Path) -> None:
     navmesh = path.with_suffix(".navmesh")
     if navmesh.is_file():
         require_readable(navmesh)
+
+
+def _require_upright(path: Path) -> None:
+    """Refuse a generated house that was not exported: habitat-sim takes a bare GLB to be Matterport3D's, and lays it on its side."""
+    beside = path.with_suffix(".json")
+    if path.with_suffix(".stage_config.json").is_file() or not beside.is_file():
+        return
+    try:
+        SceneDescription.read(beside)
+    except ValueError:
+        return  # some other program's file of that name
+    raise SceneError(
+        f"{path}: is a generated house without a stage config, which Habitat would lay on its side; "
+        "export the houses with `navloop houses RECIPE --export habitat` and use the exported folder"
+    )
 
 
 def _find_instance(scene_id: str, scene_dataset: Path) -> str:

@@ -15,6 +15,7 @@ from navloop.envs.habitat.composition import compose_simulator
 from navloop.envs.habitat.egl import require_device
 from navloop.envs.habitat.ground import Ground
 from navloop.envs.habitat.labels import SemanticLabels
+from navloop.envs.habitat.lifetimes import Lifetime
 from navloop.envs.habitat.navmeshes import fit_navmesh
 from navloop.envs.habitat.scenes import SceneSource, find_scene, require_dataset
 from navloop.envs.habitat.versions import find_habitat
@@ -70,6 +71,7 @@ class HabitatSimulator(Simulator):
         self._source = SceneSource("", None)
         self._placed = False
         self._tilt = 0.0
+        self._life: Lifetime | None = None
 
     @property
     def native(self) -> Any:
@@ -106,15 +108,18 @@ class HabitatSimulator(Simulator):
         config = compose_simulator(self._body, self._cameras, self._gpu_device, dataset)
         with read_write(config):
             config.scene = source.handle
-        return make_sim(config.type, config=config)
+        simulator = make_sim(config.type, config=config)
+        self._life = Lifetime(simulator)
+        return simulator
 
     def _enter(self, source: SceneSource) -> None:
+        assert self._life is not None
         from habitat import read_write
 
         config = self._sim.habitat_config
         with read_write(config):
             config.scene = source.handle
-        self._sim.reconfigure(config)
+        self._life.enter(config)
 
     def _forget(self) -> None:
         for name in ("ground", "_labels", "_agent", "_node"):
@@ -197,8 +202,8 @@ class HabitatSimulator(Simulator):
             return np.ascontiguousarray(seen[..., :3])
         if camera.kind == "semantic":
             return self._labels.number(seen)
-        far = np.where(seen > 0, seen, np.float32(camera.max_depth))
-        return np.clip(far, camera.min_depth, camera.max_depth, dtype=np.float32)[..., None]
+        depth: NDArray[np.float32] = np.where(seen > 0, seen, np.float32(camera.max_depth))
+        return depth.clip(camera.min_depth, camera.max_depth)[..., None]
 
     def geodesic_distances(self, points: Vector, goal: Vector) -> Vector:
         """See `Simulator.geodesic_distances`; points off the navmesh count as the nearest on it, as in habitat-lab's measures."""
@@ -242,6 +247,6 @@ class HabitatSimulator(Simulator):
         """See `Simulator.close`."""
         self._forget()
         self._scene_id, self._placed = None, False
-        sim, self._sim = self._sim, None
-        if sim is not None:
-            sim.close(destroy=True)
+        life, self._life, self._sim = self._life, None, None
+        if life is not None:
+            life.end()
