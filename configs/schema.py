@@ -119,10 +119,3 @@ class EvalConfig(Config):
         if self.world == "embedded":
             return {}
         return {"gpu_device": self.gpu_devices[0], "scene_dataset_config": self.scene_dataset_config}
-
-
-Recipe = HousesConfig | EvalConfig
-"""Any recipe; its `kind` says which."""
-
-KINDS: dict[str, type[HousesConfig | EvalConfig]] = {"houses": HousesConfig, "eval": EvalConfig}
-"""The schema of each kind of recipe."""

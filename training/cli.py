@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import navloop
 from navloop.configs.fields import list_fields
+from navloop.configs.kinds import KINDS, Recipe
 from navloop.configs.loader import list_recipes, load
-from navloop.configs.schema import KINDS, EvalConfig, HousesConfig
+from navloop.configs.schema import EvalConfig, HousesConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +103,7 @@ def _add_debug(command: argparse.ArgumentParser) -> None:
     command.add_argument("--debug", action="store_true", help="show where in the code an error arose")
 
 
-def _describe_fields(schema: type[HousesConfig | EvalConfig]) -> str:
+def _describe_fields(schema: type[Recipe]) -> str:
     lines = ["fields of the recipe:"]
     for field in list_fields(schema):
         default = "required" if field.default is None else f"default {field.default}" if field.default else ""

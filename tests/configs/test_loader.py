@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navloop.configs.fields import list_fields
+from navloop.configs.kinds import KINDS
 from navloop.configs.loader import RecipeError, dump, list_recipes, load
-from navloop.configs.schema import KINDS, EvalConfig, HousesConfig, ReportConfig
+from navloop.configs.schema import EvalConfig, HousesConfig, ReportConfig
 
 EVAL = "kind: eval\nscenes: s\nepisodes: e.json.gz\nprotocol: houses\nagents: [expert]\n"
 names = st.from_regex(r"\A[A-Za-z0-9_-]{1,12}\Z")

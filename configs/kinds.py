@@ -1,0 +1,11 @@
+"""The kinds of recipe: what each may say is in its own module, which command runs it follows from here."""
+
+from __future__ import annotations
+
+from navloop.configs.schema import EvalConfig, HousesConfig
+
+Recipe = HousesConfig | EvalConfig
+"""Any recipe; its `kind` says which."""
+
+KINDS: dict[str, type[Recipe]] = {"houses": HousesConfig, "eval": EvalConfig}
+"""The schema of each kind of recipe."""
