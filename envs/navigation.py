@@ -121,7 +121,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         self._walk = _Walk(
             episode, RunningMetrics(episode, self.protocol), self.simulator.pose, self._distance(episode)
         )
-        return self._observe(), self._info(collided=False)
+        return self.observe(), self._info(collided=False)
 
     def step(self, action: np.int64 | int) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Take one action, as gymnasium's contract says.
@@ -149,7 +149,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         reward = self.reward.success * (info["success"] == 1) - self.reward.slack
         if math.isfinite(before - distance):
             reward += self.reward.progress * (before - distance)
-        return self._observe(), float(reward), terminated, truncated, info
+        return self.observe(), float(reward), terminated, truncated, info
 
     def render(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return the newest frame of the first RGB camera, uint8 (H, W, 3)."""
@@ -158,6 +158,23 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
             raise RuntimeError(f"protocol {self.protocol.label} has no RGB camera to render")
         frame: np.ndarray[Any, np.dtype[np.uint8]] = self._frames[name]
         return frame.copy()
+
+    def observe(self) -> Observation:
+        """Return what the agent sees now, drawn anew; `reset` and `step` give it already."""
+        self._frames = dict(self.simulator.render())
+        return {**self._frames, "instruction": self.episode.instruction.text}
+
+    def face(self, heading: float) -> None:
+        """Turn the agent without an action: nothing is counted or recorded, and the next action starts from this heading in radians.
+
+        Agents that point to waypoints are turned so in VLN-CE; whoever uses it must say so beside the numbers (`WaypointEnv`).
+
+        Raises:
+            RuntimeError: If the episode is over or none was started.
+        """
+        if self._current.done:
+            raise RuntimeError("the episode is over; call reset() before face()")
+        self.simulator.set_pose(Pose(self.simulator.pose.position, heading))
 
     def trajectory(self) -> Trajectory:
         """Return what was walked since `reset`."""
@@ -201,10 +218,6 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         if episode.goal_position is None:
             return math.nan
         return float(self.simulator.geodesic_distances(self.simulator.pose.position[None], episode.goal_position)[0])
-
-    def _observe(self) -> Observation:
-        self._frames = dict(self.simulator.render())
-        return {**self._frames, "instruction": self.episode.instruction.text}
 
     def _info(self, collided: bool) -> dict[str, Any]:
         walk = self._current

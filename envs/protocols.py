@@ -30,6 +30,7 @@ class Protocol:
             "reference_path". Where an episode lacks it these metrics are undefined; neither stands in for the other.
         unreachable: What a goal without a walk to it does. "fail_and_count": success, SPL and sDTW are 0, the error is inf, the
             episode stays in every average but those of the errors, and summaries count it by name.
+        control: What an agent chooses: the low-level "steps", or "waypoints" whose turns are counted as steps, or given free.
         changes: What `with_...` made different from the registered protocol, for the label.
 
     Raises:
@@ -46,6 +47,7 @@ class Protocol:
     success_inclusive: bool = False
     ndtw_reference: Literal["locations", "reference_path"] = "locations"
     unreachable: Literal["fail_and_count"] = "fail_and_count"
+    control: Literal["steps", "waypoints", "waypoints-free-turns"] = "steps"
     changes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class Protocol:
         """Return every field by its dotted name ("body.turn", "cameras.rgb.width"), JSON values only."""
         values = asdict(self)
         del values["changes"]
+        if self.control == "steps":  # a later field: what was measured before it is as it was
+            del values["control"]
         flat = {f"body.{key}": value for key, value in values.pop("body").items()}
         for camera in values.pop("cameras"):
             name = camera.pop("name")
@@ -140,6 +144,10 @@ class Protocol:
         if metres == self.success_distance:
             return self
         return self._changed("success", f"success{metres:g}m", success_distance=metres)
+
+    def with_control(self, control: Literal["steps", "waypoints", "waypoints-free-turns"]) -> Protocol:
+        """Return the variant whose agents choose something else, "+waypoints" in the label; `WaypointEnv` carries it out."""
+        return self if control == self.control else self._changed("control", control, control=control)
 
     def _changed(self, part: str, note: str, **values: Any) -> Protocol:
         changed = replace(self, changes=tuple(sorted({**dict(self.changes), part: note}.items())), **values)

@@ -209,7 +209,12 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
 
 
 def shards(
-    episodes: Path | str, scenes: Path | str, num_envs: int, protocol: str | Protocol = "houses", **options: Any
+    episodes: Path | str,
+    scenes: Path | str,
+    num_envs: int,
+    protocol: str | Protocol = "houses",
+    gpu_devices: Sequence[int] | None = None,
+    **options: Any,
 ) -> list[Make]:
     """Return what makes each of E environments, every one with its own part of an episode file.
 
@@ -220,6 +225,7 @@ def shards(
         scenes: Folder that its scene ids are relative to.
         num_envs: E.
         protocol: Name or value of a protocol.
+        gpu_devices: What the environments draw on, dealt in turn: the `gpu_device` of the world "habitat"; None leaves it to `options`.
         **options: Further arguments of `make_vln`.
     """
     file = read_episodes(Path(episodes))
@@ -227,10 +233,12 @@ def shards(
         raise ValueError(f"num_envs is {num_envs}, but {file.path} has {len(file.episodes)} episodes to share")
     ordered = sorted(range(len(file.episodes)), key=lambda i: file.episodes[i].scene_id)
     space = text_space(file.episodes)
-    return [
-        partial(make_vln, episodes, scenes, protocol, numbers=tuple(map(int, part)), instruction_space=space, **options)
-        for part in np.array_split(ordered, num_envs)
+    devices = [
+        {} if gpu_devices is None else {"gpu_device": gpu_devices[i % len(gpu_devices)]} for i in range(num_envs)
     ]
+    make = partial(make_vln, episodes, scenes, protocol, instruction_space=space, **options)
+    parts = np.array_split(ordered, num_envs)
+    return [partial(make, numbers=tuple(map(int, part)), **device) for part, device in zip(parts, devices, strict=True)]
 
 
 def make_vln_vector(

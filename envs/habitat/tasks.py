@@ -19,10 +19,6 @@ from navloop.envs.habitat.spaces import convert_action_space, convert_observatio
 from navloop.envs.protocols import Protocol
 from navloop.records import Episode
 
-POINTNAV = "benchmark/nav/pointnav/pointnav_habitat_test.yaml"
-OBJECTNAV = "benchmark/nav/objectnav/objectnav_hm3d.yaml"
-IMAGENAV = "benchmark/nav/imagenav/imagenav_test.yaml"
-
 
 class LabEnv(gymnasium.Env[dict[str, Any], Any]):
     """habitat-lab's environment with gymnasium's contract: its task, sensors, actions and measures, untouched.
@@ -122,7 +118,7 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
 
 
 def make_task(
-    config: str = POINTNAV,
+    config: str,
     overrides: Sequence[str] = (),
     *,
     gpu_device: int = -1,
