@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 
-Recipe = HousesConfig | EvalConfig
+Recipe = HousesConfig | EvalConfig | ReplayConfig
 """Any recipe; its `kind` says which."""
 
-KINDS: dict[str, type[Recipe]] = {"houses": HousesConfig, "eval": EvalConfig}
+KINDS: dict[str, type[Recipe]] = {"houses": HousesConfig, "eval": EvalConfig, "replay": ReplayConfig}
 """The schema of each kind of recipe."""

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-_NAME = r"^[A-Za-z0-9_-]+$"
+NAME = r"^[A-Za-z0-9_-]+$"
+"""Pattern of names that become folders."""
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -19,6 +20,10 @@ def _devices(indices: tuple[int, ...]) -> tuple[int, ...]:
     if min(indices, default=0) < -1:
         raise ValueError("an index is below -1")
     return indices
+
+
+Devices = Annotated[tuple[int, ...], AfterValidator(_devices)]
+"""CUDA indices of GPUs; -1 is the processor."""
 
 
 class Config(BaseModel):
@@ -36,7 +41,7 @@ class HousesConfig(Config):
     RESUMABLE: ClassVar[tuple[str, ...]] = ("workers",)
 
     kind: Literal["houses"] = Field(default="houses", description="Which command the recipe is for.")
-    name: str = Field(default="houses", pattern=_NAME, description="Folder of the scenes and prefix of scene ids.")
+    name: str = Field(default="houses", pattern=NAME, description="Folder of the scenes and prefix of scene ids.")
     seed: int = Field(default=0, ge=0, description="House i of a split is drawn from (seed, split, i) alone.")
     train_houses: int = Field(default=20, ge=0, description="Houses of the train and val_seen splits.")
     val_unseen_houses: int = Field(default=5, ge=0, description="Houses of the val_unseen split, never trained in.")
@@ -83,7 +88,7 @@ class EvalConfig(Config):
     # Scenes and episodes may move: their contents are held by fingerprints. What draws moves nobody.
 
     kind: Literal["eval"] = Field(default="eval", description="Which command the recipe is for.")
-    name: str = Field(default="eval", pattern=_NAME, description="Title of the run and its folder below runs/.")
+    name: str = Field(default="eval", pattern=NAME, description="Title of the run and its folder below runs/.")
     seed: int = Field(
         0, ge=0, description="Whatever an agent draws in an episode follows from (seed, episode_id) alone."
     )
@@ -94,7 +99,7 @@ class EvalConfig(Config):
         default=None,
         description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
     )
-    gpu_devices: Annotated[tuple[int, ...], AfterValidator(_devices)] = Field(
+    gpu_devices: Devices = Field(
         default=(-1,),
         min_length=1,
         description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",

@@ -14,6 +14,7 @@ import navloop
 from navloop.configs.fields import list_fields
 from navloop.configs.kinds import KINDS, Recipe
 from navloop.configs.loader import list_recipes, load
+from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _ABOUT = {
     "houses": "generate a data set of houses and of tours through them",
     "eval": "measure agents on every episode of a split; run again to resume",
+    "replay": "film the recorded walks of an episode file for training; run again to resume",
     "report": "write a page about an evaluation: tables, plots, maps, videos",
 }
 
@@ -75,13 +77,13 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="fields to set, such as seed=3",
         )
-        place = "data/NAME" if name == "houses" else "runs/NAME"
+        place = "runs/NAME" if name == "eval" else "data/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
         if name == "houses":
             command.add_argument(
                 "--export", choices=["habitat"], help="also write the data set for stock habitat-lab, into DIR/habitat"
             )
-        else:
+        if name == "eval":
             command.add_argument(
                 "--conformance",
                 action="store_true",
@@ -146,6 +148,17 @@ def _eval(options: argparse.Namespace) -> None:
     )
 
 
+def _replay(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="replay")
+    assert isinstance(config, ReplayConfig)
+    from rich.console import Console
+
+    from navloop.training.replaying import replay_walks
+
+    options.run_dir = options.run_dir or Path("data") / config.name
+    replay_walks(config, options.run_dir, Console(stderr=True))
+
+
 def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:
     from rich.console import Console
 
@@ -166,7 +179,7 @@ def _report(options: argparse.Namespace) -> None:
     print(page)
 
 
-_COMMANDS = {"houses": _houses, "eval": _eval, "report": _report}
+_COMMANDS = {"houses": _houses, "eval": _eval, "replay": _replay, "report": _report}
 
 
 def _tell(error: Exception) -> str:
@@ -183,7 +196,7 @@ def _tell(error: Exception) -> str:
 def _resume_hint(options: argparse.Namespace) -> str:
     return (
         f"The same command resumes: navloop {' '.join(sys.argv[1:])}"
-        if options.command == "eval"
+        if options.command in ("eval", "replay")
         else "Run the same command again."
     )
 
