@@ -1,0 +1,300 @@
+"""Lists of videos as the family's users have them, read into rows. What is wrong is named: file, line, field, value, mend."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from navloop.configs.videos import ClipsConfig
+
+VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
+SHOWN_FAULTS = 5
+COLUMNS: dict[int, tuple[str, ...]] = {
+    1: ("video",),
+    2: ("video", "label"),
+    3: ("video", "total", "label"),
+    4: ("video", "first", "total", "label"),
+    5: ("video", "duration", "start", "end", "label"),
+}
+"""What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
+VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
+CAPTION_KEYS = ("caption", "captions", "sentence", "text")
+
+
+class ManifestError(ValueError):
+    """A list of videos that cannot be used; the message names each fault with its place and mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRow:
+    """One video, or one segment of it.
+
+    Attributes:
+        path: File, frame folder or image; absolute, or relative to the working folder.
+        place: Where the row stands: file and line.
+        start: Seconds at which the segment begins; None at the start.
+        end: Seconds at which it ends; None at the end.
+        first: Number of the first frame (frame folders); None for the lowest.
+        total: How many frames there are from `first`; None for all.
+        captions: What happens in it, in other words each; empty where the list has none.
+        label: Class; None where the list has none.
+    """
+
+    path: str
+    place: str
+    start: float | None = None
+    end: float | None = None
+    first: int | None = None
+    total: int | None = None
+    captions: tuple[str, ...] = ()
+    label: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Which labels are right: numbers below `count`, and names if there are any."""
+
+    count: int | None
+    names: Mapping[str, int]
+
+
+def read_manifests(config: ClipsConfig) -> tuple[ClipRow, ...]:
+    """Return the rows of all lists of a config, in order.
+
+    Raises:
+        ManifestError: If a list is missing or empty, or lines are wrong: several at once, each with its mend.
+    """
+    labels = read_labels(config)
+    rows = [row for path in config.manifest for row in read_manifest(Path(path), labels)]
+    for what, given in (
+        ("label", sum(row.label is not None for row in rows)),
+        ("caption", sum(bool(row.captions) for row in rows)),
+    ):
+        if 0 < given < len(rows):
+            without = next(row for row in rows if (row.label is None if what == "label" else not row.captions))
+            raise ManifestError(
+                f"{without.place}: no {what}, while {given} of {len(rows)} rows have one; give all of them one, or none"
+            )
+    return tuple(rows)
+
+
+def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
+    """Return the rows of one list, or of a folder with a folder a class.
+
+    Relative paths start at the folder of the list.
+
+    Raises:
+        ManifestError: If it cannot be read, or lines are wrong.
+    """
+    if path.is_dir():
+        return _class_folders(path, labels)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ManifestError(
+            f"{path}: no such list of videos; name a .jsonl, .json, .csv or text file, or a folder"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    rows, faults = [], []
+    for place, record in _records(path, text):
+        try:
+            if isinstance(record, ManifestError):
+                raise record
+            rows.append(_row(record, place, path.parent, labels))
+        except ManifestError as error:
+            faults.append(str(error))
+    if faults:
+        more = [f"... and {len(faults) - SHOWN_FAULTS} more lines"] if len(faults) > SHOWN_FAULTS else []
+        raise ManifestError("\n".join(faults[:SHOWN_FAULTS] + more))
+    if not rows:
+        raise ManifestError(f"{path}: lists no videos")
+    return rows
+
+
+def read_labels(config: ClipsConfig) -> Labels:
+    """Return which labels a config allows.
+
+    Raises:
+        ManifestError: If the file of class names is missing, names a class twice, or disagrees with num_classes.
+    """
+    if config.classes is None:
+        return Labels(config.num_classes, {})
+    try:
+        lines = Path(config.classes).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ManifestError(f"{config.classes}: class names cannot be read ({error.strerror})") from None
+    names = [line.strip() for line in lines if line.strip()]
+    numbers = {name: number for number, name in enumerate(names)}
+    if len(numbers) < len(names):
+        twice = next(name for number, name in enumerate(names) if numbers[name] != number)
+        raise ManifestError(f"{config.classes}: the class {twice!r} is there twice; keep one")
+    if config.num_classes not in (None, len(names)):
+        raise ManifestError(f"{config.classes}: names {len(names)} classes, while num_classes is {config.num_classes}")
+    return Labels(len(names), numbers)
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """Yield (place, record) of a list; a record is a mapping, or the error that stands there."""
+    if path.suffix == ".json":
+        yield from _json_records(path, text)
+        return
+    lines = text.splitlines()
+    numbered = [(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    if path.suffix in (".jsonl", ".ndjson"):
+        for place, line in numbered:
+            try:
+                yield place, json.loads(line)
+            except json.JSONDecodeError as error:
+                yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
+        return
+    yield from _table_records(numbered)
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{path}: not JSON ({error})") from None
+    if not isinstance(data, list):
+        raise ManifestError(f'{path}: a JSON list of videos is [{{"video": ..., "caption": ...}}, ...]')
+    for number, record in enumerate(data):
+        yield f"{path}, entry {number}", record
+
+
+def _table_records(lines: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Any]]:
+    """Read lines of fields: comma-separated where the first line has a comma, else separated by blanks."""
+    comma = bool(lines) and "," in lines[0][1]
+    header: list[str] | None = None
+    for position, (place, line) in enumerate(lines):
+        fields = [field.strip() for field in (next(csv.reader([line])) if comma else line.split())]
+        if position == 0 and any(field.lower() in VIDEO_KEYS for field in fields):
+            header = [field.lower() for field in fields]
+            continue
+        columns = COLUMNS.get(len(fields)) if header is None else header
+        if columns is None or len(columns) != len(fields):
+            wanted = (
+                f"{len(columns)} fields ({', '.join(columns)})"
+                if columns
+                else "1 to 5 fields: " + "; ".join(" ".join(names) for names in COLUMNS.values())
+            )
+            yield (
+                place,
+                ManifestError(f"{place}: has {len(fields)} fields, not {wanted}; a path with blanks needs commas"),
+            )
+            continue
+        yield place, {name: field for name, field in zip(columns, fields, strict=True) if field}
+
+
+def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
+    if not isinstance(record, Mapping):
+        raise ManifestError(f'{place}: {_short(record)} is no object; write {{"video": "a.mp4", "caption": "..."}}')
+    video = next((record[key] for key in VIDEO_KEYS if key in record), None)
+    if not isinstance(video, str) or not video.strip():
+        raise ManifestError(f"{place}: video is {_short(video)}; give the path of a video, a frame folder or an image")
+    start, end = _seconds(record, "start", place), _seconds(record, "end", place)
+    if start is not None and end is not None and end <= start:
+        raise ManifestError(f"{place}: end {end:g} is not after start {start:g}; both are seconds")
+    first, total = _count(record, "first", place), _count(record, "total", place)
+    if total is not None and total < 0:  # VideoMAE's lists: a video file, all of it
+        first = total = None
+    return ClipRow(
+        path=os.path.join(folder, video),
+        place=place,
+        start=start,
+        end=end,
+        first=first,
+        total=total,
+        captions=_captions(record, place),
+        label=_label(record.get("label"), place, labels),
+    )
+
+
+def _captions(record: Mapping[str, Any], place: str) -> tuple[str, ...]:
+    key = next((key for key in CAPTION_KEYS if record.get(key) is not None), None)
+    if key is None:
+        return ()
+    captions = record[key] if isinstance(record[key], list) else [record[key]]
+    for caption in captions:
+        if not isinstance(caption, str) or not caption.strip():
+            raise ManifestError(f"{place}: {key} holds {_short(caption)}; a caption is text, and not empty")
+    if not captions:
+        raise ManifestError(f"{place}: {key} is an empty list; give a caption, or leave the field out")
+    return tuple(captions)
+
+
+def _label(value: Any, place: str, labels: Labels) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in labels.names:
+        return labels.names[value]
+    number = _integer(value)
+    if number is None:
+        mend = (
+            "it is not among the class names" if labels.names else "give a number, or name the classes (clips.classes)"
+        )
+        raise ManifestError(f"{place}: label is {_short(value)}; {mend}")
+    if number < 0 or (labels.count is not None and number >= labels.count):
+        known = f"from 0 to {labels.count - 1}" if labels.count is not None else "at least 0"
+        raise ManifestError(f"{place}: label {number} is out of range; labels are {known}")
+    return number
+
+
+def _seconds(record: Mapping[str, Any], key: str, place: str) -> float | None:
+    value = record.get(key)
+    if value is None:
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ManifestError(f"{place}: {key} is {_short(value)}; give seconds from the start of the video")
+    return seconds
+
+
+def _count(record: Mapping[str, Any], key: str, place: str) -> int | None:
+    value = record.get(key)
+    number = _integer(value)
+    if value is not None and (number is None or (key == "first" and number < 0) or number == 0 == (key == "first")):
+        raise ManifestError(f"{place}: {key} is {_short(value)}; give a whole number of frames")
+    return number
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
+def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
+    """A folder a class, by name; in it videos, or folders of frames."""
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    rows = [
+        ClipRow(path=str(entry), place=f"{folder}/{name}", label=labels.names.get(name, number))
+        for number, name in enumerate(classes)
+        for entry in sorted((folder / name).iterdir())
+        if entry.is_dir() or entry.suffix.lower() in VIDEO_SUFFIXES
+    ]
+    if not rows:
+        raise ManifestError(f"{folder}: holds no videos; expected {folder}/<class>/<video>.mp4")
+    unknown = sorted(set(classes) - set(labels.names)) if labels.names else []
+    if unknown or (labels.count is not None and len(classes) > labels.count):
+        raise ManifestError(
+            f"{folder}: {len(classes)} class folders, {unknown or classes} are not all among {labels.count}"
+        )
+    return rows
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,127 @@
+"""Videos that could not be read: kept in a list, counted, and a limit to how many a run puts up with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LOGGER = logging.getLogger(__name__)
+SHOWN = 3
+
+
+class TooManyUnreadableError(ValueError):
+    """More of the videos could not be read than the config allows; the message names some and the list of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A row whose video could not be read.
+
+    Attributes:
+        row: Its number in the lists.
+        path: Its video.
+        reason: What is wrong, with the file's name.
+        instead: What a training batch shows in its place; None where the batch is shorter for it.
+    """
+
+    row: int
+    path: str
+    reason: str
+    instead: str | None = None
+
+
+class Quarantine:
+    """What could not be read so far, in this run and before it was resumed.
+
+    Videos on the list are not tried again; take their lines out of the file once they are mended.
+
+    Args:
+        total: Rows of the lists.
+        limit: Share of them that may be unreadable.
+        path: JSON lines file, appended to as faults are found; processes may share it. None keeps none.
+
+    Raises:
+        ValueError: If the file holds what is no list of unreadable videos.
+        TooManyUnreadableError: If it holds more than the limit.
+    """
+
+    def __init__(self, total: int, limit: float, path: Path | None = None) -> None:
+        self._total = total
+        self._limit = limit
+        self._path = path
+        self._reasons: dict[str, str] = {}
+        self._rows: set[int] = set()
+        if path is not None and path.exists():
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                fault = _read(line, f"{path}, line {number}")
+                self._reasons[fault.path] = fault.reason
+                self._rows.add(fault.row)
+            self._check()
+
+    @property
+    def reasons(self) -> Mapping[str, str]:
+        """What is wrong with each unreadable video."""
+        return self._reasons
+
+    @property
+    def count(self) -> int:
+        """How many rows could not be read."""
+        return len(self._rows)
+
+    @property
+    def share(self) -> float:
+        """How much of the data could not be read, as far as it has been tried."""
+        return self.count / self._total
+
+    def summary(self) -> str:
+        """Return the count in words: "3 of 1,200 videos (0.25%) could not be read"."""
+        return f"{self.count:,} of {self._total:,} videos ({self.share:.2%}) could not be read"
+
+    def add(self, fault: Fault) -> None:
+        """Count a fault, report it, and put it on the list, once a row.
+
+        Raises:
+            TooManyUnreadableError: If that is one too many.
+        """
+        if fault.row in self._rows:
+            return
+        self._rows.add(fault.row)
+        self._reasons[fault.path] = fault.reason
+        instead = f"; {fault.instead} stands in for it" if fault.instead else ""
+        LOGGER.warning("unreadable: %s%s (%s)", fault.reason, instead, self.summary())
+        if self._path is not None:
+            self._append(fault)
+        self._check()
+
+    def _append(self, fault: Fault) -> None:
+        assert self._path is not None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"video": fault.path, "row": fault.row, "reason": fault.reason}, ensure_ascii=False) + "\n"
+        # One write of a whole line: processes that share the file do not cut into each other's.
+        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(handle, line.encode())
+        finally:
+            os.close(handle)
+
+    def _check(self) -> None:
+        if self.count <= self._limit * self._total:
+            return
+        where = f"; all are listed in {self._path}" if self._path else ""
+        shown = "\n".join(list(self._reasons.values())[:SHOWN])
+        raise TooManyUnreadableError(
+            f"{self.summary()}, more than the {self._limit:.2%} that clips.max_unreadable allows{where}. "
+            f"Mend the files or the paths, or raise the limit. The first:\n{shown}"
+        )
+
+
+def _read(line: str, place: str) -> Fault:
+    try:
+        data = json.loads(line)
+        return Fault(row=int(data["row"]), path=str(data["video"]), reason=str(data["reason"]))
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{place}: {line[:60]!r} is no unreadable video; delete the line") from None
