@@ -168,7 +168,7 @@ def load_overrides(name: str, split: str, folder: str = ".") -> list[str]:
     """
     return [
         f"habitat.dataset.split={split}",
-        f"habitat.dataset.data_path={folder}/datasets/vln/{name}/v1/{{split}}/{{split}}.json.gz",
+        f"habitat.dataset.data_path='{folder}/datasets/vln/{name}/v1/{{split}}/{{split}}.json.gz'",
         f"habitat.dataset.scenes_dir={folder}/scene_datasets",
         f"habitat.simulator.scene_dataset={folder}/scene_datasets/{name}/{name}.scene_dataset_config.json",
         "habitat.task.measurements.success.success_distance=3.0",

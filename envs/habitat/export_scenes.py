@@ -126,12 +126,13 @@ def _semantic_list(description: SceneDescription) -> str:
 
 
 def _semantic_mesh(mesh: SceneMesh) -> bytes:
-    """Return the triangles as a PLY whose vertices have the colours of the list."""
+    """Return the triangles as a PLY whose vertices have the colours of the list, with z up: habitat-sim turns every PLY upright."""
     ids = mesh.face_object + 1
     colours = semantic_colours(int(ids.max(initial=0)) + 1)[ids].repeat(3, axis=0)
     faces = np.arange(3 * len(mesh.triangles)).reshape(-1, 3)
     opaque = np.column_stack([colours, np.full(len(colours), 255, np.uint8)])
-    plain = trimesh.Trimesh(mesh.triangles.reshape(-1, 3), faces, vertex_colors=opaque, process=False)
+    x, y, z = mesh.triangles.reshape(-1, 3).T
+    plain = trimesh.Trimesh(np.column_stack([x, -z, y]), faces, vertex_colors=opaque, process=False)
     data = plain.export(file_type="ply", vertex_normal=False)
     assert isinstance(data, bytes)
     return data
