@@ -1,4 +1,4 @@
-"""What a person watches while an evaluation runs: a bar with live scores, or a line now and then where there is no terminal."""
+"""What a person watches while an evaluation or a filming runs: a bar with live scores, or a line now and then where there is no terminal."""
 
 from __future__ import annotations
 
@@ -87,6 +87,58 @@ class EvaluationProgress:
             return ""
         success, spl = (math.fsum(column) / len(scores) for column in zip(*scores, strict=True))
         return f"SR {100 * success:5.1f}  SPL {100 * spl:5.1f}"
+
+
+class FilmProgress:
+    """Shows how many walks are filmed, and how many frames a second that takes.
+
+    Args:
+        console: Where; None shows nothing.
+        done: Walks that are there already.
+        total: Walks in all.
+    """
+
+    def __init__(self, console: Console | None, done: int, total: int) -> None:
+        self._console = console
+        self._done, self._total, self._frames = done, total, 0
+        self._began = self._told = time.monotonic()
+        self._bar: Progress | None = None
+        if console is not None and done:
+            console.print(f"resuming: {done} of {total} walks are done", highlight=False)
+        if console is not None and console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task("walks", total=total, completed=done, rate="")
+            self._bar.start()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def add(self, frames: int) -> None:
+        """Count a finished walk of so many frames."""
+        self._done += 1
+        self._frames += frames
+        now = time.monotonic()
+        rate = f"{self._frames / max(now - self._began, 1e-9):.0f} frames/s"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, rate=rate)
+        elif self._console is not None and (now - self._told > LINE_INTERVAL or self._done == self._total):
+            self._told = now
+            self._console.print(f"walks: {self._done}/{self._total}, {rate}", highlight=False)
+
+    def tell(self, text: str) -> None:
+        """Say something above the bar."""
+        if self._console is not None:
+            self._console.print(text, soft_wrap=True, highlight=False)
 
 
 def _scores(row: Row) -> tuple[float, float]:

@@ -15,13 +15,26 @@ QUALITY = 26
 """Constant rate factor of x264, 0 (lossless) to 51; 26 is hard to tell from the original on rendered rooms."""
 
 
-def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> int:
+def write_video(
+    path: Path,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: int,
+    *,
+    gop: int | None = None,
+    quality: int = QUALITY,
+    threads: int = 0,
+) -> int:
     """Write an MP4 film, whole or not at all, and return how many frames it has.
+
+    With one thread, equal frames give equal bytes wherever PyAV and x264 are of the same build; what is decoded is then equal too.
 
     Args:
         path: The .mp4 file.
         frames: uint8 (H, W, 3) RGB each, of one size, H and W even.
         fps: Frames a second, at least 1.
+        gop: Every so many frames a key frame stands, so that a frame can be read without most of those before it; None leaves it to x264.
+        quality: Constant rate factor of x264, 0 to 51.
+        threads: Of the encoder; 0 takes what the machine has.
 
     Raises:
         ValueError: If there are no frames, or one has another shape or type.
@@ -31,7 +44,10 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: int) -> in
     with written_aside(path) as aside:
         container = av.open(str(aside), "w", format="mp4", options={"movflags": "+faststart"})
         with container:
-            stream = container.add_stream("libx264", rate=fps, options={"crf": str(QUALITY), "preset": "medium"})
+            options = {"crf": str(quality), "preset": "medium", "threads": str(threads)}
+            if gop is not None:
+                options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
+            stream = container.add_stream("libx264", rate=fps, options=options)
             stream.pix_fmt = "yuv420p"
             for frame in frames:
                 if shape is None:

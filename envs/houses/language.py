@@ -82,12 +82,22 @@ def _instruction(plan: Outline, rng: np.random.Generator) -> str:
     return min(drafts, key=lambda text: abs(count_words(text) - wanted))
 
 
-def _draft(plan: Outline, rng: np.random.Generator) -> str:
+def say(beat: Beat, rng: np.random.Generator) -> str:
+    """Return one thing that can be said about a walk as a sentence of its own, in the manner of some annotator."""
+    annotator = _draw_annotator(rng)
+    return _written([_clause(beat, annotator, rng)], annotator, rng)
+
+
+def _draw_annotator(rng: np.random.Generator) -> _Annotator:
     styles = lexicon()["styles"]
     weights = np.array([style["weight"] for style in styles.values()], dtype=float)
     name = list(styles)[int(rng.choice(len(styles), p=weights / weights.sum()))]
     rooms = {label: str(pick(words, rng)) for label, words in lexicon()["rooms"].items()}
-    annotator = _Annotator(name, styles[name], rooms, float(rng.uniform(0, 1.3)))
+    return _Annotator(name, styles[name], rooms, float(rng.uniform(0, 1.3)))
+
+
+def _draft(plan: Outline, rng: np.random.Generator) -> str:
+    annotator = _draw_annotator(rng)
     beats = _chosen(plan, annotator, rng)
     clauses = [_clause(beat, annotator, rng) for beat in beats]
     return _written(clauses, annotator, rng)

@@ -151,7 +151,7 @@ def _draw_tour(site: Site, spot: Spot, start: Vector, rng: np.random.Generator) 
     truth = walk(site, Pose(start, heading), spot.point, length)
     if truth is None:
         return None
-    return Tour(Pose(start, heading), spot, corners, length, _reference_path(corners), truth)
+    return Tour(Pose(start, heading), spot, corners, length, reference_path_of(corners), truth)
 
 
 def _draw_heading(corners: Vector, rng: np.random.Generator) -> float:
@@ -231,7 +231,8 @@ def resample(corners: Vector, spacing: float) -> Vector:
     return np.column_stack([np.interp(at, along, corners[:, axis]) for axis in range(3)])
 
 
-def _reference_path(corners: Vector) -> Vector:
+def reference_path_of(corners: Vector) -> Vector:
+    """Return the points (P, 3) about 2 m apart that an episode keeps of a way (K, 3)."""
     length = float(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum())
     path = resample(corners, length / max(1, round(length / NODE_SPACING)) + 1e-9)
     path[0], path[-1] = corners[0], corners[-1]
