@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 
-Recipe = HousesConfig | EvalConfig | ReplayConfig
+Recipe = HousesConfig | EvalConfig | PretrainConfig | ReplayConfig
 """Any recipe; its `kind` says which."""
 
-KINDS: dict[str, type[Recipe]] = {"houses": HousesConfig, "eval": EvalConfig, "replay": ReplayConfig}
-"""The schema of each kind of recipe."""
+KINDS: dict[str, type[Recipe]] = {
+    "houses": HousesConfig,
+    "eval": EvalConfig,
+    "replay": ReplayConfig,
+    "pretrain": PretrainConfig,
+}
+"""The schema of each kind of recipe; of pretrain, what all its `STAGES` share."""

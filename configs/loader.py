@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from navloop.configs.fields import FieldEntry, is_optional, is_section, list_fields
 from navloop.configs.kinds import KINDS, Recipe
+from navloop.configs.pretraining import STAGES
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
 
@@ -45,10 +46,12 @@ for _resolver in (_Loader, _Dumper):
     _resolver.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789"))
 
 
-def list_recipes() -> tuple[str, ...]:
-    """Return the names of the recipes that ship."""
-    folder = files("navloop.configs")
-    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+def list_recipes(kind: str | None = None) -> tuple[str, ...]:
+    """Return the names of the recipes that ship: all of them, or those of one kind."""
+    shipped = [entry for entry in files("navloop.configs").iterdir() if entry.name.endswith(".yaml")]
+    if kind is not None:
+        shipped = [entry for entry in shipped if f"\nkind: {kind}\n" in f"\n{entry.read_text(encoding='utf-8')}"]
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in shipped))
 
 
 def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | None = None) -> Recipe:
@@ -69,7 +72,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | None = N
         raise RecipeError(f"{source}: {error}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    schema = KINDS[_kind_of(data, source, kind)]
+    schema = _schema_of(data, source, kind)
     fields = {field.path: field for field in list_fields(schema)}
     places = {path: f"{source}, line {line}" for path, line in lines.items()}
     for override in overrides:
@@ -127,6 +130,17 @@ def _key_lines(node: yaml.MappingNode, prefix: str = "") -> list[tuple[str, int]
     return lines
 
 
+def _schema_of(data: Mapping[str, Any], source: str, wanted: str | None) -> type[Recipe]:
+    kind = _kind_of(data, source, wanted)
+    if kind != "pretrain":
+        return KINDS[kind]
+    stage = data.get("stage")
+    if not isinstance(stage, str) or stage not in STAGES:
+        said = "does not say its stage" if stage is None else f"has the unknown stage {stage!r}"
+        raise RecipeError(f"{source}: the recipe {said}; write 'stage: {'|'.join(STAGES)}'")
+    return STAGES[stage]
+
+
 def _kind_of(data: Mapping[str, Any], source: str, wanted: str | None) -> str:
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -144,8 +158,8 @@ def _read_override(override: str, fields: Mapping[str, FieldEntry]) -> tuple[str
         raise RecipeError(f"override {override!r}: write it as key=value")
     if path not in fields:
         raise RecipeError(f"override {override!r}: {_unknown(path, fields)}")
-    if path == "kind":
-        raise RecipeError(f"override {override!r}: the kind of a recipe is not for overriding; choose another recipe")
+    if path in ("kind", "stage"):
+        raise RecipeError(f"override {override!r}: the {path} of a recipe is not for overriding; choose another recipe")
     annotation = fields[path].annotation
     if is_section(annotation):
         inside = ", ".join(name for name in fields if name.startswith(f"{path}."))
@@ -209,6 +223,8 @@ def _explain(fault: Any, fields: Mapping[str, FieldEntry], places: Mapping[str, 
     if fault["type"] == "extra_forbidden":
         return f"{place}: {_unknown(path, fields)}"
     known = next((fields[name] for name in _ancestors(path) if name in fields), None)
+    if fault["type"] == "value_error" and (known is None or is_section(known.annotation)):
+        return f"{place}: {path}: {fault['ctx']['error']}" if path else f"{place}: {fault['ctx']['error']}"
     kind = known.kind if known else fault["msg"]
     if fault["type"] == "missing":
         return (

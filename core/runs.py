@@ -45,7 +45,7 @@ class RunFolder:
         Args:
             config: The resolved config, YAML.
             data: Fingerprint of each file that the results depend on, by name.
-            resumable: Top-level fields in which the config may differ from that of the earlier starts.
+            resumable: Fields, or dotted paths of fields ("clips.workers"), in which the config may differ from that of the earlier starts.
 
         Raises:
             RunError: If another process writes here, the folder holds something else, or config or data differ, naming each difference.
@@ -117,7 +117,7 @@ class RunFolder:
         faults = [
             f"{path} was {before}, now {now}"
             for path, before, now in _differences(old, config)
-            if path.split(".")[0] not in resumable
+            if not any(f"{path}.".startswith(f"{field}.") for field in resumable)
         ]
         earlier = self.starts()[-1]["data"] if self.starts() else {}
         faults += [f"data of {path} was {before}, now {now}" for path, before, now in _differences(earlier, dict(data))]

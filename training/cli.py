@@ -6,14 +6,15 @@ import argparse
 import errno
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import navloop
-from navloop.configs.fields import list_fields
+from navloop.configs.fields import FieldEntry, list_fields
 from navloop.configs.kinds import KINDS, Recipe
 from navloop.configs.loader import list_recipes, load
+from navloop.configs.pretraining import STAGES, PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _ABOUT = {
     "houses": "generate a data set of houses and of tours through them",
+    "pretrain": "train an encoder, one stage of it; run again to resume",
     "eval": "measure agents on every episode of a split; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
     "report": "write a page about an evaluation: tables, plots, maps, videos",
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
             epilog=_describe_fields(schema),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        shipped = ", ".join(recipe for recipe in list_recipes() if recipe.startswith(name))
+        shipped = ", ".join(list_recipes(name))
         command.add_argument("recipe", metavar="RECIPE", help=f"YAML file, run folder, or one that ships: {shipped}")
         command.add_argument(
             "overrides",
@@ -77,11 +79,17 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="fields to set, such as seed=3",
         )
-        place = "runs/NAME" if name == "eval" else "data/NAME"
+        place = "runs/NAME" if name in ("eval", "pretrain") else "data/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
         if name == "houses":
             command.add_argument(
                 "--export", choices=["habitat"], help="also write the data set for stock habitat-lab, into DIR/habitat"
+            )
+        if name == "pretrain":
+            command.add_argument(
+                "--dry-run",
+                action="store_true",
+                help="count parameters, estimate memory, print the schedule, and train nothing",
             )
         if name == "eval":
             command.add_argument(
@@ -106,12 +114,22 @@ def _add_debug(command: argparse.ArgumentParser) -> None:
 
 
 def _describe_fields(schema: type[Recipe]) -> str:
-    lines = ["fields of the recipe:"]
-    for field in list_fields(schema):
+    lines = ["fields of the recipe:", *_field_lines(list_fields(schema))]
+    if schema is PretrainConfig:
+        shared = {field.path for field in list_fields(schema)}
+        for name, stage in STAGES.items():
+            own = (field for field in list_fields(stage) if field.path not in shared)
+            lines += [f"fields of stage {name} besides:", *_field_lines(own)]
+    return "\n".join(lines)
+
+
+def _field_lines(fields: Iterable[FieldEntry]) -> list[str]:
+    lines = []
+    for field in fields:
         default = "required" if field.default is None else f"default {field.default}" if field.default else ""
         lines.append(f"  {field.path}  ({', '.join(part for part in (field.kind, default) if part)})")
         lines += textwrap.wrap(field.description, 96, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines)
+    return lines
 
 
 def _houses(options: argparse.Namespace) -> None:
@@ -159,6 +177,19 @@ def _replay(options: argparse.Namespace) -> None:
     replay_walks(config, options.run_dir, Console(stderr=True))
 
 
+def _pretrain(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="pretrain")
+    assert isinstance(config, PretrainConfig)
+    from rich.console import Console
+
+    from navloop.training.pretraining import dry_run, pretrain
+
+    if options.dry_run:
+        dry_run(config, Console(width=None if sys.stdout.isatty() else 100))
+        return
+    pretrain(config, options.run_dir or Path("runs") / config.name, Console(stderr=True))
+
+
 def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:
     from rich.console import Console
 
@@ -179,7 +210,7 @@ def _report(options: argparse.Namespace) -> None:
     print(page)
 
 
-_COMMANDS = {"houses": _houses, "eval": _eval, "replay": _replay, "report": _report}
+_COMMANDS = {"houses": _houses, "eval": _eval, "replay": _replay, "pretrain": _pretrain, "report": _report}
 
 
 def _tell(error: Exception) -> str:
@@ -196,7 +227,7 @@ def _tell(error: Exception) -> str:
 def _resume_hint(options: argparse.Namespace) -> str:
     return (
         f"The same command resumes: navloop {' '.join(sys.argv[1:])}"
-        if options.command in ("eval", "replay")
+        if options.command in ("eval", "pretrain", "replay")
         else "Run the same command again."
     )
 

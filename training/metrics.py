@@ -1,0 +1,136 @@
+"""What a training run says of itself: metrics.jsonl, TensorBoard, and a bar or lines for whoever watches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from navloop.files import write_text
+
+LINE_INTERVAL = 10.0
+"""Seconds between lines where no terminal shows a bar."""
+
+
+class MetricsLog:
+    """Appends a line of JSON a time, and the same numbers for TensorBoard.
+
+    metrics.jsonl holds nothing but what follows from the recipe: an interrupted run ends with the bytes of one that was not.
+
+    Args:
+        folder: Of the run.
+        step: Steps that the run has done; lines beyond them, which a killed process left, are cut off.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path = folder / "metrics.jsonl"
+        write_text(self.path, "".join(f"{line}\n" for line in _lines_until(self.path, step)))
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Write the metrics of a step; "step" is among them."""
+        self._file.write(json.dumps(metrics) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            if name != "step":
+                self._board.add_scalar(name, value, int(metrics["step"]))
+
+    def add_rate(self, step: int, clips_per_s: float) -> None:
+        """Tell TensorBoard how fast it goes."""
+        self._board.add_scalar("clips_per_s", clips_per_s, step)
+
+    def close(self) -> None:
+        """Put everything on disk."""
+        self._board.close()
+        self._file.close()
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """Return the whole lines of steps up to `step`."""
+    kept: list[str] = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            if json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError, TypeError):  # the line that a killed process was writing
+            break
+        kept.append(line)
+    return kept
+
+
+class TrainingProgress:
+    """Shows how far a run is, how fast, how long it will take, and its loss.
+
+    Args:
+        console: Where; None shows nothing.
+        steps: Steps in all.
+        done: Steps done by earlier starts.
+    """
+
+    def __init__(self, console: Console | None, steps: int, done: int) -> None:
+        self._console, self._steps = console, steps
+        self._done = self._first = done
+        self._clips = 0
+        self._began = self._told = time.monotonic()
+        self._words = ""
+        self._bar = None
+        if console is None:
+            return
+        if done:
+            console.print(f"resuming after step {done} of {steps}", highlight=False)
+        if console.is_terminal:
+            self._bar = _bar(console)
+            self._task = self._bar.add_task("training", total=steps, completed=done, words="")
+            self._bar.start()
+
+    @property
+    def clips_per_s(self) -> float:
+        """Clips a second since the start."""
+        return self._clips / max(time.monotonic() - self._began, 1e-9)
+
+    def advance(self, clips: int) -> None:
+        """Count a step and its clips."""
+        self._done += 1
+        self._clips += clips
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, words=f"{self._words}  {self.clips_per_s:.1f} clips/s")
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Show metrics; where there is no terminal, now and then."""
+        self._words = f"loss {metrics['loss']:.4f}" if "loss" in metrics else self._words
+        late = time.monotonic() - self._told > LINE_INTERVAL or self._done == self._steps
+        if self._console is not None and self._bar is None and late:
+            self._told = time.monotonic()
+            left = (self._steps - self._done) * (self._told - self._began) / (self._done - self._first)
+            rest = f"{self.clips_per_s:.1f} clips/s, {left / 60:.1f} min left"
+            self._console.print(f"step {self._done}/{self._steps}: {self._words}, {rest}", highlight=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar(console: Console) -> Progress:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)

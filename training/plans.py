@@ -1,0 +1,117 @@
+"""What a training run would take, before it is begun: parameters, memory, steps, learning rates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from navloop.configs.engine import EngineConfig
+from navloop.training.engine import count_steps, split
+from navloop.training.schedules import learning_rates
+from navloop.training.stages.stage import Share, Stage
+
+_STEPS_SHOWN = 5
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes that one process needs, without what the allocator and the libraries take for themselves."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int
+    """Kept for the backward pass of a process's part of a batch."""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.gradients + self.optimizer + self.average + self.activations
+
+
+def estimate_memory(stage: Stage, config: EngineConfig) -> Memory:
+    """Return what training needs on each device without sharding; activations are measured on one clip of the data."""
+    weights = sum(parameter.numel() * _FLOAT for parameter in stage.parameters())
+    trained = sum(parameter.numel() * _FLOAT for parameter in stage.parameters() if parameter.requires_grad)
+    average = 0 if config.ema is None else weights
+    return Memory(weights, trained, 2 * trained, average, split(config, 1).clips * _clip_activations(stage, config))
+
+
+def print_plan(stage: Stage, config: EngineConfig, console: Console) -> None:
+    """Print what training a stage would take."""
+    stage.share = split(config, 1)
+    steps = count_steps(stage, config)
+    console.print(_parameters(stage))
+    console.print(_memory(estimate_memory(stage, config)))
+    stage.share = split(config, 1)
+    epochs = steps * config.batch / stage.clips_per_epoch()
+    console.print(
+        f"{steps:,} steps of {config.batch} clips ({config.accumulate} x {stage.share.clips} on one process), "
+        f"{epochs:.4g} epochs of {stage.clips_per_epoch():,} clips, {config.precision}",
+        highlight=False,
+    )
+    console.print(_schedule(config, steps))
+
+
+def _parameters(stage: Stage) -> Table:
+    table = Table("part", title="parameters", title_justify="left")
+    for column in ("all", "trained"):
+        table.add_column(column, justify="right")
+    parts: dict[str, nn.Module] = {**stage.parts(), "whole stage": stage}
+    for name, part in parts.items():
+        table.add_row(name, *(f"{_count(part, trained):,}" for trained in (False, True)))
+    return table
+
+
+def _count(part: nn.Module, trained: bool) -> int:
+    return sum(parameter.numel() for parameter in part.parameters() if parameter.requires_grad or not trained)
+
+
+def _memory(memory: Memory) -> Table:
+    table = Table("what", title="memory a process, estimated", title_justify="left")
+    table.add_column("MiB", justify="right")
+    for name in (*Memory.__dataclass_fields__, "total"):
+        table.add_row(name, f"{getattr(memory, name) / 2**20:,.1f}")
+    return table
+
+
+def _schedule(config: EngineConfig, steps: int) -> Table:
+    warmup = round(config.warmup * steps)
+    at = {0, warmup, *(round(share * (steps - 1) / (_STEPS_SHOWN - 1)) for share in range(_STEPS_SHOWN))}
+    shown = sorted(step for step in at if step < steps)
+    table = Table("step", title=f"learning rate (batch {config.batch}: x {config.lr_factor:.4g})", title_justify="left")
+    table.add_column("lr", justify="right")
+    for step, rate in zip(shown, learning_rates(config, steps, shown), strict=True):
+        table.add_row(f"{step:,}{' (warm-up ends)' if step == warmup and warmup else ''}", f"{rate:.4g}")
+    return table
+
+
+def _clip_activations(stage: Stage, config: EngineConfig) -> int:
+    """Return the bytes that a forward pass of one clip keeps for the backward pass."""
+    stage.share = Share(1)
+    own = {parameter.untyped_storage().data_ptr() for parameter in stage.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = next(iter(stage.loader(0, 0)))
+    low = _AUTOCAST.get(config.precision)
+    with (
+        torch.random.fork_rng(),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=low, enabled=low is not None),
+    ):
+        loss = stage.train().losses(batch, torch.Generator())["loss"]
+    del loss
+    return sum(kept.values()) // len(batch)

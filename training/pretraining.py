@@ -1,0 +1,74 @@
+"""The command that trains an encoder, one stage of it: from a recipe to a run folder."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from rich.console import Console
+
+from navloop.configs.loader import dump
+from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
+from navloop.files import fingerprint
+from navloop.runs import RunFolder
+from navloop.training.engine import TrainReport, draw_seed, train
+from navloop.training.plans import print_plan
+from navloop.training.stages.data import ClipSource, VideoSource
+from navloop.training.stages.masked import MaskedStage
+from navloop.training.stages.stage import Stage
+
+_STAGES = {MaskedPretrainConfig: MaskedStage}
+
+
+def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainReport:
+    """Train an encoder into a run folder, or go on with it. Every process of `accelerate launch` calls this.
+
+    Raises:
+        ValueError: If the recipe does not fit its encoder, its data, or what the folder holds.
+        OSError: If something cannot be written.
+        RuntimeError: If the loss is not finite, or too much of the data cannot be read.
+    """
+    state = PartialState()
+    console = console if state.is_main_process else Console(quiet=True)
+    lists = {
+        name: fingerprint(Path(name)) for name in (*config.clips.manifest, *config.held_out) if Path(name).is_file()
+    }
+    with ExitStack() as stack:
+        if state.is_main_process:
+            stack.enter_context(RunFolder(folder).open(dump(config), lists, config.RESUMABLE))
+        source = VideoSource(config, folder / "unreadable.jsonl")
+        report = train(create_stage(config, source), config.engine, folder, console)
+        if source.quarantine.count:
+            console.print(f"{source.quarantine.summary()}: {folder / 'unreadable.jsonl'}", highlight=False)
+    words = ", ".join(
+        f"{name} {value:.4g}" for name, value in report.metrics.items() if "loss" in name or "baseline" in name
+    )
+    console.print(f"{report.steps} steps{', ' if words else ''}{words}", highlight=False)
+    console.print(f"weights: {folder / 'last'}; curves: tensorboard --logdir {folder}", soft_wrap=True, highlight=False)
+    return report
+
+
+def dry_run(config: PretrainConfig, console: Console) -> None:
+    """Print what training would take: parameters, memory, steps and learning rates.
+
+    Raises:
+        ValueError: If the recipe does not fit its encoder or its data.
+    """
+    print_plan(create_stage(config), config.engine, console)
+
+
+def create_stage(config: PretrainConfig, source: ClipSource | None = None) -> Stage:
+    """Return a recipe's stage, with the weights that it begins with.
+
+    Args:
+        config: The recipe.
+        source: Where clips come from; None: the recipe's videos.
+
+    Raises:
+        ValueError: If the recipe does not fit its encoder or its data.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(draw_seed(config.engine.seed))
+        return _STAGES[type(config)](config, source or VideoSource(config))
