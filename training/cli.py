@@ -27,6 +27,7 @@ _ABOUT = {
     "eval": "measure agents on every episode of a split; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
     "report": "write a page about an evaluation: tables, plots, maps, videos",
+    "submit": "write, or check, the file that a leaderboard of R2R-CE or RxR-CE takes",
 }
 
 
@@ -106,6 +107,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--output", type=Path, metavar="FILE", help="where the page goes (default: RUN/report.html)")
     _add_debug(report)
+    submit = commands.add_parser("submit", help=_ABOUT["submit"], description=_ABOUT["submit"].capitalize() + ".")
+    submit.add_argument(
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folders of evaluations, or one file to check with --episodes",
+    )
+    submit.add_argument("--agent", metavar="NAME", help="whose walks (default: the only agent)")
+    submit.add_argument("--output", type=Path, metavar="FILE", help="where it goes (default: RUN/submission_NAME.json)")
+    submit.add_argument(
+        "--episodes", nargs="+", type=Path, metavar="FILE", help="check a file against these episode files"
+    )
+    _add_debug(submit)
     return parser
 
 
