@@ -13,8 +13,8 @@ SCALES = (1.0, 0.875, 0.75, 0.66)
 """Sides of a multi-scale crop over the short side. Source: InternVideo1/Pretrain/VideoMAE."""
 
 
-def _range(bounds: tuple[float, ...]) -> tuple[float, ...]:
-    if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+def _range(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < bounds[0] <= bounds[1]:
         raise ValueError("a range is two numbers above 0, the smaller one first")
     return bounds
 
@@ -25,7 +25,7 @@ def _scales(scales: tuple[float, ...]) -> tuple[float, ...]:
     return scales
 
 
-_Range = Annotated[tuple[float, ...], AfterValidator(_range)]
+_Range = Annotated[tuple[float, float], AfterValidator(_range)]
 
 
 class AugmentationConfig(Config):

@@ -30,6 +30,7 @@ ANCHORS = ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0
 TRIES = 10
 """Of a resized crop or an erased box that has to fit."""
 ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
+NOISE_MEAN, NOISE_STD = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
 TRANSLATION = 0.45
 """Largest shift of RandAugment, over the size of a clip."""
 
@@ -157,7 +158,7 @@ def erase(frames: Frames, rng: np.random.Generator) -> Frames:
         if 0 < rows < height and 0 < columns < width:
             top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
             noise = rng.standard_normal((len(frames), rows, columns, 3), dtype=np.float32)
-            noise = (noise * np.float32(IMAGENET_STD) + np.float32(IMAGENET_MEAN)) * 255
+            noise = (noise * NOISE_STD + NOISE_MEAN) * 255
             erased = frames.copy()
             erased[:, top : top + rows, left : left + columns] = noise.clip(0, 255).astype(np.uint8)
             return erased

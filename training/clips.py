@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,5 +59,11 @@ class ClipBatch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, move: Callable[[Tensor], Tensor]) -> Self:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: move(value) for name, value in tensors.items() if isinstance(value, Tensor)})
+        return replace(
+            self,
+            frames=move(self.frames),
+            valid_frames=move(self.valid_frames),
+            seconds=move(self.seconds),
+            rows=move(self.rows),
+            labels=None if self.labels is None else move(self.labels),
+        )

@@ -73,7 +73,11 @@ class Pass:
 
     def order(self, rows: int) -> NDArray[np.int64]:
         """Return the row at each place."""
-        return np.random.default_rng((self.seed, self.epoch)).permutation(rows) if self.training else np.arange(rows)
+        return self.generator(0).permutation(rows) if self.training else np.arange(rows)
+
+    def generator(self, *use: int) -> np.random.Generator:
+        """Return the generator of one use: (0,) for the order, (1, place) for what a place holds."""
+        return np.random.default_rng((self.seed, self.epoch, *use))
 
 
 class ClipDataset(Dataset[Place]):
@@ -85,6 +89,8 @@ class ClipDataset(Dataset[Place]):
         self._plan = plan
         self._avoid = avoid
         self._order = plan.order(len(rows))
+        self._captioned = all(row.captions for row in rows)
+        self._labelled = all(row.label is not None for row in rows)
         cropped = config.augmentation.crop in ("multiscale", "resized") and plan.training
         side = config.short_side if cropped else config.resized_side
         self._decoding = Decoding(side, config.squash, config.folder_fps)
@@ -101,7 +107,7 @@ class ClipDataset(Dataset[Place]):
                 return Place(self._view(row), ())
             except UnreadableError as error:
                 return Place(None, (Fault(row, self._rows[row].path, str(error)),))
-        rng = np.random.default_rng((self._plan.seed, self._plan.epoch, place))
+        rng = self._plan.generator(1, place)
         tried: list[tuple[int, str]] = []
         while len(tried) < MAX_STAND_INS:
             try:
@@ -117,9 +123,12 @@ class ClipDataset(Dataset[Place]):
             raise UnreadableError(f"{self._rows[row].path}: is on the list of unreadable videos")
         return open_video(self._rows[row], self._decoding)
 
+    def _wanted(self, row: int) -> Clip:
+        return Clip(self._config.frames, self._rows[row].stride or self._config.stride)
+
     def _clip(self, row: int, rng: np.random.Generator) -> Sample:
         config, video = self._config, self._open(row)
-        indices = TRAINING[config.sampler](video.num_frames, Clip(config.frames, config.stride), rng)
+        indices = TRAINING[config.sampler](video.num_frames, self._wanted(row), rng)
         frames = video.read(indices)
         copies = np.stack([augment(frames, config, rng) for _ in range(config.repeats)])
         captions = self._rows[row].captions
@@ -128,9 +137,9 @@ class ClipDataset(Dataset[Place]):
 
     def _view(self, row: int) -> Sample:
         config, video = self._config, self._open(row)
-        clip = Clip(config.frames, config.stride)
+        sampler, wanted = VIEWS[config.sampler], self._wanted(row)
         views = np.stack(
-            [VIEWS[config.sampler](video.num_frames, clip, view, config.clips) for view in range(config.clips)]
+            [sampler(video.num_frames, wanted, view, config.clips) for view in range(config.clips)]
         )  # (clips, T)
         distinct, places = np.unique(views, return_inverse=True)
         frames = video.read(distinct)[places.reshape(views.shape)]
@@ -146,8 +155,8 @@ class ClipDataset(Dataset[Place]):
             seconds=seconds.astype(np.float32),
             row=row,
             source=f"{listed.path} ({seconds.min():.2f} to {seconds.max():.2f} s)",
-            text=listed.captions[caption] if listed.captions else None,
-            label=listed.label,
+            text=listed.captions[caption] if self._captioned else None,
+            label=listed.label if self._labelled else None,
         )
 
 
@@ -205,12 +214,8 @@ class Loaded(NamedTuple):
     """A batch, None where nothing of it could be read, and what could not."""
 
     batch: ClipBatch | None
-    faults: tuple[Fault, ...]
+    faults: Sequence[Fault]
     unfilled: int
-
-    def pin_memory(self) -> Loaded:
-        """Return the batch in page-locked memory."""
-        return self._replace(batch=self.batch and self.batch.pin_memory())
 
 
 def collate(places: Sequence[Place]) -> Loaded:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from navloop.configs.videos import ClipsConfig
 
@@ -40,8 +40,9 @@ class ClipRow:
         place: Where the row stands: file and line.
         start: Seconds at which the segment begins; None at the start.
         end: Seconds at which it ends; None at the end.
-        first: Number of the first frame (frame folders); None for the lowest.
+        first: Number of the first frame: that of its file in a frame folder, from 0 in a video; None for the lowest.
         total: How many frames there are from `first`; None for all.
+        stride: In place of the config's, for lists that mix data sets; None takes the config's.
         captions: What happens in it, in other words each; empty where the list has none.
         label: Class; None where the list has none.
     """
@@ -52,6 +53,7 @@ class ClipRow:
     end: float | None = None
     first: int | None = None
     total: int | None = None
+    stride: int | None = None
     captions: tuple[str, ...] = ()
     label: int | None = None
 
@@ -64,24 +66,26 @@ class Labels:
     names: Mapping[str, int]
 
 
-def read_manifests(config: ClipsConfig) -> tuple[ClipRow, ...]:
+def read_manifests(config: ClipsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> tuple[ClipRow, ...]:
     """Return the rows of all lists of a config, in order.
+
+    Args:
+        config: Which lists, and which labels are right.
+        need: What every row has to have.
 
     Raises:
         ManifestError: If a list is missing or empty, or lines are wrong: several at once, each with its mend.
     """
     labels = read_labels(config)
-    rows = [row for path in config.manifest for row in read_manifest(Path(path), labels)]
-    for what, given in (
-        ("label", sum(row.label is not None for row in rows)),
-        ("caption", sum(bool(row.captions) for row in rows)),
-    ):
-        if 0 < given < len(rows):
-            without = next(row for row in rows if (row.label is None if what == "label" else not row.captions))
+    rows = tuple(row for path in config.manifest for row in read_manifest(Path(path), labels))
+    for field in need:
+        bare = [row for row in rows if getattr(row, field) in (None, ())]
+        if bare:
             raise ManifestError(
-                f"{without.place}: no {what}, while {given} of {len(rows)} rows have one; give all of them one, or none"
+                f"{bare[0].place}: has no {field}, nor have {len(bare) - 1} of the other {len(rows) - 1} rows; "
+                f"this stage needs {field} in every row"
             )
-    return tuple(rows)
+    return rows
 
 
 def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
@@ -211,6 +215,7 @@ def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
         end=end,
         first=first,
         total=total,
+        stride=_count(record, "stride", place),
         captions=_captions(record, place),
         label=_label(record.get("label"), place, labels),
     )
@@ -261,8 +266,10 @@ def _seconds(record: Mapping[str, Any], key: str, place: str) -> float | None:
 
 def _count(record: Mapping[str, Any], key: str, place: str) -> int | None:
     value = record.get(key)
+    if value is None:
+        return None
     number = _integer(value)
-    if value is not None and (number is None or (key == "first" and number < 0) or number == 0 == (key == "first")):
+    if number is None or not {"first": number >= 0, "total": number != 0, "stride": number > 0}[key]:
         raise ManifestError(f"{place}: {key} is {_short(value)}; give a whole number of frames")
     return number
 

@@ -26,6 +26,12 @@ FRAME_FILE = re.compile(r"^(.*?)(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 WORTH_SHRINKING = 1.5
 """A video is decoded at reduced size where it is this much larger: below, scaling costs more than it saves."""
 
+FAULTS = (
+    *(OSError, ValueError, RuntimeError, AssertionError, IndexError, SyntaxError),
+    *(decord.DECORDError, Image.DecompressionBombError),
+)
+"""What decord, PyAV and Pillow raise on files that they cannot read."""
+
 Frames = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 Seconds = NDArray[np.float64]
@@ -36,9 +42,12 @@ class UnreadableError(ValueError):
 
 
 class Video(Protocol):
-    """A part of a video: `num_frames` frames, at least one."""
+    """A video, or a part of one."""
 
-    num_frames: int
+    @property
+    def num_frames(self) -> int:
+        """How many frames there are, at least one."""
+        ...
 
     def read(self, indices: Indices) -> Frames:
         """Return uint8 (K, H, W, 3) RGB. Raises UnreadableError."""
@@ -97,8 +106,10 @@ class VideoFile:
     def __init__(self, path: Path, decoding: Decoding) -> None:
         self._path = str(path)
         height, width = _decoded_size(self._path, decoding)
+        decord.logging.set_level(decord.logging.FATAL)  # what goes wrong is raised; FFmpeg's own lines name no file
         self._reader = decord.VideoReader(self._path, height=height, width=width, num_threads=1, fault_tol=1)
-        self.num_frames = len(self._reader)
+        self.num_frames: int = len(self._reader)
+        self._starts: Seconds | None = None
 
     def read(self, indices: Indices) -> Frames:
         """Return uint8 (K, H, W, 3) RGB."""
@@ -108,12 +119,14 @@ class VideoFile:
 
     def seconds(self, indices: Indices) -> Seconds:
         """Return when the frames are shown, by the file's own time stamps."""
-        with _explained(self._path):
-            starts = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
-            starts -= starts[0]
-            if self.num_frames > 1 and not (np.diff(starts) > 0).all():  # AVI need not say
-                starts = np.arange(self.num_frames) / self._reader.get_avg_fps()
-        return starts[indices]
+        if self._starts is None:
+            with _explained(self._path):
+                stamps = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0]
+                self._starts = np.asarray(stamps, np.float64) - stamps[0]
+                if not (np.diff(self._starts) > 0).all():  # AVI need not say
+                    self._starts = np.arange(self.num_frames) / self._reader.get_avg_fps()
+        seconds: Seconds = self._starts[indices]
+        return seconds
 
 
 class FrameFiles:
@@ -235,6 +248,6 @@ def _explained(path: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         raise UnreadableError(f"{path}: no such file") from None
-    except (OSError, ValueError, RuntimeError, AssertionError, IndexError, decord.DECORDError) as error:
+    except FAULTS as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnreadableError(f"{path}: cannot be decoded ({reason.removesuffix(f': {path!r}')})") from error

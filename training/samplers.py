@@ -136,5 +136,5 @@ def _intervals(num_frames: int, clip: Clip) -> tuple[Indices, Indices]:
     return first, np.maximum(bounds[1:] - 1, first)
 
 
-def _in_range(num_frames: int, points: NDArray[np.float64]) -> Indices:
+def _in_range(num_frames: int, points: NDArray[np.floating]) -> Indices:
     return np.clip(points.astype(np.int64), 0, num_frames - 1)
