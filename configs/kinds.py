@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from navloop.configs.pretraining import PretrainConfig
+from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 
@@ -16,3 +16,6 @@ KINDS: dict[str, type[Recipe]] = {
     "pretrain": PretrainConfig,
 }
 """The schema of each kind of recipe; of pretrain, what all its `STAGES` share."""
+
+STAGES: dict[str, type[PretrainConfig]] = {"masked": MaskedPretrainConfig}
+"""The schema of each stage of `navloop pretrain`."""

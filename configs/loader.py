@@ -14,8 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from navloop.configs.fields import FieldEntry, is_optional, is_section, list_fields
-from navloop.configs.kinds import KINDS, Recipe
-from navloop.configs.pretraining import STAGES
+from navloop.configs.kinds import KINDS, STAGES, Recipe
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
 

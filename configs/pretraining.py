@@ -12,7 +12,7 @@ from navloop.configs.videos import ClipsConfig
 
 
 class PretrainConfig(Config):
-    """What all stages share; a recipe is of one of `STAGES`."""
+    """What all stages share; a recipe is of one of `navloop.configs.kinds.STAGES`."""
 
     RESUMABLE: ClassVar[tuple[str, ...]] = (
         "name",
@@ -48,11 +48,10 @@ class MaskedPretrainConfig(PretrainConfig):
 
     stage: Literal["masked"] = Field(default="masked", description="What the encoder is trained to do.")
     mask_ratio: float = Field(default=0.9, gt=0, lt=1, description="Share of the patches hidden from the encoder.")
-    decoder_skips: Literal[0.25, 0.5, 0.75] | None = Field(
-        default=None,
-        description="Share of the hidden tokens that the decoder does not predict, by running cells; null: it predicts all.",
+    decoder_skips: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.75,
+        multiple_of=0.25,
+        description="Share of the hidden tokens that the decoder does not predict, by running cells; 0: it predicts all.",
     )
-
-
-STAGES: dict[str, type[PretrainConfig]] = {"masked": MaskedPretrainConfig}
-"""The schema of each stage."""

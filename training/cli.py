@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import navloop
 from navloop.configs.fields import FieldEntry, list_fields
-from navloop.configs.kinds import KINDS, Recipe
+from navloop.configs.kinds import KINDS, STAGES, Recipe
 from navloop.configs.loader import list_recipes, load
-from navloop.configs.pretraining import STAGES, PretrainConfig
+from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from rich.console import Console
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -83,7 +83,7 @@ def train(stage: Stage, config: EngineConfig, folder: Path, console: Console | N
         ValueError: If the batch does not divide among the processes, or the data has less than one batch.
         OSError: If something cannot be written.
     """
-    accelerator = _accelerator(config)
+    accelerator = _accelerator(config, stage.leaves_unused)
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(cuda):
@@ -332,9 +332,13 @@ class _Training:
             )
 
 
-def _accelerator(config: EngineConfig) -> Accelerator:
+def _accelerator(config: EngineConfig, leaves_unused: bool) -> Accelerator:
     names = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
     try:
-        return Accelerator(mixed_precision=names[config.precision], gradient_accumulation_steps=config.accumulate)
+        return Accelerator(
+            mixed_precision=names[config.precision],
+            gradient_accumulation_steps=config.accumulate,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=leaves_unused)],
+        )
     except ValueError as error:
         raise ValueError(f"engine.precision is {config.precision}: {error}") from error

@@ -48,7 +48,7 @@ class MaskedStage(Stage):
         shapes = encoder_config(config.encoder, frames=config.clips.frames, size=config.clips.size)
         if shapes.kind != "masked":
             raise ValueError(f"encoder: {config.encoder} is no masked branch; take one such as videomae_base_p16_t16")
-        if config.decoder_skips is not None:
+        if config.decoder_skips:
             _check_cells(shapes)
         blocks = {"checkpointing": config.recompute}
         self.shapes = shapes.model_copy(
@@ -80,7 +80,7 @@ class MaskedStage(Stage):
         grid, total = self.autoencoder.encoder.grid, clips * self.share.world
         hidden = tube_mask(grid, self.config.mask_ratio, total, generator)
         predicted = hidden
-        if self.config.decoder_skips is not None:
+        if self.config.decoder_skips:
             predicted = hidden & ~running_cell_mask(grid, self.config.decoder_skips, total, generator)
         return self.share.mine(hidden), self.share.mine(predicted)
 
@@ -115,5 +115,5 @@ def _check_cells(shapes: MaskedConfig) -> None:
     if time % _CELL_TIMES or height % 2 or width % 2:
         raise ValueError(
             f"decoder_skips: cells of 2 x 2 tokens that turn in 4 time slots do not tile a grid of {time} x {height} x {width}; "
-            "take clips.frames a multiple of 8, an even number of patches, or decoder_skips=null"
+            "take clips.frames a multiple of 8, an even number of patches, or decoder_skips=0"
         )

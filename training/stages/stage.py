@@ -41,9 +41,12 @@ class Stage(nn.Module, ABC):
 
     Attributes:
         share: What of each batch is this process's; the engine sets it before it asks for data.
+        leaves_unused: Whether some parameters that are trained have no part in the loss of some batches; many processes then
+            search for them in each step.
     """
 
     share: Share = Share(1)
+    leaves_unused: bool = False
 
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
