@@ -93,8 +93,12 @@ class ViCLIPEncoder(VideoEncoder):
 
         A temperature below 0.01 counts as 0.01 but keeps its gradient, so that training can raise it again.
         """
+        return self.scale() * videos @ texts.mT
+
+    def scale(self) -> Tensor:
+        """Return the factor of the cosines, the temperature's inverse, at most 100."""
         below = (MIN_TEMPERATURE - self.temperature).clamp(min=0).detach()
-        return videos @ texts.mT / (self.temperature + below)
+        return 1 / (self.temperature + below)
 
     def _states(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
         """Return the normed last states, float (B, 1 + N, D), the class token's first."""
