@@ -76,7 +76,7 @@ class VideoEncoder(nn.Module, ABC):
             TypeError: If this encoder has no text tower.
         """
         raise TypeError(
-            f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base"
+            f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base_p16_t8"
         )
 
     def similarity(self, videos: Tensor, texts: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class VideoEncoder(nn.Module, ABC):
             TypeError: If this encoder has no text tower.
         """
         raise TypeError(
-            f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base"
+            f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base_p16_t8"
         )
 
     def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:

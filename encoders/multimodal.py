@@ -124,7 +124,11 @@ class MultimodalEncoder(VideoEncoder):
             TypeError: If this encoder has no caption decoder.
         """
         if self.captioner is None:
-            raise TypeError("this encoder has no caption decoder; take one whose configuration has a captioner")
+            raise TypeError(
+                "this encoder has no caption decoder; create it with weights that hold one, "
+                "create_encoder(name, weights), or from a configuration with a captioner, "
+                "encoder_config(name).model_copy(update={'captioner': CaptionerConfig()})"
+            )
         video_tokens = self.see(self.to_pixels(frames)).frame_tokens.flatten(1, 2)
         said = caption(self.text, self.captioner, video_tokens, strategy or Beam(), length=length, generator=generator)
         return detokenize(said.ids)
