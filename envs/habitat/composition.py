@@ -13,8 +13,8 @@ from navloop.envs.simulator import Body, Camera
 VLN = "benchmark/nav/vln_r2r.yaml"
 """habitat-lab's configuration of R2R-CE."""
 
-SENSORS = {"rgb": "HabitatSimRGBSensor", "depth": "HabitatSimDepthSensor", "semantic": "HabitatSimSemanticSensor"}
-"""habitat-lab's sensor of each kind of camera."""
+SENSORS = {"rgb": "HabitatSimRGBSensor", "depth": "HabitatSimDepthSensor", "semantic": "NavloopSemanticSensor"}
+"""habitat-lab's sensor of each kind of camera; of object ids, ours (`navloop.envs.habitat.sensors`)."""
 
 _AGENT = "habitat.simulator.agents.main_agent"
 
@@ -38,9 +38,11 @@ def compose(config: str = VLN, overrides: Sequence[str] = (), *, setup: str | No
 
     chosen = [] if setup is None else [f"habitat/simulator/{group}@{_AGENT}={setup}"]
     try:
-        return habitat.get_config(config, [*chosen, *overrides])
+        composed = habitat.get_config(config, [*chosen, *overrides])
     except (HydraException, OmegaConfBaseException, RuntimeError) as error:
         raise ValueError(f"habitat-lab cannot compose {config} with {[*chosen, *overrides]}: {error}") from error
+    _mend_semantics(composed)
+    return composed
 
 
 def compose_simulator(body: Body, cameras: Sequence[Camera], gpu_device: int, scene_dataset: str) -> Any:
@@ -147,6 +149,19 @@ def whole_degrees(name: str, radians: float) -> int:
     if abs(degrees - round(degrees)) > 1e-6:
         raise ValueError(f"body.{name} is {degrees:g} degrees; habitat-lab holds whole degrees alone: round it")
     return round(degrees)
+
+
+def _mend_semantics(config: Any) -> None:
+    """Put our camera of object ids in place of habitat-lab's, which NumPy 2 refuses."""
+    from habitat import read_write
+
+    import navloop.envs.habitat.sensors  # noqa: F401 (registers it)
+
+    with read_write(config):
+        for agent in config.habitat.simulator.agents.values():
+            for sensor in agent.sim_sensors.values():
+                if sensor.type == "HabitatSimSemanticSensor":
+                    sensor.type = SENSORS["semantic"]
 
 
 def _put_sensors(config: Any, cameras: Sequence[Camera]) -> None:
