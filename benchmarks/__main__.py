@@ -10,13 +10,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import evaluation, generation, rendering, streaming
+from benchmarks import evaluation, generation, habitat, rendering, streaming
 
 SUITES = {
     "generation": generation.run,
     "rendering": rendering.run,
     "evaluation": evaluation.run,
     "streaming": streaming.run,
+    "habitat": habitat.run,
 }
 
 
