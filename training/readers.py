@@ -26,6 +26,8 @@ FRAME_FILE = re.compile(r"^(.*?)(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 WORTH_SHRINKING = 1.5
 """A video is decoded at reduced size where it is this much larger: below, scaling costs more than it saves."""
 
+LONGEST = 1e9
+"""Seconds; a time stamp beyond is none."""
 FAULTS = (
     *(OSError, ValueError, RuntimeError, AssertionError, IndexError, SyntaxError),
     *(decord.DECORDError, Image.DecompressionBombError),
@@ -121,10 +123,12 @@ class VideoFile:
         """Return when the frames are shown, by the file's own time stamps."""
         if self._starts is None:
             with _explained(self._path):
-                stamps = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0]
-                self._starts = np.asarray(stamps, np.float64) - stamps[0]
-                if not (np.diff(self._starts) > 0).all():  # AVI need not say
-                    self._starts = np.arange(self.num_frames) / self._reader.get_avg_fps()
+                stamps = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
+                if not _rising(stamps):  # decord finds none in Matroska
+                    stamps = _packet_stamps(self._path)
+                if len(stamps) != self.num_frames or not _rising(stamps):  # AVI need not say
+                    stamps = np.arange(self.num_frames) / self._reader.get_avg_fps()
+                self._starts = stamps - stamps[0]
         seconds: Seconds = self._starts[indices]
         return seconds
 
@@ -222,6 +226,18 @@ def _decoded_size(path: str, decoding: Decoding) -> tuple[int, int]:
         # decord scales to the size as shown, and only a decoded frame says which way up that is.
         frame = next(container.decode(stream), None)
         return decoding.size_for(*(shown[::-1] if frame is not None and frame.rotation % 180 else shown))
+
+
+def _rising(stamps: Seconds) -> bool:
+    return bool((np.diff(stamps) > 0).all()) and abs(float(stamps[0])) < LONGEST
+
+
+def _packet_stamps(path: str) -> Seconds:
+    """Return when each frame is shown, in order, read off the packets without decoding them."""
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        times = [packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None]
+    return np.sort(np.array(times or [0.0], np.float64))
 
 
 def _numbered(folder: Path) -> dict[int, Path]:

@@ -1,0 +1,142 @@
+"""Lists of videos: the forms in use, and what is said about lines that are wrong."""
+
+import json
+
+import pytest
+
+from navloop.configs.videos import ClipsConfig
+from navloop.training.manifests import Labels, ManifestError, read_manifest, read_manifests
+
+ANY = Labels(None, {})
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_jsonl_with_captions_and_segments(tmp_path):
+    lines = [
+        {"video": "a.mp4", "caption": "Leave the kitchen."},
+        {"video": "/data/b.webm", "captions": ["One.", "Another."], "start": 1.5, "end": 4, "label": 3, "stride": 2},
+    ]
+    path = write(tmp_path, "walks.jsonl", "\n".join(map(json.dumps, lines)) + "\n\n")
+    first, second = read_manifest(path, ANY)
+    assert (first.path, first.captions, first.start, first.label) == (str(tmp_path / "a.mp4"), ("Leave the kitchen.",), None, None)
+    assert (second.path, second.captions) == ("/data/b.webm", ("One.", "Another."))
+    assert (second.start, second.end, second.label, second.stride) == (1.5, 4.0, 3, 2)
+    assert second.place == f"{path}, line 2"
+
+
+def test_json_array(tmp_path):
+    path = write(tmp_path, "train.json", json.dumps([{"image": "a.jpg", "caption": "A hall."}]))
+    (row,) = read_manifest(path, ANY)
+    assert (row.path, row.captions) == (str(tmp_path / "a.jpg"), ("A hall.",))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("clips/a.mp4", {}),
+        ("clips/a.mp4 7", {"label": 7}),
+        ("clips/a.mp4,7", {"label": 7}),
+        ("clips/a 48 7", {"total": 48, "label": 7}),
+        ("clips/a 301 300 7", {"first": 301, "total": 300, "label": 7}),
+        ("clips/a.mp4 0 -1 7", {"label": 7}),
+        ("clips/a.mp4 120.5 3.25 9.5 7", {"start": 3.25, "end": 9.5, "label": 7}),
+    ],
+)
+def test_lines_of_the_familys_lists(tmp_path, line, expected):
+    (row,) = read_manifest(write(tmp_path, "train.csv", f"{line}\n"), ANY)
+    assert row.path == str(tmp_path / "clips" / line.split("/")[1].replace(",", " ").split()[0])
+    fields = {name: getattr(row, name) for name in ("first", "total", "start", "end", "label")}
+    assert {name: value for name, value in fields.items() if value is not None} == expected
+
+
+def test_csv_with_a_header_and_quoted_commas(tmp_path):
+    path = write(tmp_path, "all.csv", 'path,caption,label\nmy clip.mp4,"Left, then right.",0\n')
+    (row,) = read_manifest(path, ANY)
+    assert (row.path, row.captions, row.label) == (str(tmp_path / "my clip.mp4"), ("Left, then right.",), 0)
+
+
+def test_a_folder_a_class(tmp_path):
+    for name in ("turn/b.mp4", "turn/a.avi", "stop/c.webm", "stop/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rows = read_manifest(tmp_path, ANY)
+    assert [(row.path.removeprefix(f"{tmp_path}/"), row.label) for row in rows] == [
+        ("stop/c.webm", 0),
+        ("turn/a.avi", 1),
+        ("turn/b.mp4", 1),
+    ]
+
+
+def test_labels_by_name(tmp_path):
+    classes = write(tmp_path, "classes.txt", "stop\nturn left\n")
+    path = write(tmp_path, "moments.jsonl", '{"video": "a.mp4", "label": "turn left"}\n{"video": "b.mp4", "label": 0}')
+    rows = read_manifests(ClipsConfig(manifest=(str(path),), classes=str(classes)))
+    assert [row.label for row in rows] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "parts"),
+    [
+        ("a.jsonl", '{"video": "a.mp4"}\n{"video": "b.mp4", "caption": 7}', ["a.jsonl, line 2", "caption holds 7", "is text"]),
+        ("a.jsonl", '{"video": "a.mp4", "captions": ["x", " "]}', ["line 1", "captions holds ' '", "not empty"]),
+        ("a.jsonl", '{"video": "a.mp4", "captions": []}', ["line 1", "empty list"]),
+        ("a.jsonl", '{"video": "a.mp4"', ["line 1", "not JSON", "one object a line"]),
+        ("a.jsonl", '["a.mp4"]', ["line 1", "is no object"]),
+        ("a.jsonl", '{"caption": "x"}', ["line 1", "video is None", "give the path"]),
+        ("a.jsonl", '{"video": "a.mp4", "start": 3, "end": 2}', ["line 1", "end 2 is not after start 3"]),
+        ("a.jsonl", '{"video": "a.mp4", "start": "soon"}', ["line 1", "start is 'soon'", "seconds"]),
+        ("a.jsonl", '{"video": "a.mp4", "stride": 0}', ["line 1", "stride is 0"]),
+        ("a.json", '{"video": "a.mp4"}', ["a.json", "a JSON list of videos is"]),
+        ("a.csv", "a.mp4 dog", ["line 1", "label is 'dog'", "clips.classes"]),
+        ("a.csv", "a.mp4 1\nb.mp4 400", ["line 2", "label 400 is out of range", "0 to 399"]),
+        ("a.csv", "a.mp4 -1", ["line 1", "label -1 is out of range"]),
+        ("a.csv", "my clip is here 1 2 3 4", ["line 1", "has 8 fields", "needs commas"]),
+        ("a.csv", "path,label\na.mp4", ["line 2", "has 1 fields, not 2 fields (path, label)"]),
+        ("a.csv", "\n\n", ["a.csv", "lists no videos"]),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, name, text, parts):
+    path = write(tmp_path, name, text)
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, Labels(400, {}))
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_many_faults_are_told_at_once(tmp_path):
+    path = write(tmp_path, "a.csv", "".join(f"{n}.mp4 x{n}\n" for n in range(9)))
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path, ANY)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 6 and "line 1" in lines[0] and lines[-1] == "... and 4 more lines"
+
+
+def test_a_missing_list_and_bytes_that_are_no_text(tmp_path):
+    with pytest.raises(ManifestError, match=r"nowhere\.csv: no such list"):
+        read_manifest(tmp_path / "nowhere.csv", ANY)
+    (tmp_path / "video.csv").write_bytes(b"\xff\xd8\x00")
+    with pytest.raises(ManifestError, match=r"video\.csv: cannot be read as UTF-8"):
+        read_manifest(tmp_path / "video.csv", ANY)
+
+
+def test_a_stage_that_needs_labels_names_the_row_without(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"video": "a.mp4", "label": 0}\n{"video": "b.mp4"}')
+    config = ClipsConfig(manifest=(str(path),))
+    assert len(read_manifests(config)) == 2
+    with pytest.raises(ManifestError, match="line 2: has no label"):
+        read_manifests(config, need=("label",))
+
+
+def test_class_names_twice_or_too_few(tmp_path):
+    path = write(tmp_path, "a.csv", "a.mp4 0")
+    twice = write(tmp_path, "twice.txt", "stop\nstop\n")
+    with pytest.raises(ManifestError, match=r"twice\.txt: the class 'stop' is there twice"):
+        read_manifests(ClipsConfig(manifest=(str(path),), classes=str(twice)))
+    one = write(tmp_path, "one.txt", "stop\n")
+    with pytest.raises(ManifestError, match="names 1 classes, while num_classes is 2"):
+        read_manifests(ClipsConfig(manifest=(str(path),), classes=str(one), num_classes=2))
