@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from navloop.configs.encoders import TransformerConfig
@@ -138,6 +141,32 @@ def initialise_blocks(blocks: nn.ModuleList) -> None:
 
 def run(block: nn.Module, x: Tensor, *args: object, checkpointing: bool) -> Tensor:
     """Return `block(x, *args)`; with `checkpointing`, recompute what it needs in the backward pass."""
-    if checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, x, *args, use_reentrant=False)  # type: ignore[no-any-return]
-    return block(x, *args)  # type: ignore[no-any-return]
+    if not checkpointing or not torch.is_grad_enabled():
+        return block(x, *args)  # type: ignore[no-any-return]
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    if norms:
+        contexts = partial(_recomputation, norms)
+        return checkpoint(block, x, *args, use_reentrant=False, context_fn=contexts)  # type: ignore[no-any-return]
+    return checkpoint(block, x, *args, use_reentrant=False)  # type: ignore[no-any-return]
+
+
+def _recomputation(
+    norms: Sequence[_BatchNorm],
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return contexts for the forward pass and its recomputation, which must not count a batch a second time."""
+    return nullcontext(), _without_statistics(norms)
+
+
+@contextmanager
+def _without_statistics(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Leave running statistics as they are. In training mode the outputs do not depend on them."""
+    before = [(norm.momentum, None if (n := norm.num_batches_tracked) is None else n.clone()) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, (momentum, num_batches) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None and num_batches is not None:
+                norm.num_batches_tracked.copy_(num_batches)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from navloop.configs.encoders import VideoTowerConfig
-from navloop.encoders.cache import KeyValueCache
 from navloop.encoders.layers import Block, BlockStyle
 
 
@@ -40,12 +39,13 @@ class LocalBlock(Block):
         self.local1 = LocalMixer(config.trunk.width, config.local_reduction)
         double = config.local == "double"
         self.local2 = LocalMixer(config.trunk.width, config.local_reduction) if double else None
-        self._grid = config.grid
+        self._frame = config.grid[1:]
 
-    def forward(self, x: Tensor, causal: bool = False, cache: KeyValueCache | None = None) -> Tensor:
-        """Map (B * t, 1 + h * w, D) to the same shape."""
-        x = x + self.drop_path(self.local1(x, self._grid))
-        x = x + self.drop_path(self.attention(self.norm1(x), causal, cache))
+    def forward(self, x: Tensor, num_slots: int) -> Tensor:  # type: ignore[override]  # a block over whole clips
+        """Map (B * t, 1 + h * w, D) to the same shape, for clips of t slots of time."""
+        grid = num_slots, *self._frame
+        x = x + self.drop_path(self.local1(x, grid))
+        x = x + self.drop_path(self.attention(self.norm1(x)))
         if self.local2 is not None:
-            x = x + self.drop_path(self.local2(x, self._grid))
+            x = x + self.drop_path(self.local2(x, grid))
         return x + self.drop_path(self.mlp(self.norm2(x)))  # type: ignore[no-any-return]

@@ -65,9 +65,10 @@ class VideoTower(nn.Module):
         x = patches.flatten(3).permute(0, 2, 3, 1).flatten(0, 1)  # (B * t, h * w, D)
         x = torch.cat((self.class_token.expand(len(x), 1, -1), x), 1) + self.positions  # (B * t, 1 + h * w, D)
         x = self.norm_pre(x)
+        slots = () if self.config.local == "none" else (num_slots,)  # local mixers must not mix clips
         taps = []
         for i, block in enumerate(self.blocks):
-            x = run(block, x, checkpointing=self.config.trunk.checkpointing)
+            x = run(block, x, *slots, checkpointing=self.config.trunk.checkpointing)
             if i in self.config.taps:
                 taps.append(x.unflatten(0, (batch, num_slots)))
         return FrameTokens(tuple(taps), x.unflatten(0, (batch, num_slots)))

@@ -94,13 +94,17 @@ def test_every_parameter_gets_a_gradient(options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"local": "double"}], ids=str)
-def test_checkpointing_changes_no_gradient(options: dict[str, object]) -> None:
+def test_checkpointing_changes_no_gradient_and_no_statistics(options: dict[str, object]) -> None:
     trunk = TransformerConfig(width=48, depth=4, heads=3, hidden=96, checkpointing=True)
-    plain, checkpointed = tower(**options), tower(trunk=trunk, **options)
+    plain, checkpointed = tower(**options).train(), tower(trunk=trunk, **options).train()
     for made in (plain, checkpointed):
-        made(clips())[0].square().sum().backward()
+        for _ in range(2):
+            made.zero_grad()
+            made(clips())[0].square().sum().backward()
     for first, second in zip(plain.parameters(), checkpointed.parameters(), strict=True):
         torch.testing.assert_close(first.grad, second.grad, atol=1e-5, rtol=1e-4)
+    for first, second in zip(plain.buffers(), checkpointed.buffers(), strict=True):
+        torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 
 
 def test_local_mixing_starts_as_no_change_and_then_reaches_one_frame() -> None:
@@ -117,6 +121,17 @@ def test_local_mixing_starts_as_no_change_and_then_reaches_one_frame() -> None:
     plain = tower()
     plain.load_state_dict({k: v for k, v in made.state_dict().items() if "local" not in k})
     torch.testing.assert_close(made(video)[0], plain(video)[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 6])
+@pytest.mark.parametrize("options", [{}, {"local": "single"}, {"local": "double", "halve_time": True}], ids=str)
+def test_clips_of_any_length_stay_apart(options: dict[str, object], frames: int) -> None:
+    made, together = tower(**options), clips(4, frames)
+    seen = made(together)
+    for i, clip in enumerate(together):
+        alone = made(clip[None])
+        for ours, theirs in zip(seen, alone, strict=True):
+            torch.testing.assert_close(ours[i], theirs[0], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
