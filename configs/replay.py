@@ -60,7 +60,7 @@ class ReplayConfig(Config):
     )
     fps: int = Field(default=4, ge=1, le=60, description="Actions a second; at 4, a step of 0.25 m is a walk of 1 m/s.")
     gop: int = Field(
-        default=8, ge=1, le=600, description="A key frame every so many frames: fewer make random reads cheaper."
+        default=4, ge=1, le=600, description="A key frame every so many frames: fewer make random reads cheaper."
     )
     quality: int = Field(
         default=23, ge=0, le=51, description="Constant rate factor of H.264, from 0 (lossless); 18 to 28 are usual."

@@ -183,7 +183,7 @@ class Filmer:
             config.fps,
             gop=config.gop,
             quality=config.quality,
-            threads=1,  # the workers are many already, and so the bytes depend on no machine's number of processors
+            bulk=True,
         )
         assert count == frames
 

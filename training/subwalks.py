@@ -22,7 +22,7 @@ from navloop.envs.houses.sites import Site
 from navloop.envs.protocols import get_protocol
 from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import Camera
-from navloop.geometry import Vector, wrap_angle
+from navloop.geometry import Vector, heading_vector, wrap_angle
 from navloop.records import Episode
 
 SHORTEST = 4
@@ -144,6 +144,8 @@ class _Finder:
         self._along = progress_along(narrative, poses.positions)
         self._rooms = site.rooms_at(poses.positions)
         self._labels = [room.label for room in site.description.rooms]
+        moved = np.nonzero(np.any(poses.positions != poses.positions[0], axis=1))[0]
+        self._set_off = int(moved[0]) - 1 if len(moved) else len(poses.headings) - 1
         self._framed: dict[int, NDArray[np.bool_]] = {}
 
     def find(self, moment: Moment) -> SubWalk | None:
@@ -170,7 +172,7 @@ class _Finder:
         return SubWalk(first=max(first, start - MARGIN), last=min(last, end + MARGIN), at=end, moment=moment)
 
     def _entrance(self, moment: Moment, first: int, last: int) -> SubWalk | None:
-        near = int(np.abs(self._along - moment.at).argmin())
+        first, near = max(first, self._set_off), int(np.abs(self._along - moment.at).argmin())
         rooms = self._rooms[first : last + 1]
         crossed = [first + i + 1 for i in np.nonzero(np.diff(rooms))[0]]
         into = [frame for frame in crossed if self._labels[self._rooms[frame]] == moment.room]
@@ -180,8 +182,9 @@ class _Finder:
         return SubWalk(first=first, last=last, at=at, moment=moment) if first < at < last else None
 
     def _passing(self, moment: Moment, first: int, last: int) -> SubWalk | None:
-        inside = self._rooms[last] == self._rooms[first : last + 1]
-        first = last + 1 - int(np.argmin(inside[::-1]) if not inside.all() else len(inside))  # not from the room before
+        first = max(first, self._set_off)
+        elsewhere = np.nonzero(self._rooms[first : last + 1] != self._rooms[last])[0]
+        first += int(elsewhere[-1]) + 1 if len(elsewhere) else 0  # what is seen from the room before is another moment
         at = int(np.abs(self._along - moment.at).argmin())
         number = moment.beat.things[0]
         if moment.side:
@@ -199,10 +202,16 @@ class _Finder:
         return all(sum(bool(self._in_frame(f)[thing]) for f in frames) >= 2 for thing in part.moment.beat.things)
 
     def _in_frame(self, frame: int) -> NDArray[np.bool_]:
+        """Whether the middle of each object is in the picture, and enough of the object in sight: bool (O,)."""
         if frame not in self._framed:
             eye = self._poses.positions[frame] + np.array([0.0, self._camera.elevation, 0.0])
-            off = np.abs(bearings(self._site, eye, float(self._poses.headings[frame])))
-            self._framed[frame] = seen_from(self._site, eye) & (off < self._camera.hfov / 2)
+            away = (self._site.boxes[:, :3] + self._site.boxes[:, 3:]) / 2 - eye
+            ahead = heading_vector(float(self._poses.headings[frame]))
+            depth, right = away @ ahead, away @ np.array([-ahead[2], 0.0, ahead[0]])
+            reach = math.tan(self._camera.hfov / 2) * depth
+            tall = self._camera.height / self._camera.width
+            inside = (np.abs(right) < reach) & (np.abs(away[:, 1]) < reach * tall)  # the camera looks level
+            self._framed[frame] = inside & seen_from(self._site, eye)
         return self._framed[frame]
 
     def _bearing(self, frame: int, thing: int) -> float:

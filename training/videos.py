@@ -22,11 +22,9 @@ def write_video(
     *,
     gop: int | None = None,
     quality: int = QUALITY,
-    threads: int = 0,
+    bulk: bool = False,
 ) -> int:
     """Write an MP4 film, whole or not at all, and return how many frames it has.
-
-    With one thread, equal frames give equal bytes wherever PyAV and x264 are of the same build; what is decoded is then equal too.
 
     Args:
         path: The .mp4 file.
@@ -34,7 +32,8 @@ def write_video(
         fps: Frames a second, at least 1.
         gop: Every so many frames a key frame stands, so that a frame can be read without most of those before it; None leaves it to x264.
         quality: Constant rate factor of x264, 0 to 51.
-        threads: Of the encoder; 0 takes what the machine has.
+        bulk: For many films written side by side: one thread and a fast preset (2.5 times as fast for 0.5 dB). Equal frames then give equal
+            bytes wherever PyAV, and x264 in it, are of the same build.
 
     Raises:
         ValueError: If there are no frames, or one has another shape or type.
@@ -44,7 +43,9 @@ def write_video(
     with written_aside(path) as aside:
         container = av.open(str(aside), "w", format="mp4", options={"movflags": "+faststart"})
         with container:
-            options = {"crf": str(quality), "preset": "medium", "threads": str(threads)}
+            options = {"crf": str(quality), "preset": "veryfast" if bulk else "medium"}
+            if bulk:
+                options["threads"] = "1"
             if gop is not None:
                 options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
             stream = container.add_stream("libx264", rate=fps, options=options)

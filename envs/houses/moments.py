@@ -132,6 +132,8 @@ def _entrance(site: Site, narrative: Narrative, beat: Beat) -> Moment:
     # To count doorways, or to see which lies straight ahead, one must have seen the room from its entrance.
     start = stay.start - 0.2 if set(beat.kinds) & _WHOLE_ROOM else stay.end - 1.7
     label = site.description.rooms[following.room].label
+    # "Leave the bedroom" says too little of what is seen, if more can be said.
+    beat = beat._replace(kinds=tuple(kind for kind in beat.kinds if kind != "exit") or beat.kinds)
     return Moment("enter", stay.end, start, stay.end + after, beat, "", label, "")
 
 
