@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,21 @@ SHARP = math.radians(2)
 """Radians by which headings may scatter around a hypothesis that explains them."""
 
 
-def cause_of_drift(truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], first: int, body: Body) -> str:
+class Cause(NamedTuple):
+    """Why a replay differs.
+
+    Attributes:
+        words: For people.
+        is_obstacle: Whether the worlds merely disagree about an obstacle; otherwise files, protocol or scene are not those they should be.
+    """
+
+    words: str
+    is_obstacle: bool = False
+
+
+def cause_of_drift(
+    truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], first: int, body: Body
+) -> Cause:
     """Return what a replay's first difference looks like.
 
     Args:
@@ -29,19 +44,24 @@ def cause_of_drift(truth: GroundTruth, trajectory: Trajectory, places: NDArray[n
         body: Of the protocol.
     """
     if first == 0:
-        return "the ground truth starts elsewhere than the episode; take both files from one release"
+        return Cause("the ground truth starts elsewhere than the episode; take both files from one release")
     explained = _explain_headings(truth, trajectory, places, body)
     if explained:
-        return explained
+        return Cause(explained)
     if trajectory.collided[: places[first]].any():
-        return "differs from an obstacle on: the world's free space or its way of sliding is not the recorder's"
-    theirs = float(np.linalg.norm(truth.locations[first] - truth.locations[first - 1]))
-    ours = float(np.linalg.norm(trajectory.positions[places[first]] - trajectory.positions[places[first - 1]]))
-    if theirs < ours - 0.01:
-        return "walks on where the recorder met an obstacle: the world lacks something, or the body is thinner"
-    if theirs > ours + 0.01:
-        return f"steps {ours:.2f} m where the recorder stepped {theirs:.2f} m: another step length"
-    return "differs without an obstacle: the actions and locations of the ground truth do not belong together"
+        return Cause(
+            "differs from an obstacle on: the world's free space or way of sliding is not the recorder's", True
+        )
+    moves = np.diff(truth.locations[: first + 1], axis=0)[:, [0, 2]]
+    lengths = np.linalg.norm(moves, axis=1)
+    if (lengths < 0.999 * body.step).any() and lengths.max() < 1.001 * body.step:
+        return Cause(
+            "walks on where the recorder met an obstacle: the world lacks something, or the body is thinner", True
+        )
+    if abs(float(np.median(lengths)) - body.step) > 0.01:
+        told = float(np.median(lengths))
+        return Cause(f"steps {body.step:.2f} m where the recorder stepped {told:.2f} m: another step length")
+    return Cause("differs without an obstacle: the actions and locations of the ground truth do not belong together")
 
 
 def _explain_headings(truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], body: Body) -> str:

@@ -23,12 +23,17 @@ CHECKS = ("scene", "start", "goal", "geodesic", "ground truth", "replay", "score
 """In the order in which they are made and printed."""
 
 
+_BELONG = "check that scenes, body and episodes belong together"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerances:
     """How far a world may be from the files before scores would not be those of the benchmark.
 
     Attributes:
-        position: Metres, of starts, goals and every location of the ground truth.
+        position: Metres on the floor, of starts, goals and every location of the ground truth.
+        height: Metres up or down: Habitat's navmeshes lie up to 0.2 m above the floor.
+        snap: Metres on the floor that starts and goals may be moved while the scores hold.
         geodesic: Share of a geodesic distance.
         geodesic_floor: Metres that a geodesic distance may differ whatever its share.
         drift: Metres that a replay may be off after it touched an obstacle, while the scores hold: worlds differ in how walkers slide.
@@ -37,6 +42,8 @@ class Tolerances:
     """
 
     position: float = 0.01
+    height: float = 0.25
+    snap: float = 0.1
     geodesic: float = 0.03
     geodesic_floor: float = 0.05
     drift: float = 0.5
@@ -73,7 +80,7 @@ class Examined:
 
     Attributes:
         findings: What differs; empty where nothing does.
-        drift: Largest distance of the replay from the ground truth's locations, metres; None where nothing was replayed.
+        drift: Largest distance of the replay from the ground truth's locations, metres on the floor; None where nothing was replayed.
         geodesic_error: Share by which the distance from start to goal differs from the file's; None where the file has none.
         metrics: Of the replay; None where nothing was replayed.
     """
@@ -148,11 +155,13 @@ class _Examination:
         try:
             self._simulator.set_pose(start)
         except SceneError:
-            self._find("start", "is off free space; check that scenes, body and episodes belong together")
+            self._find("start", "is off free space; " + _BELONG)
             return False
-        gap = float(np.linalg.norm(self._simulator.pose.position - start.position))
-        if gap > self._allowed.position:
-            self._find("start", "is moved to free space; check that scenes, body and episodes belong together", gap)
+        moved = self._simulator.pose.position - start.position
+        gap = math.hypot(moved[0], moved[2])
+        if gap > self._allowed.position or abs(moved[1]) > self._allowed.height:
+            near = gap <= self._allowed.snap and abs(moved[1]) <= self._allowed.height
+            self._find("start", "is moved to free space; " + _BELONG, gap, severity="note" if near else "fault")
         return True
 
     def _examine_goal(self) -> float | None:
@@ -161,7 +170,9 @@ class _Examination:
         if goal is None:
             return None
         if not self._simulator.is_navigable(goal, self._allowed.position):
-            self._find("goal", "is off free space; check that scenes, body and episodes belong together")
+            near = self._simulator.is_navigable(goal, self._allowed.snap)
+            place = f"is up to {self._allowed.snap} m off free space" if near else "is off free space"
+            self._find("goal", f"{place}; {_BELONG}", severity="note" if near else "fault")
         distance = float(self._simulator.geodesic_distances(self._simulator.pose.position[None], goal)[0])
         if not math.isfinite(distance):
             self._find("geodesic", "no walk leads to the goal: SR and SPL would be 0; check the body, or the navmesh")
@@ -226,14 +237,16 @@ class _Examination:
         if places is None:
             self._find("ground truth", "locations and actions do not fit each other in number; take both from one file")
             return None
-        gaps = np.linalg.norm(trajectory.positions[places] - truth.locations, axis=1)
-        worst = float(gaps.max())
+        gaps = trajectory.positions[places] - truth.locations
+        level = np.hypot(gaps[:, 0], gaps[:, 2])
+        worst = float(level.max())
         if worst > self._allowed.position:
-            first = int(np.argmax(gaps > self._allowed.position))
-            hit = bool(trajectory.collided[: places[first]].any())
-            harmless = hit and worst <= self._allowed.drift and not any(self._spoilt())
+            first = int(np.argmax(level > self._allowed.position))
             cause = cause_of_drift(truth, trajectory, places, first, self._protocol.body)
-            self._find("replay", cause, worst, severity="note" if harmless else "fault")
+            harmless = cause.is_obstacle and worst <= self._allowed.drift and not any(self._spoilt())
+            self._find("replay", cause.words, worst, severity="note" if harmless else "fault")
+        elif (high := float(np.abs(gaps[:, 1]).max())) > self._allowed.height:
+            self._find("replay", "walks on another level than the ground truth; check scene and navmesh", high)
         return worst
 
     def _spoilt(self) -> Iterator[bool]:

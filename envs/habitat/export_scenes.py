@@ -1,15 +1,18 @@
-"""One house as habitat-sim loads it: the GLB as it is, how it stands, what its triangles are, and where an agent can walk.
+"""One house as habitat-sim loads it: the GLB, how it stands, what its triangles are, and where an agent can walk.
 
 habitat-sim takes a bare GLB to be Matterport3D's, with z up. The stage config beside it, which it reads first, says that ours has y up.
+Its navmeshes lie on a grid of cells 0.2 m high that begins at the lowest vertex, so that agents float up to 0.2 m above the floor: a vertex
+that no triangle uses is laid below the house, just so deep that the grid meets the floor, and both worlds walk at the same height.
 Semantics are written as HM3D's: a list of ids, colours, labels and regions, and a mesh whose vertices have those colours.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,19 @@ import trimesh
 from numpy.typing import NDArray
 
 from navloop.envs.embedded.mesh import SceneMesh, load_mesh
+from navloop.envs.glb import Model, read_glb, write_glb
 from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import Body, SceneError
 from navloop.files import fingerprint, write_bytes, write_text, written_aside
 
 FORMAT = "navloop-stage-1"
 """Raised whenever the same house would be exported differently."""
+
+CELL_HEIGHT = 0.2
+"""Metres, the height of habitat-sim's navmesh cells (its default, which habitat-lab keeps)."""
+
+CLEARANCE = 0.001
+"""Metres that navmeshes lie above the highest rug."""
 
 Bake = Callable[[Path, Path], None]
 """Writes the navmesh (second path) of a GLB (first path)."""
@@ -109,9 +119,24 @@ def _write_geometry(glb: Path, folder: Path) -> None:
         raise SceneError(f"{glb}: no description beside it ({glb.stem}.json); generate the houses again")
     write_text(folder / f"{glb.stem}.semantic.txt", _semantic_list(mesh.description))
     write_bytes(folder / f"{glb.stem}_semantic.ply", _semantic_mesh(mesh))
-    for path in (glb.with_suffix(".json"), glb):
-        with written_aside(folder / path.name) as aside:
-            shutil.copyfile(path, aside)
+    with written_aside(folder / f"{glb.stem}.json") as aside:
+        shutil.copyfile(glb.with_suffix(".json"), aside)
+    write_glb(folder / glb.name, _grounded(read_glb(glb), mesh.description))
+
+
+def _grounded(model: Model, description: SceneDescription) -> Model:
+    """Return a model with one vertex more, that no triangle uses, whose depth lets the navmesh lie on the floor and its rugs."""
+    floor = min(room.floor for room in description.rooms)
+    flat = [thing.box[4] for thing in description.objects if floor < thing.box[4] < floor + CELL_HEIGHT / 4]
+    ground = max([floor, *flat]) + CLEARANCE
+    lowest = min(float(part.vertices[:, 1].min()) for node in model.nodes for part in node.parts)
+    depth = ground - CELL_HEIGHT * max(1, math.ceil((ground - lowest) / CELL_HEIGHT))
+    first, *others = model.nodes
+    part = first.parts[0]
+    x, _, z = part.vertices[0]
+    vertices = np.vstack([part.vertices, np.array([[x, depth, z]], np.float32)])
+    deeper = replace(part, vertices=vertices, uv=np.vstack([part.uv, part.uv[:1]]))
+    return replace(model, nodes=(replace(first, parts=(deeper, *first.parts[1:])), *others))
 
 
 def _semantic_list(description: SceneDescription) -> str:
