@@ -5,6 +5,11 @@ from __future__ import annotations
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
+from navloop.configs.stages import (
+    ClassificationPretrainConfig,
+    ContrastivePretrainConfig,
+    CoordinationPretrainConfig,
+)
 
 Recipe = HousesConfig | EvalConfig | PretrainConfig | ReplayConfig
 """Any recipe; its `kind` says which."""
@@ -17,5 +22,10 @@ KINDS: dict[str, type[Recipe]] = {
 }
 """The schema of each kind of recipe; of pretrain, what all its `STAGES` share."""
 
-STAGES: dict[str, type[PretrainConfig]] = {"masked": MaskedPretrainConfig}
+STAGES: dict[str, type[PretrainConfig]] = {
+    "masked": MaskedPretrainConfig,
+    "contrastive": ContrastivePretrainConfig,
+    "classification": ClassificationPretrainConfig,
+    "coordination": CoordinationPretrainConfig,
+}
 """The schema of each stage of `navloop pretrain`."""

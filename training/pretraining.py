@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -11,15 +13,24 @@ from rich.console import Console
 
 from navloop.configs.loader import dump
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
+from navloop.configs.stages import ClassificationPretrainConfig, ContrastivePretrainConfig, CoordinationPretrainConfig
 from navloop.files import fingerprint
 from navloop.runs import RunFolder
 from navloop.training.engine import TrainReport, draw_seed, train
 from navloop.training.plans import print_plan
+from navloop.training.stages.classification import ClassificationStage
+from navloop.training.stages.contrastive import ContrastiveStage
+from navloop.training.stages.coordination import CoordinationStage
 from navloop.training.stages.data import ClipSource, VideoSource
 from navloop.training.stages.masked import MaskedStage
 from navloop.training.stages.stage import Stage
 
-_STAGES = {MaskedPretrainConfig: MaskedStage}
+_STAGES: dict[type[PretrainConfig], Callable[[Any, ClipSource], Stage]] = {
+    MaskedPretrainConfig: MaskedStage,
+    ContrastivePretrainConfig: ContrastiveStage,
+    ClassificationPretrainConfig: ClassificationStage,
+    CoordinationPretrainConfig: CoordinationStage,
+}
 
 
 def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainReport:

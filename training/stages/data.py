@@ -13,7 +13,7 @@ from navloop.training.clips import ClipBatch
 from navloop.training.loading import create_loader
 from navloop.training.manifests import read_manifests
 from navloop.training.quarantine import Quarantine
-from navloop.training.stages.stage import Share
+from navloop.training.stages.stage import Share, Stage
 
 
 class ClipSource(Protocol):
@@ -90,3 +90,27 @@ class VideoSource:
             rows=rows,
             quarantine=self.quarantine,
         )
+
+
+class ClipStage(Stage):
+    """A stage whose batches come from a source.
+
+    Args:
+        source: Where clips come from.
+    """
+
+    def __init__(self, source: ClipSource) -> None:
+        super().__init__()
+        self.source = source
+
+    def loader(self, epoch: int, start_batch: int) -> Iterable[ClipBatch]:
+        """Return the batches of an epoch."""
+        return self.source.training(self.share, epoch, start_batch)
+
+    def clips_per_epoch(self) -> int:
+        """Return how many clips an epoch has."""
+        return self.source.clips_per_epoch()
+
+    def held_out(self) -> Iterable[ClipBatch]:
+        """Return the batches of the recipe's `held_out`."""
+        return self.source.held_out(self.share)

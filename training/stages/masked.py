@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,17 +15,17 @@ from navloop.encoders.autoencoder import MaskedAutoencoder
 from navloop.encoders.convert import load_released
 from navloop.encoders.losses import reconstruction_loss, reconstruction_targets
 from navloop.encoders.masking import running_cell_mask, tube_mask
-from navloop.encoders.zoo import encoder_config, save_encoder
+from navloop.encoders.zoo import save_encoder
 from navloop.training.clips import ClipBatch
-from navloop.training.stages.data import ClipSource
-from navloop.training.stages.stage import Stage
+from navloop.training.stages.data import ClipSource, ClipStage
+from navloop.training.stages.shapes import stage_shapes
 from navloop.weights import write_weights
 
 _BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")
 _CELL_TIMES = 4  # time slots after which running cells have left out each token equally often
 
 
-class MaskedStage(Stage):
+class MaskedStage(ClipStage):
     """VideoMAE's pretraining.
 
     "loss" is the mean squared error of hidden tubelets, each channel of which has mean 0 and deviation 1; "baseline" is that of
@@ -44,20 +44,14 @@ class MaskedStage(Stage):
     """
 
     def __init__(self, config: MaskedPretrainConfig, source: ClipSource) -> None:
-        super().__init__()
-        shapes = encoder_config(config.encoder, frames=config.clips.frames, size=config.clips.size)
+        super().__init__(source)
+        shapes = stage_shapes(config)
         if shapes.kind != "masked":
             raise ValueError(f"encoder: {config.encoder} is no masked branch; take one such as videomae_base_p16_t16")
-        if config.decoder_skips:
+        if config.decoder_skips is not None:
             _check_cells(shapes)
-        blocks = {"checkpointing": config.recompute}
-        self.shapes = shapes.model_copy(
-            update={
-                "trunk": shapes.trunk.model_copy(update=blocks),
-                "decoder": shapes.decoder.model_copy(update=blocks),
-            }
-        )
-        self.config, self.source = config, source
+        self.shapes = shapes
+        self.config = config
         self.autoencoder = MaskedAutoencoder(self.shapes)
         if config.weights is not None:
             load_released(self.autoencoder, config.weights)
@@ -83,18 +77,6 @@ class MaskedStage(Stage):
         if self.config.decoder_skips:
             predicted = hidden & ~running_cell_mask(grid, self.config.decoder_skips, total, generator)
         return self.share.mine(hidden), self.share.mine(predicted)
-
-    def loader(self, epoch: int, start_batch: int) -> Iterable[ClipBatch]:
-        """Return the batches of an epoch."""
-        return self.source.training(self.share, epoch, start_batch)
-
-    def clips_per_epoch(self) -> int:
-        """Return how many clips an epoch has."""
-        return self.source.clips_per_epoch()
-
-    def held_out(self) -> Iterable[ClipBatch]:
-        """Return the batches of the recipe's `held_out`."""
-        return self.source.held_out(self.share)
 
     def save(self, folder: Path) -> None:
         """Write encoder.safetensors, for `load_encoder` and the next stages, and autoencoder.safetensors, to go on from."""

@@ -1,0 +1,156 @@
+"""Contrast and captions: a clip finds its own text among the batch's, and says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.nn.functional import all_gather
+from torch.nn import functional as F
+
+from navloop.configs.stages import ContrastivePretrainConfig
+from navloop.encoders.clip import from_open_clip
+from navloop.encoders.convert import load_released
+from navloop.encoders.losses import caption_loss, contrastive_loss
+from navloop.encoders.masking import random_mask
+from navloop.encoders.multimodal import MultimodalEncoder
+from navloop.encoders.text import PADDING, tokenize
+from navloop.encoders.viclip import ViCLIPEncoder
+from navloop.encoders.zoo import save_encoder
+from navloop.training.clips import ClipBatch
+from navloop.training.stages.data import ClipSource, ClipStage
+from navloop.training.stages.shapes import stage_shapes, with_trunks
+
+_BLOCK = re.compile(r"encoder\.(?:video|text)?\.?blocks\.(\d+)\.")
+
+
+class ContrastiveStage(ClipStage):
+    """Video-language pretraining.
+
+    "contrastive" is the symmetric cross-entropy over the texts and clips of all processes, whose gradients flow back to each;
+    "caption" the mean cross-entropy of each next token; "loss" their weighted sum. "accuracy" is the share of clips whose own
+    text is the nearest of the batch.
+
+    With `engine.accumulate`, each part is contrasted with itself alone.
+
+    Args:
+        config: The recipe.
+        source: Where clips with captions come from.
+
+    Raises:
+        ValueError: If the encoder has no text tower, or captions are asked of one without a caption decoder.
+
+    Source: paper, section 3.1.2; InternVideo1/Downstream/multi-modalities-downstream/CoTrain.
+    """
+
+    def __init__(self, config: ContrastivePretrainConfig, source: ClipSource) -> None:
+        super().__init__(source)
+        self.config = config
+        self.encoder = _create_encoder(config)
+        if config.weights is not None:
+            load_released(self.encoder, config.weights)
+        if config.freeze_text:
+            self.encoder.text.requires_grad_(False)
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Return the towers and the caption decoder."""
+        return dict(self.encoder.named_children())
+
+    def losses(self, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return "loss", its parts, "accuracy" and "scale".
+
+        Raises:
+            ValueError: If the clips have no captions.
+        """
+        if batch.texts is None:
+            raise ValueError(f"clips have no captions, such as {batch.sources[0]}; contrast needs a list with them")
+        ids = tokenize(batch.texts, self.encoder.text.config.context).to(batch.frames.device)
+        text = self.encoder.text(ids)
+        if isinstance(self.encoder, MultimodalEncoder):
+            sight = self.encoder.see(self.encoder.to_pixels(batch.frames))
+            features, captions = sight.features, self._caption(sight.frame_tokens, text.states, ids)
+        else:
+            features, captions = self._masked_features(batch, generator), {}
+        videos = gather(F.normalize(features @ self.encoder.video_proj, dim=-1))
+        texts = gather(F.normalize(text.pooled, dim=-1))
+        contrast = contrastive_loss(videos, texts, self.encoder.scale())
+        nearest = (videos @ texts.T).argmax(1) == torch.arange(len(videos), device=videos.device)
+        loss = contrast + self.config.captions_weight * captions.get("caption", 0.0)
+        shown = {"accuracy": nearest.float().mean(), "scale": self.encoder.scale().detach()}
+        return {"loss": loss, "contrastive": contrast, **captions, **shown}
+
+    def _caption(self, frame_tokens: Tensor, states: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        assert isinstance(self.encoder, MultimodalEncoder)
+        if self.encoder.captioner is None or not self.config.captions_weight:
+            return {}
+        logits = self.encoder.captioner(frame_tokens.flatten(1, 2), states[:, :-1])
+        # The mean over the tokens of all processes, not the mean of their means: captions differ in length.
+        tokens = (ids[:, 1:] != PADDING).sum()
+        return {"caption": caption_loss(logits, ids) * tokens / mean_over_processes(tokens)}
+
+    def _masked_features(self, batch: ClipBatch, generator: torch.Generator) -> Tensor:
+        assert isinstance(self.encoder, ViCLIPEncoder)
+        pixels, hidden = self.encoder.to_pixels(batch.frames), None
+        if self.config.mask_ratio and self.training:
+            drawn = random_mask(self.encoder.grid, self.config.mask_ratio, len(batch) * self.share.world, generator)
+            hidden = self.share.mine(drawn).to(pixels.device)
+        return self.encoder.features(pixels, hidden)
+
+    def save(self, folder: Path) -> None:
+        """Write encoder.safetensors, for `load_encoder` and the next stages."""
+        save_encoder(self.encoder, folder / "encoder.safetensors")
+
+    def layer_of(self, name: str) -> int:
+        """Return 0 for what embeds patches and words, k + 1 for block k of either tower, L + 1 for all after them."""
+        block = _BLOCK.match(name)
+        if block:
+            return int(block[1]) + 1
+        embeds = name.split(".")[-2:]
+        if {"patch", "tokens", "positions", "temporal_positions", "class_token", "norm_pre"} & set(embeds):
+            return 0
+        return _depth(self.encoder) + 1
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Return the rows (B, ...) of all processes, in the order of their ranks; gradients flow back to each."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    return torch.cat(all_gather(rows.contiguous()))
+
+
+@torch.no_grad()
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of a number over all processes, as a float."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value.float()
+    total = value.float()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+def _create_encoder(config: ContrastivePretrainConfig) -> MultimodalEncoder | ViCLIPEncoder:
+    start = None
+    if config.clip is not None:
+        name, _, tag = config.clip.partition(":")
+        start = from_open_clip(name, tag or None, frames=config.clips.frames)
+    shapes = stage_shapes(config) if start is None else with_trunks(start.config, checkpointing=config.recompute)
+    if shapes.kind == "viclip":
+        return ViCLIPEncoder(shapes)
+    if shapes.kind != "multimodal":
+        raise ValueError(
+            f"encoder: {config.encoder} has no text tower; take a multimodal one, such as internvideo_mm_base_p16_t8"
+        )
+    if config.captioner is not None:
+        shapes = shapes.model_copy(update={"captioner": config.captioner})
+    encoder = MultimodalEncoder(shapes)
+    if start is not None:
+        encoder.load_state_dict({**encoder.state_dict(), **start.state_dict()})
+    return encoder
+
+
+def _depth(encoder: MultimodalEncoder | ViCLIPEncoder) -> int:
+    video = encoder.video if isinstance(encoder, MultimodalEncoder) else encoder
+    return max(len(video.blocks), len(encoder.text.blocks))
