@@ -23,7 +23,12 @@ def test_jsonl_with_captions_and_segments(tmp_path):
     ]
     path = write(tmp_path, "walks.jsonl", "\n".join(map(json.dumps, lines)) + "\n\n")
     first, second = read_manifest(path, ANY)
-    assert (first.path, first.captions, first.start, first.label) == (str(tmp_path / "a.mp4"), ("Leave the kitchen.",), None, None)
+    assert (first.path, first.captions, first.start, first.label) == (
+        str(tmp_path / "a.mp4"),
+        ("Leave the kitchen.",),
+        None,
+        None,
+    )
     assert (second.path, second.captions) == ("/data/b.webm", ("One.", "Another."))
     assert (second.start, second.end, second.label, second.stride) == (1.5, 4.0, 3, 2)
     assert second.place == f"{path}, line 2"
@@ -82,7 +87,11 @@ def test_labels_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "parts"),
     [
-        ("a.jsonl", '{"video": "a.mp4"}\n{"video": "b.mp4", "caption": 7}', ["a.jsonl, line 2", "caption holds 7", "is text"]),
+        (
+            "a.jsonl",
+            '{"video": "a.mp4"}\n{"video": "b.mp4", "caption": 7}',
+            ["a.jsonl, line 2", "caption holds 7", "is text"],
+        ),
         ("a.jsonl", '{"video": "a.mp4", "captions": ["x", " "]}', ["line 1", "captions holds ' '", "not empty"]),
         ("a.jsonl", '{"video": "a.mp4", "captions": []}', ["line 1", "empty list"]),
         ("a.jsonl", '{"video": "a.mp4"', ["line 1", "not JSON", "one object a line"]),

@@ -65,7 +65,9 @@ def test_frames_equal_those_of_pyav(walk):
 
 
 def test_seconds_are_the_files_own(walk):
-    np.testing.assert_allclose(open_video(row(walk), Decoding()).seconds(np.array([0, 1, 39])), [0.0, 0.1, 3.9], atol=1e-6)
+    np.testing.assert_allclose(
+        open_video(row(walk), Decoding()).seconds(np.array([0, 1, 39])), [0.0, 0.1, 3.9], atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("webm", "libvpx"), ("avi", "mpeg4"), ("mkv", "libx264")])
@@ -82,7 +84,12 @@ def test_time_stamps_of_a_variable_frame_rate_decide_the_segment(tmp_path, suffi
     stamps = [0, 100, 200, 1000, 2000, 3000]  # milliseconds
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
-        stream.width, stream.height, stream.pix_fmt, stream.codec_context.time_base = 64, 48, "yuv420p", Fraction(1, 1000)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.time_base = (
+            64,
+            48,
+            "yuv420p",
+            Fraction(1, 1000),
+        )
         for frame, stamp in zip(film(6), stamps, strict=True):
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture.pts, picture.time_base = stamp, Fraction(1, 1000)

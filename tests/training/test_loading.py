@@ -1,0 +1,219 @@
+"""The clip loader: the same batches whatever the workers, the start and the processes; nothing unreadable goes unsaid."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from navloop.configs.videos import AugmentationConfig, ClipsConfig
+from navloop.training.augmentation import view_crops
+from navloop.training.loading import create_loader
+from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.quarantine import Quarantine, TooManyUnreadableError
+from navloop.training.readers import Decoding, UnreadableError, open_video
+from navloop.training.samplers import VIEWS, Clip
+from navloop.training.videos import write_video
+
+VIDEOS, COUNT = 9, 24
+VARIED = AugmentationConfig(crop="resized", flip=0.5, randaugment="rand-m7-n4-mstd0.5-inc1", erasing=0.5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Nine short films of one colour each, frame k a little brighter than the last, in a list with captions and labels."""
+    folder = tmp_path_factory.mktemp("films")
+    lines = []
+    for number in range(VIDEOS):
+        colour = np.array([200 - 20 * number, 20 * number, 90], np.uint8)
+        texture = np.random.default_rng(number).integers(0, 30, (48, 64, 3), dtype=np.uint8)
+        write_video(folder / f"{number}.mp4", [texture + colour + np.uint8(k) for k in range(COUNT)], 8)
+        lines.append({"video": f"{number}.mp4", "captions": [f"walk {number}", f"tour {number}"], "label": number % 3})
+    (folder / "films.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def config(folder, **fields):
+    fields = {"frames": 4, "size": 32, "stride": 2, "workers": 0, "augmentation": VARIED} | fields
+    return ClipsConfig(manifest=(str(folder / "films.jsonl"),), **fields)
+
+
+def same(one, other):
+    return (
+        torch.equal(one.frames, other.frames)
+        and torch.equal(one.seconds, other.seconds)
+        and torch.equal(one.rows, other.rows)
+        and torch.equal(one.labels, other.labels)
+        and (one.texts, one.sources) == (other.texts, other.sources)
+    )
+
+
+def test_a_batch_holds_what_the_list_says(folder):
+    (first, *_) = create_loader(config(folder), batch=4, seed=0, epoch=0)
+    assert first.frames.shape == (4, 4, 32, 32, 3) and first.frames.dtype == torch.uint8
+    assert first.valid_frames.all() and first.seconds.shape == (4, 4)
+    rows = first.rows.tolist()
+    assert first.labels.tolist() == [row % 3 for row in rows]
+    assert all(text in (f"walk {row}", f"tour {row}") for text, row in zip(first.texts, rows, strict=True))
+    assert all(f"{row}.mp4 (" in source for source, row in zip(first.sources, rows, strict=True))
+    np.testing.assert_allclose(np.diff(first.seconds), 0.25, atol=1e-5)
+
+
+def test_workers_change_nothing(folder):
+    alone, shared = (
+        list(create_loader(config(folder, workers=workers, repeats=2), batch=3, seed=5, epoch=1)) for workers in (0, 2)
+    )
+    assert len(alone) == 3
+    assert all(same(one, other) for one, other in zip(alone, shared, strict=True))
+
+
+def test_a_pass_goes_on_from_any_batch(folder):
+    whole = list(create_loader(config(folder), batch=2, seed=5, epoch=1))
+    for start in range(5):
+        loader = create_loader(config(folder), batch=2, seed=5, epoch=1, start_batch=start)
+        rest = list(loader)
+        assert len(rest) == len(loader) == 4 - start and loader.num_batches == 4
+        assert all(same(one, other) for one, other in zip(whole[start:], rest, strict=True))
+
+
+def test_two_processes_load_the_batches_of_one(folder):
+    whole = list(create_loader(config(folder, repeats=2), batch=4, seed=2, epoch=0))
+    halves = [
+        list(create_loader(config(folder, repeats=2), batch=4, seed=2, epoch=0, rank=rank, world=2)) for rank in (0, 1)
+    ]
+    for batch, first, second in zip(whole, *halves, strict=True):
+        assert len(first) == len(second) == 4
+        assert torch.equal(batch.frames, torch.cat((first.frames, second.frames)))
+        assert batch.texts == first.texts + second.texts
+
+
+def test_epochs_and_seeds_differ_and_each_takes_every_row_once(folder):
+    orders = {}
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        batches = list(create_loader(config(folder), batch=3, seed=seed, epoch=epoch))
+        orders[seed, epoch] = tuple(torch.cat([batch.rows for batch in batches]).tolist())
+        assert sorted(orders[seed, epoch]) == list(range(VIDEOS))
+    assert len(set(orders.values())) == 3
+
+
+def test_the_global_generators_stay_as_they_are(folder):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    list(create_loader(config(folder, workers=1), batch=9, seed=0, epoch=0))
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_repeats_stand_side_by_side_with_other_crops_of_the_same_frames(folder):
+    (batch,) = create_loader(config(folder, repeats=3, sampler="middle"), batch=9, seed=0, epoch=0)
+    rows = batch.rows.view(9, 3)
+    assert (rows == rows[:, :1]).all() and len(batch) == 27
+    seconds = batch.seconds.view(9, 3, 4)
+    assert (seconds == seconds[:, :1]).all()
+    frames = batch.frames.view(9, 3, -1)
+    assert (frames[:, 0] != frames[:, 1]).any(1).all()
+
+
+def test_captions_are_drawn_or_the_first(folder):
+    drawn = [create_loader(config(folder), batch=9, seed=0, epoch=epoch) for epoch in range(2)]
+    assert {text.split()[0] for loader in drawn for batch in loader for text in batch.texts} == {"walk", "tour"}
+    (first,) = create_loader(config(folder, captions="first"), batch=9, seed=0, epoch=0)
+    (seen,) = create_loader(config(folder), batch=9, seed=0, epoch=0, training=False)
+    assert {text.split()[0] for text in first.texts + seen.texts} == {"walk"}
+
+
+def test_views_are_those_of_the_samplers_and_crops(folder):
+    asked = config(folder, sampler="dense", clips=2, crops=3, stride=3)
+    batches = list(create_loader(asked, batch=4, seed=0, epoch=0, training=False))
+    assert [len(batch) for batch in batches] == [24, 24, 6]
+    assert batches[1].rows.tolist() == [row for row in (4, 5, 6, 7) for _ in range(6)]
+    video = open_video(ClipRow(path=str(folder / "5.mp4"), place=""), Decoding(32))
+    expected = []
+    for view in (0, 1):
+        expected += view_crops(video.read(VIEWS["dense"](COUNT, Clip(4, 3), view, 2)), asked)
+    np.testing.assert_array_equal(batches[1].frames[6:12], np.stack(expected))
+
+
+def test_evaluation_takes_every_row_once_whatever_the_processes(folder):
+    rows = []
+    for rank in (0, 1):
+        for batch in create_loader(config(folder), batch=4, seed=0, epoch=0, training=False, rank=rank, world=2):
+            rows += batch.rows.tolist()
+    assert sorted(rows) == list(range(VIDEOS))
+
+
+def spoil(folder, tmp_path, broken):
+    """Copy the list with some videos that are empty files."""
+    lines = [json.loads(line) for line in (folder / "films.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["video"] = str(tmp_path / f"empty{number}.mp4" if number in broken else folder / line["video"])
+        if number in broken:
+            (tmp_path / f"empty{number}.mp4").touch()
+    (tmp_path / "films.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return tmp_path
+
+
+def test_another_video_stands_in_for_an_unreadable_one_and_is_told(folder, tmp_path, caplog):
+    spoilt = config(spoil(folder, tmp_path, {4}), max_unreadable=0.2)
+    quarantine = Quarantine(VIDEOS, 0.2, tmp_path / "run" / "unreadable.jsonl")
+    batches = list(create_loader(spoilt, batch=3, seed=0, epoch=0, quarantine=quarantine))
+    assert [len(batch) for batch in batches] == [3, 3, 3]
+    assert 4 not in torch.cat([batch.rows for batch in batches])
+    assert list(quarantine.reasons) == [str(tmp_path / "empty4.mp4")]
+    assert "empty4.mp4: cannot be decoded" in caplog.text and "stands in for it (1 of 9 videos (11.11%)" in caplog.text
+    # The others are as if nothing had happened, and so is the batch when the list is known beforehand.
+    clean = list(create_loader(config(folder), batch=3, seed=0, epoch=0))
+    place = torch.cat([batch.rows for batch in clean]).tolist().index(4)
+    for number, (one, other) in enumerate(zip(clean, batches, strict=True)):
+        differ = (one.frames != other.frames).flatten(1).any(1).tolist()
+        assert differ == [3 * number + k == place for k in range(3)]
+    again = Quarantine(VIDEOS, 0.2, tmp_path / "run" / "unreadable.jsonl")
+    assert all(
+        same(one, other)
+        for one, other in zip(batches, create_loader(spoilt, batch=3, seed=0, epoch=0, quarantine=again), strict=True)
+    )
+
+
+def test_evaluation_leaves_unreadable_videos_out_and_counts_them(folder, tmp_path):
+    loader = create_loader(
+        config(spoil(folder, tmp_path, {1, 3, 4}), max_unreadable=0.5), batch=2, seed=0, epoch=0, training=False
+    )
+    assert [batch.rows.tolist() for batch in loader] == [[0], [2], [5], [6, 7], [8]]
+    assert loader.quarantine.summary() == "3 of 9 videos (33.33%) could not be read"
+
+
+def test_too_many_unreadable_videos_stop_the_run(folder, tmp_path):
+    spoilt = config(spoil(folder, tmp_path, {1, 3, 4}), max_unreadable=0.25, workers=1)
+    with pytest.raises(TooManyUnreadableError, match=r"3 of 9 videos \(33\.33%\).*more than the 25\.00%"):
+        list(create_loader(spoilt, batch=3, seed=0, epoch=0))
+
+
+def test_nothing_readable_at_all_stops_the_run(folder, tmp_path):
+    spoilt = config(spoil(folder, tmp_path, set(range(VIDEOS))), max_unreadable=1.0)
+    with pytest.raises(UnreadableError, match="16 videos in a row could not be read; "):
+        list(create_loader(spoilt, batch=3, seed=0, epoch=0))
+
+
+def test_lists_of_several_kinds_together_have_what_all_have(folder, tmp_path):
+    (tmp_path / "more.csv").write_text(f"{folder / '0.mp4'} 2\n")
+    mixed = ClipsConfig(
+        manifest=(str(folder / "films.jsonl"), str(tmp_path / "more.csv")), frames=4, size=32, workers=0
+    )
+    (batch,) = create_loader(mixed, batch=10, seed=0, epoch=0, training=False)
+    assert batch.texts is None and batch.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 2]
+
+
+def test_a_row_may_have_its_own_stride(folder):
+    rows = [ClipRow(path=str(folder / "0.mp4"), place="", stride=stride) for stride in (1, None)]
+    (batch,) = create_loader(config(folder, stride=3), batch=2, seed=0, epoch=0, training=False, rows=rows)
+    np.testing.assert_allclose(np.diff(batch.seconds), [[0.125] * 3, [0.375] * 3], atol=1e-5)
+
+
+def test_batches_that_cannot_be_are_refused(folder):
+    rows = read_manifests(config(folder))
+    with pytest.raises(ValueError, match="a batch of 3 does not split over 2 processes"):
+        create_loader(config(folder), batch=3, seed=0, epoch=0, world=2, rows=rows)
+    with pytest.raises(ValueError, match="9 rows do not fill one batch of 10"):
+        create_loader(config(folder), batch=10, seed=0, epoch=0, rows=rows)
+    with pytest.raises(ValueError, match="short_side 16 is below size 32"):
+        config(folder, short_side=16)
