@@ -64,7 +64,9 @@ class Conformance:
     @property
     def faults(self) -> list[Finding]:
         """The findings for which a benchmark would lie."""
-        return [finding for finding in self.findings if finding.severity == "fault"]
+        lost = {finding.episode_id for finding in self.findings if finding.severity == "lost"}
+        counted = {"fault", "lost"} if len(lost) > self.terms["tolerances"]["lost"] * self.episodes else {"fault"}
+        return [finding for finding in self.findings if finding.severity in counted]
 
 
 def check_conformance(config: EvalConfig, run_dir: Path, console: Console | None = None) -> Conformance:

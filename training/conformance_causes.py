@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navloop.envs.simulator import Action, Body
-from navloop.geometry import Vector, wrap_angle
+from navloop.geometry import Vector, heading_vector, wrap_angle
 from navloop.records import GroundTruth, Trajectory
 
 TURNS = (5.0, 7.5, 10.0, 15.0, 22.5, 30.0, 45.0, 60.0, 90.0)
@@ -17,6 +17,10 @@ TURNS = (5.0, 7.5, 10.0, 15.0, 22.5, 30.0, 45.0, 60.0, 90.0)
 
 SHARP = math.radians(2)
 """Radians by which headings may scatter around a hypothesis that explains them."""
+
+
+TOUCH = 1e-3
+"""Metres that a step may end from straight ahead of where it began; more, and something was in the way."""
 
 
 class Cause(NamedTuple):
@@ -48,20 +52,31 @@ def cause_of_drift(
     explained = _explain_headings(truth, trajectory, places, body)
     if explained:
         return Cause(explained)
-    if trajectory.collided[: places[first]].any():
+    here, there = _aside(truth, trajectory, places, first, body.step)
+    if trajectory.collided[: places[first]].any() or here > TOUCH:
         return Cause(
             "differs from an obstacle on: the world's free space or way of sliding is not the recorder's", True
         )
-    moves = np.diff(truth.locations[: first + 1], axis=0)[:, [0, 2]]
-    lengths = np.linalg.norm(moves, axis=1)
-    if (lengths < 0.999 * body.step).any() and lengths.max() < 1.001 * body.step:
-        return Cause(
-            "walks on where the recorder met an obstacle: the world lacks something, or the body is thinner", True
-        )
+    lengths = np.linalg.norm(np.diff(truth.locations, axis=0)[:, [0, 2]], axis=1)
     if abs(float(np.median(lengths)) - body.step) > 0.01:
         told = float(np.median(lengths))
         return Cause(f"steps {body.step:.2f} m where the recorder stepped {told:.2f} m: another step length")
+    if there > TOUCH:
+        return Cause(
+            "walks on where the recorder met an obstacle: the world lacks something, or the body is thinner", True
+        )
     return Cause("differs without an obstacle: the actions and locations of the ground truth do not belong together")
+
+
+def _aside(
+    truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], first: int, step: float
+) -> tuple[float, float]:
+    """Return how far from straight ahead the step to a location ended, here and for the recorder, metres."""
+    before, after = places[first - 1], places[first]
+    ahead = step * heading_vector(float(trajectory.headings[after]))[[0, 2]]
+    here = (trajectory.positions[after] - trajectory.positions[before])[[0, 2]]
+    there = (truth.locations[first] - truth.locations[first - 1])[[0, 2]]
+    return float(np.linalg.norm(here - ahead)), float(np.linalg.norm(there - ahead))
 
 
 def _explain_headings(truth: GroundTruth, trajectory: Trajectory, places: NDArray[np.intp], body: Body) -> str:
