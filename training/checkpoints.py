@@ -9,7 +9,7 @@ import pickle
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +139,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def write_tensors(folder: Path, name: str, tensors: dict[str, Tensor]) -> None:
+def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint's weight file."""
     write_weights(folder / f"{name}.safetensors", tensors)
 

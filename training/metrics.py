@@ -40,17 +40,12 @@ class MetricsLog:
         self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def add(self, metrics: Mapping[str, float]) -> None:
-        """Write the metrics of a step; "step" is among them."""
-        self._file.write(json.dumps(metrics) + "\n")
+    def add(self, step: int, metrics: Mapping[str, float], clips_per_s: float) -> None:
+        """Write the metrics of a step; of how fast it went, TensorBoard alone is told."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            if name != "step":
-                self._board.add_scalar(name, value, int(metrics["step"]))
-
-    def add_rate(self, step: int, clips_per_s: float) -> None:
-        """Tell TensorBoard how fast it goes."""
-        self._board.add_scalar("clips_per_s", clips_per_s, step)
+        for name, value in {**metrics, "clips_per_s": clips_per_s}.items():
+            self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Put everything on disk."""

@@ -10,9 +10,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from navloop.configs.engine import EngineConfig
-from navloop.training.engine import count_steps, split
 from navloop.training.schedules import learning_rates
 from navloop.training.stages.stage import Share, Stage
+from navloop.training.steps import count_steps, split
 
 _STEPS_SHOWN = 5
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from rich.console import Console
 
 from navloop.configs.loader import dump
@@ -16,7 +17,7 @@ from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.stages import ClassificationPretrainConfig, ContrastivePretrainConfig, CoordinationPretrainConfig
 from navloop.files import fingerprint
 from navloop.runs import RunFolder
-from navloop.training.engine import TrainReport, draw_seed, train
+from navloop.training.engine import TrainReport, train
 from navloop.training.plans import print_plan
 from navloop.training.stages.classification import ClassificationStage
 from navloop.training.stages.contrastive import ContrastiveStage
@@ -24,6 +25,7 @@ from navloop.training.stages.coordination import CoordinationStage
 from navloop.training.stages.data import ClipSource, VideoSource
 from navloop.training.stages.masked import MaskedStage
 from navloop.training.stages.stage import Stage
+from navloop.training.steps import draw_seed
 
 _STAGES: dict[type[PretrainConfig], Callable[[Any, ClipSource], Stage]] = {
     MaskedPretrainConfig: MaskedStage,
@@ -43,12 +45,7 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
     """
     state = PartialState()
     console = console if state.is_main_process else Console(quiet=True)
-    lists = {
-        name: fingerprint(Path(name)) for name in (*config.clips.manifest, *config.held_out) if Path(name).is_file()
-    }
-    with ExitStack() as stack:
-        if state.is_main_process:
-            stack.enter_context(RunFolder(folder).open(dump(config), lists, config.RESUMABLE))
+    with _held(folder, config, state):
         source = VideoSource(config, folder / "unreadable.jsonl")
         report = train(create_stage(config, source), config.engine, folder, console)
         if source.quarantine.count:
@@ -59,6 +56,26 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
     console.print(f"{report.steps} steps{', ' if words else ''}{words}", highlight=False)
     console.print(f"weights: {folder / 'last'}; curves: tensorboard --logdir {folder}", soft_wrap=True, highlight=False)
     return report
+
+
+@contextmanager
+def _held(folder: Path, config: PretrainConfig, state: PartialState) -> Iterator[None]:
+    """Hold a run folder, in the first process; the others wait, and leave without a word if it may not be used."""
+    lists = (Path(name) for name in (*config.clips.manifest, *config.held_out))
+    data = {str(path): fingerprint(path) for path in lists if path.is_file()}
+    if not state.is_main_process:
+        if not all(gather_object([True])):
+            raise SystemExit(2)
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(RunFolder(folder).open(dump(config), data, config.RESUMABLE))
+        except (ValueError, OSError):
+            gather_object([False])
+            raise
+        gather_object([True])
+        yield
 
 
 def dry_run(config: PretrainConfig, console: Console) -> None:

@@ -1,0 +1,239 @@
+"""The loop: resumes exactly after being killed, is the same on two processes, and stops where numbers end."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drifting_clips import Drifting, config, create_noisy
+from timm.utils.model_ema import ModelEmaV3
+
+from navloop.configs.engine import EngineConfig
+from navloop.training.engine import DivergedError, train
+from navloop.training.pretraining import create_stage
+from navloop.training.schedules import create_optimizer, learning_rates
+from navloop.training.steps import count_steps, split
+from navloop.weights import digest, read_weights
+
+PROGRAM = Path(__file__).with_name("drifting_clips.py")
+ROOT = Path(__file__).parents[2]
+FILES = ("model.safetensors", "ema.safetensors", "encoder.safetensors", "autoencoder.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(folder, chosen, create=create_stage):
+    stage = create(chosen, Drifting())
+    return train(stage, chosen.engine, folder), stage
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(folder) -> list[float]:
+    return [line["loss"] for line in lines(folder)]
+
+
+# All there is to resume; and the loss is noisy, from the generator that dropout draws from.
+EVERYTHING = {"steps": 10, "checkpoint_every": 3, "ema": 0.9, "clip": 1.0, "accumulate": 2, "layer_decay": 0.8}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run(folder, config(engine=EVERYTHING), create_noisy)
+    return folder
+
+
+RANDOM_STEP = int(np.random.default_rng(2026).integers(2, 2 * EVERYTHING["steps"]))
+
+
+@pytest.mark.parametrize(
+    "death", [f"step:{RANDOM_STEP}", "save:1", "save:3"], ids=["random step", "first save", "save"]
+)
+def test_a_killed_run_resumes_to_the_same_bits(uninterrupted, tmp_path, death):
+    chosen = config(engine=EVERYTHING)
+    recipe, folder = tmp_path / "recipe.json", tmp_path / "run"
+    recipe.write_text(chosen.model_dump_json())
+    killed = subprocess.run([sys.executable, PROGRAM, folder, recipe, death], capture_output=True, check=False)
+    assert killed.returncode == -9, killed.stderr
+    report, _ = run(folder, chosen, create_noisy)
+    assert report.resumed < report.steps == EVERYTHING["steps"], death
+    assert (folder / "metrics.jsonl").read_bytes() == (uninterrupted / "metrics.jsonl").read_bytes(), death
+    for name in FILES:
+        assert digest(folder / "last" / name) == digest(uninterrupted / "last" / name), (death, name)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in uninterrupted.iterdir())
+
+
+def test_a_finished_run_is_left_as_it_is(uninterrupted):
+    before = (uninterrupted / "metrics.jsonl").read_bytes()
+    report, stage = run(uninterrupted, config(engine=EVERYTHING))
+    assert (report.resumed, report.steps, report.metrics) == (10, 10, {})
+    assert (uninterrupted / "metrics.jsonl").read_bytes() == before
+    assert digest(stage.state_dict()) == digest(uninterrupted / "last" / "ema.safetensors")
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path):
+    chosen = config(engine={"steps": 6, "clip": 1.0}, decoder_skips=0.0)
+    run(tmp_path / "one", chosen)  # without the noise, which is each process's own
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(chosen.model_dump_json())
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch += [
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--num_cpu_threads_per_process=1",
+        "--main_process_port=0",
+    ]
+    done = subprocess.run([*launch, PROGRAM, tmp_path / "two", recipe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    one, two = (read_weights(tmp_path / name / "last" / "encoder.safetensors").state for name in ("one", "two"))
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
+
+
+def test_accumulating_changes_nothing_but_memory(tmp_path):
+    run(tmp_path / "whole", config(engine={"steps": 4}))
+    run(tmp_path / "parts", config(engine={"steps": 4, "accumulate": 4}))
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+
+
+def test_the_global_generator_is_left_as_it_was(tmp_path):
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    run(tmp_path, config(engine={"steps": 1}))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_average_is_that_of_the_weights_after_each_step(tmp_path):
+    chosen = config(engine={"steps": 3, "checkpoint_every": 1, "keep": 3, "ema": 0.8})
+    stage = create_stage(chosen, Drifting())
+    expected = ModelEmaV3(stage, 0.8)
+    train(stage, chosen.engine, tmp_path)
+    copy = create_stage(chosen, Drifting())
+    for step in (1, 2, 3):
+        copy.load_state_dict(read_weights(tmp_path / f"step_{step:06d}" / "model.safetensors").state)
+        expected.update(copy)
+    assert digest(expected.module.state_dict()) == digest(tmp_path / "last" / "ema.safetensors")
+    assert digest(stage.state_dict()) == digest(tmp_path / "last" / "ema.safetensors")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_clips(tmp_path):
+    chosen = config(engine={"steps": 12, "checkpoint_every": 4, "log_every": 3})
+    stage = create_stage(chosen, Drifting())
+    healthy = stage.losses
+    taken = []
+
+    def losses(batch, generator):
+        taken.append(batch.sources)
+        found = healthy(batch, generator)
+        return {**found, "loss": found["loss"] * (math.nan if len(taken) == 8 else 1.0)}
+
+    stage.losses = losses
+    with pytest.raises(DivergedError, match=r"step 8: the loss is nan, on clip \d+, clip .*step_000004 is from before"):
+        train(stage, chosen.engine, tmp_path)
+    assert (tmp_path / "last").resolve().name == "step_000004"
+    assert lines(tmp_path)[-1]["step"] == 6
+
+
+def test_layer_decay_scales_and_weight_decay_are_exact():
+    chosen = config(engine={"layer_decay": 0.5, "weight_decay": 0.05})
+    stage = create_stage(chosen, Drifting())
+    optimizer = create_optimizer(stage, chosen.engine)
+    found = {
+        id(parameter): (group["lr_scale"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    layers = stage.shapes.trunk.depth  # L = 4: scale decay ** (L + 1 - i)
+    for name, parameter in stage.named_parameters():
+        short = name.removeprefix("autoencoder.")
+        place = layers + 1
+        if short.startswith("encoder.patch"):
+            place = 0
+        elif short.startswith("encoder.blocks."):
+            place = 1 + int(short.split(".")[2])
+        undecayed = parameter.ndim == 1 or short == "mask_token"
+        assert found[id(parameter)] == (0.5 ** (layers + 1 - place), 0.0 if undecayed else 0.05), name
+
+
+def test_without_layer_decay_only_weight_decay_tells_parameters_apart():
+    stage = create_stage(config(), Drifting())
+    groups = create_optimizer(stage, config().engine).param_groups
+    undecayed = {id(parameter) for group in groups if group["weight_decay"] == 0 for parameter in group["params"]}
+    names = {name for name, parameter in stage.named_parameters() if id(parameter) in undecayed}
+    assert "autoencoder.mask_token" in names
+    assert {parameter.ndim for name, parameter in stage.named_parameters() if name not in names} == {2, 5}
+
+
+def test_the_learning_rate_rises_from_zero_and_falls_along_a_cosine():
+    engine = EngineConfig(steps=100, batch=512, lr=1e-3, min_lr=1e-5, warmup=0.2)
+    rates = learning_rates(engine, 100, list(range(100)))
+    expected = [2e-3 * step / 20 for step in range(20)]  # both rates times 512 / 256
+    expected += [2e-5 + 0.5 * (2e-3 - 2e-5) * (1 + math.cos(math.pi * step / 80)) for step in range(80)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert learning_rates(engine.model_copy(update={"scale_lr": False}), 100, [20]) == [1e-3]
+
+
+def test_layers_learn_at_their_share_of_the_rate(tmp_path):
+    engine = {"steps": 1, "layer_decay": 0.5, "warmup": 0.0, "weight_decay": 0.0}
+    start = create_stage(config(engine=engine), Drifting()).state_dict()
+    _, stage = run(tmp_path, config(engine=engine))
+    for name, scale in (
+        ("encoder.patch.bias", 0.5**5),
+        ("encoder.blocks.3.mlp.fc2.bias", 0.5),
+        ("decoder.head.bias", 1),
+    ):
+        moved = (stage.state_dict()[f"autoencoder.{name}"] - start[f"autoencoder.{name}"]).abs().median()
+        assert moved.item() == pytest.approx(1e-3 * scale, rel=1e-2), name  # Adam's first step is the rate
+
+
+def test_epochs_count_batches():
+    stage = create_stage(config(), Drifting(26))
+    stage.share = split(config(engine={"accumulate": 2}).engine, 1)
+    engine = EngineConfig(epochs=2, batch=4, accumulate=2, lr=1.0)
+    assert count_steps(stage, engine) == 13
+    stage.share = split(config(engine={"batch": 32}).engine, 1)
+    with pytest.raises(ValueError, match="26 clips, fewer than one batch of 32"):
+        count_steps(stage, engine)
+
+
+def test_a_batch_divides_among_processes():
+    engine = EngineConfig(steps=1, batch=12, accumulate=2, lr=1.0)
+    assert split(engine, 3, rank=2).mine(torch.arange(6)).tolist() == [4, 5]
+    with pytest.raises(ValueError, match=r"engine.batch 12 .* 4 processes x 2 parts .* take a multiple of 8"):
+        split(engine, 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "one of steps and epochs"),
+        ({"steps": 1, "epochs": 1.0}, "one of steps and epochs"),
+        ({"steps": 1, "accumulate": 3}, "8 does not divide into 3"),
+        ({"steps": 1, "min_lr": 2.0}, "min_lr 2.0 is above lr 1.0"),
+        ({"steps": 1, "betas": (0.9, 1.0)}, "betas"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        EngineConfig(batch=8, lr=1.0, **fields)
+
+
+def test_bf16_trains_on_the_processor(tmp_path):
+    run(tmp_path / "full", config(engine={"steps": 3}))
+    run(tmp_path / "half", config(engine={"steps": 3, "precision": "bf16"}))
+    assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "full"), rel=1e-2)
+    assert losses(tmp_path / "half") != losses(tmp_path / "full")
