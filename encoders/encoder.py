@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from navloop.configs.encoders import PixelsConfig
 from navloop.configs.schema import Config
 from navloop.encoders.pixels import to_pixels
+
+if TYPE_CHECKING:
+    from navloop.encoders.convert import LoadReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,10 @@ class VideoEncoder(nn.Module, ABC):
         width: Width D of a token.
         joint_width: Width J of `pooled`.
         grid: Tokens along (time, height, width).
+        loaded: What the weights are and what of them is not as one would think; None for random ones.
     """
 
+    loaded: LoadReport | None = None
     config: Config
     pixels: PixelsConfig
     num_frames: int
