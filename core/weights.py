@@ -8,7 +8,7 @@ import pickle
 import re
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,10 @@ class WeightsError(ValueError):
     """Weights that cannot be used as asked; the message names the file or the keys, and the mend."""
 
 
+class WeightsWarning(UserWarning):
+    """Weights that were loaded, but not as one would think; the message says what to look at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Weights:
     """The tensors of a file and what it says about them."""
@@ -44,6 +48,8 @@ class Weights:
     """Tensor by name, on the CPU; large files are mapped, not copied."""
     metadata: dict[str, str]
     """Text by name; of torch files the "container" that the tensors were in, and what numbers and texts lay beside it."""
+    origin: str = ""
+    """File that they were read from; empty if they come from memory."""
 
 
 def read_weights(path: Path | str) -> Weights:
@@ -58,7 +64,8 @@ def read_weights(path: Path | str) -> Weights:
     path = Path(path)
     kind = _kind(path)
     try:
-        return _read_safetensors(path) if kind == "safetensors" else unwrap(_load_torch(path, zipped=kind == "zip"))
+        read = _read_safetensors(path) if kind == "safetensors" else unwrap(_load_torch(path, zipped=kind == "zip"))
+        return replace(read, origin=str(path))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error.__cause__
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from navloop.encoders.averaging import Averaged, visual_blocks_below, wise_ft
+from navloop.encoders.contents import check_config, kind_said
+from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.fit import fit
 from navloop.encoders.layouts import LAYOUTS
 from navloop.encoders.mismatch import Mismatch, grouped, nearest
 from navloop.encoders.routes import Route, find_route, kind_of
-from navloop.encoders.translation import count_known, identify, their_name, to_ours, to_theirs, translate
-from navloop.weights import WeightsError, digest, read_weights, unwrap
+from navloop.encoders.translation import count_known, identify, our_name, their_name, to_ours, to_theirs, translate
+from navloop.weights import Weights, WeightsError, WeightsWarning, digest, read_weights, unwrap
 
 __all__ = [
     "Averaged",
@@ -35,8 +38,8 @@ OWN = "navloop"
 """What reports call weights by the model's own names."""
 _NAMES = frozenset(layout.name for layout in LAYOUTS)
 
-Source = str | os.PathLike[str] | Mapping[str, object]
-"""A weight file, or what is in one: tensors by name, or a container of them."""
+Source = str | os.PathLike[str] | Weights | Mapping[str, object]
+"""A weight file, or what is in one: as `read_weights` gives it, tensors by name, or a container of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,16 @@ class LoadReport:
     """The file's names for what the model has no place for."""
     missing: tuple[str, ...]
     """The model's names that the file has nothing for; they stay as initialised."""
+    untrained: tuple[str, ...] = ()
+    """Those of `missing` on which what the model computes rests. The others start as nothing, or feed nothing."""
+    not_finite: tuple[str, ...] = ()
+    """The model's names whose tensors in the file hold NaN or infinity."""
 
     def __str__(self) -> str:
         parts = [f"{self.layout} weights, {self.digest}"]
         parts += [f"not used: {', '.join(grouped(self.dropped))}"] if self.dropped else []
         parts += [f"as initialised: {', '.join(grouped(self.missing))}"] if self.missing else []
+        parts += [f"not finite: {', '.join(grouped(self.not_finite))}"] if self.not_finite else []
         return "; ".join(parts)
 
 
@@ -78,14 +86,17 @@ def load_released(
 ) -> LoadReport:
     """Load released weights, or our own, into an encoder or a model over one.
 
-    What a file may lack or have besides is settled for each pair of format and model: a VideoMAE pretraining file leaves
-    the norm of `MaskedEncoder(norm="pooled")` as initialised, as VideoMAE's own tuning does. All else has to fit. Tensors take the model's type;
-    where the model is on the device "meta", it takes the file's tensors as they are.
+    What a file may lack or have besides is settled for each pair of format and model: a VideoMAE pretraining file
+    leaves the norm of `MaskedEncoder(norm="pooled")` as initialised, as VideoMAE's own tuning does. All else has to
+    fit. A file of ours says what it was configured to be; the fields that change what weights mean have to agree.
+    Tensors take the model's type; where the model is on the device "meta", it takes the file's tensors as they are. An
+    encoder keeps the report as its `loaded`.
 
     Args:
         model: What to fill.
         source: File, or its content.
-        classes: Rows of the file's classifier to keep, in this order: `range(400)` makes a K710 classifier one of K400. None keeps all.
+        classes: Rows of the file's classifier to keep, in this order: `range(400)` makes a K710 classifier one of
+            K400. None keeps all.
         fresh: Beginnings of the model's names that stay as initialised whatever the file has: `("head.",)` for other classes.
         drop: Beginnings of the file's names to leave out: what its training code kept beside the model.
 
@@ -93,7 +104,11 @@ def load_released(
         Which format it was, its digest, and what was dropped or stays as initialised.
 
     Raises:
-        WeightsError: If the file cannot be read, or does not fit; the message lists all that does not, and the model is as before.
+        WeightsError: If the file cannot be read, or does not fit; the message lists all that does not, and the model is
+            as before.
+
+    Warns:
+        WeightsWarning: If tensors hold NaN or infinity, or parts of a model on "meta" are left without numbers.
 
     Source: the tuning code of InternVideo1/Pretrain/VideoMAE and UniFormerV2; differs in: nothing is ignored unsaid.
     """
@@ -101,6 +116,9 @@ def load_released(
     own = model.state_dict()
     whole = {**released.state, **{name: own[name] for name in released.report.missing}}
     model.load_state_dict(whole, assign=any(parameter.is_meta for parameter in model.parameters()))
+    if isinstance(model, VideoEncoder):
+        model.loaded = released.report
+    _warn(model, released)
     return released.report
 
 
@@ -117,17 +135,31 @@ def released_state(
     Raises:
         WeightsError: As `load_released` does.
     """
-    state = (unwrap(source) if isinstance(source, Mapping) else read_weights(Path(source))).state
+    weights = _read(source)
+    state, where = weights.state, f"{weights.origin}: " if weights.origin else ""
     try:
         named = _by_our_names(_without(state, drop), model)
         route = find_route(named.layout, model) if named.layout in _NAMES else Route()
+        named.wrong.missing = [name for name in named.wrong.missing if not _is_left(name, named, route)]
         ours = named.state if classes is None or named.wrong else slice_head(named.state, classes)
         fitted = fit(ours, model.state_dict(), route, named.theirs, fresh, named.wrong)
     except ValueError as error:
-        where = "" if isinstance(source, Mapping) else f"{os.fspath(source)}: "
-        raise WeightsError(f"{where}weights do not fit {kind_of(model)}:\n{error}") from error
+        raise WeightsError(
+            f"{where}weights do not fit {kind_of(model)}:\n{error}{_of_another(model, weights)}"
+        ) from error
+    try:
+        check_config(model, weights)
+    except WeightsError as error:
+        raise WeightsError(f"{where}{error}") from error
     left_out = tuple(name for name in state if name.startswith(tuple(drop)))
-    report = LoadReport(named.layout, digest(state), (*fitted.dropped, *left_out), fitted.missing)
+    report = LoadReport(
+        named.layout,
+        digest(state),
+        dropped=(*fitted.dropped, *left_out),
+        missing=fitted.missing,
+        untrained=fitted.untrained,
+        not_finite=tuple(_not_finite(fitted.state)),
+    )
     return ReleasedState(fitted.state, report)
 
 
@@ -156,6 +188,50 @@ class _Named:
     state: dict[str, Tensor]
     theirs: Callable[[str], str | None] = lambda name: name
     wrong: Mismatch = field(default_factory=Mismatch)
+    ours: Callable[[str], str | None] = lambda name: name
+
+
+def _read(source: Source) -> Weights:
+    if isinstance(source, Weights):
+        return source
+    return unwrap(source) if isinstance(source, Mapping) else read_weights(Path(source))
+
+
+def _is_left(name: str, named: _Named, route: Route) -> bool:
+    """Return whether one of the file's names is of what the model never has, so that the file may lack it."""
+    return (named.ours(name) or name).startswith(route.left)
+
+
+def _of_another(model: nn.Module, weights: Weights) -> str:
+    """Say what a file of ours is of, if that is another kind of encoder than the model."""
+    said = kind_said(weights)
+    if said is None or said == getattr(getattr(model, "config", None), "kind", None):
+        return ""
+    return f"\nThe file says that it is of a {said} encoder; load_encoder({weights.origin!r}) makes that"
+
+
+def _not_finite(state: Mapping[str, Tensor]) -> Iterable[str]:
+    floating = ((name, tensor) for name, tensor in state.items() if tensor.is_floating_point() and not tensor.is_meta)
+    return (name for name, tensor in floating if not tensor.isfinite().all())
+
+
+def _warn(model: nn.Module, released: ReleasedState) -> None:
+    broken = released.report.not_finite
+    if broken:
+        warnings.warn(
+            f"NaN or infinity is in {', '.join(grouped(broken))} of the file; download or train it again",
+            WeightsWarning,
+            stacklevel=3,
+        )
+    if all(tensor.is_meta for tensor in released.state.values()):
+        return  # names and shapes alone were asked about
+    blank = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
+    if blank:
+        warnings.warn(
+            f'{", ".join(grouped(blank))} stay on the device "meta", without numbers; create the model on the CPU',
+            WeightsWarning,
+            stacklevel=3,
+        )
 
 
 def _without(state: Mapping[str, Tensor], drop: Sequence[str]) -> Mapping[str, Tensor]:
@@ -180,4 +256,10 @@ def _by_our_names(state: Mapping[str, Tensor], model: nn.Module) -> _Named:
         return _Named(layout.name, dict(state))
     layout = identify(state)
     translated = translate(state, layout)
-    return _Named(layout.name, translated.state, lambda name: their_name(name, layout), translated.wrong)
+    return _Named(
+        layout.name,
+        translated.state,
+        lambda name: their_name(name, layout),
+        translated.wrong,
+        lambda name: our_name(name, layout),
+    )

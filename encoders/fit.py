@@ -22,6 +22,12 @@ _DEPTH_FIELDS = {
     "decoder.blocks.": "decoder.depth",
     "blocks.": "trunk.depth",
 }
+# What shows in a name: what it is, the option with it, the option without it.
+_OPTIONS = {
+    "video.balance": ("balance of video and frames", "video.balance=True", "video.balance=False"),
+    ".local1.": ("local mixing before attention", "video.local='single' or 'double'", "video.local='none'"),
+    ".local2.": ("local mixing after attention", "video.local='double'", "video.local='single' or 'none'"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class Fitted:
     """The file's names for what the model has no place for."""
     missing: tuple[str, ...]
     """The model's names that stay as initialised."""
+    untrained: tuple[str, ...]
+    """Those of them on which what the model computes rests."""
 
 
 def fit(
@@ -71,9 +79,12 @@ def fit(
     wrong.unexpected += [matched.origin[name] for name in found if name not in wanted and not name.startswith(odd)]
     wrong.faults += [_depth_fault(stack, *numbers) for stack, numbers in depths.items()]
     wrong.faults += _shape_faults(found, wanted, matched.origin)
+    wrong.faults += _type_faults(found, wanted, matched.origin)
+    wrong.faults += _option_hints([*absent], [name for name in found if name not in wanted])
     if wrong:
         raise WeightsError(wrong.message([_in_file(name, route, theirs) for name in wanted]))
-    return Fitted(found, tuple(matched.dropped), tuple(excused))
+    untrained = tuple(name for name in excused if _template(name).startswith(route.untrained))
+    return Fitted(found, tuple(matched.dropped), tuple(excused), untrained)
 
 
 @dataclass(slots=True)
@@ -154,11 +165,35 @@ def _shape_faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], ori
     ]
 
 
+def _type_faults(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], origin: Mapping[str, str]) -> list[str]:
+    """Refuse numbers that are not real: quantised, complex or boolean ones in place of floating ones."""
+    odd: dict[tuple[torch.dtype, torch.dtype], list[str]] = {}
+    for name, tensor in found.items():
+        if name in wanted and wanted[name].is_floating_point() and not tensor.is_floating_point():
+            odd.setdefault((tensor.dtype, wanted[name].dtype), []).append(origin[name])
+    return [
+        f"{'; '.join(grouped(names))}: {in_file} in the file, {in_model} in the model; save floating numbers"
+        for (in_file, in_model), names in odd.items()
+    ]
+
+
+def _option_hints(absent: Sequence[str], unexpected: Sequence[str]) -> list[str]:
+    """Say which option of the model makes it have, or not have, parts that the other side has not."""
+    return [
+        f"the file has {'no' if names is absent else 'a'} {part}: configure {without if names is absent else with_}"
+        for end, (part, with_, without) in _OPTIONS.items()
+        for names in (absent, unexpected)
+        if any(end in name for name in names)
+    ]
+
+
 def _shape_hint(name: str, in_file: Tensor, in_model: Tensor) -> str:
     if in_file.ndim != in_model.ndim:
         return ""
     if name.endswith("temporal_positions"):
         return f": the file is for {in_file.shape[1]} frames, the model for {in_model.shape[1]}"
+    if name.endswith("video.patch.weight") and in_file.shape[2] != in_model.shape[2]:
+        return f": the file joins {in_file.shape[2]} frames: configure video.halve_time={in_file.shape[2] > 1}"
     if name.endswith(("head.weight", "head.bias")):
         return ": choose rows with classes=..., or begin anew with fresh=('head.',)"
     if name.endswith("positions") and not name.endswith("text.positions"):

@@ -30,6 +30,8 @@ class Route:
     """The layout's names that are dropped if the model has none of them at all."""
     fresh: tuple[str, ...] = ()
     """The model's names that stay as initialised if the file has none of them at all."""
+    untrained: tuple[str, ...] = ()
+    """Those of `fresh` on which what the model computes then rests; the others leave it as it was."""
     head_norm: bool | None = None
     """Whether these weights are of a `VideoClassifier` with a norm of its own; None if they are of none."""
     adapt: Callable[[str, Tensor, Tensor], Tensor] = _as_is
@@ -64,8 +66,10 @@ def find_route(layout: str, model: nn.Module) -> Route:
         return routes[kind]
     if isinstance(model, VideoClassifier) and kind_of(model.encoder) in routes:  # the file has no such classes
         route = routes[kind_of(model.encoder)]
-        fresh = ("norm.", "head.", *(f"encoder.{name}" for name in route.fresh))
-        return replace(route, prefix="encoder.", fresh=fresh)
+        fresh, untrained = (
+            ("norm.", "head.", *(f"encoder.{name}" for name in names)) for names in (route.fresh, route.untrained)
+        )
+        return replace(route, prefix="encoder.", fresh=fresh, untrained=untrained)
     parts = [
         name for name, part in model.named_children() if isinstance(part, VideoEncoder) and kind_of(part) in routes
     ]
@@ -96,12 +100,15 @@ _TEMPORAL = (
     "video.blocks.{}.local2.",
 )
 _PRETRAIN_ONLY = ("decoder.", "to_decoder.", "mask_token")
+_ANSWERING_LACKS = ("text.proj", "video_proj", "captioner.predictor.")
 
 _INTO_MULTIMODAL = Route(spare=("captioner.", "text.mask_token"), fresh=("text.mask_token",))
 
 # VideoMAE's tuning code discards the norm of each token and starts the norm of their mean anew, so we do.
 _FROM_CLIP = {
-    "MultimodalEncoder": Route(fresh=(*_TEMPORAL, "text.mask_token", "captioner."), adapt=_centre_in_time),
+    "MultimodalEncoder": Route(
+        fresh=(*_TEMPORAL, "text.mask_token", "captioner."), untrained=("captioner.",), adapt=_centre_in_time
+    ),
     "UniFormer": Route(
         left=("norm_post.", "video_proj", "text.", "logit_scale"), fresh=_TEMPORAL, adapt=_centre_in_time
     ),
@@ -118,7 +125,10 @@ _ROUTES: dict[str, dict[str, Route]] = {
         "MaskedAutoencoder": Route(),
         "MaskedEncoder with norm=tokens": Route(below=("encoder.", ""), left=_PRETRAIN_ONLY),
         "MaskedEncoder with norm=pooled": Route(
-            below=("encoder.", ""), left=(*_PRETRAIN_ONLY, "encoder.norm."), fresh=("norm.",)
+            below=("encoder.", ""),
+            left=(*_PRETRAIN_ONLY, "encoder.norm."),
+            fresh=("norm.",),
+            untrained=("norm.",),
         ),
     },
     "videomae_finetune": {
@@ -130,7 +140,8 @@ _ROUTES: dict[str, dict[str, Route]] = {
         "MultimodalEncoder": replace(
             _INTO_MULTIMODAL,
             left=("vqa_classifier.",),
-            fresh=("text.mask_token", "text.proj", "video_proj", "captioner.predictor."),
+            fresh=("text.mask_token", *_ANSWERING_LACKS),
+            untrained=_ANSWERING_LACKS,
         )
     },
     "viclip": {"ViCLIPEncoder": Route()},

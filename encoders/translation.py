@@ -119,6 +119,12 @@ def their_name(name: str, layout: Layout) -> str | None:
     return None if found is None else _numbered(reverse[found[0]], found[1])
 
 
+def our_name(name: str, layout: Layout) -> str | None:
+    """Return our name for one of the layout's, None if it has no such thing."""
+    found = _match(name, (layout.keys,))
+    return None if found is None else _numbered(layout.keys[found[0]], found[1])
+
+
 def expected_names(layout: Layout, ours: Iterable[str]) -> dict[str, str]:
     """Return each name that goes with those of ours that are there: theirs to ours.
 
