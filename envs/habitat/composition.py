@@ -41,7 +41,7 @@ def compose(config: str = VLN, overrides: Sequence[str] = (), *, setup: str | No
         composed = habitat.get_config(config, [*chosen, *overrides])
     except (HydraException, OmegaConfBaseException, RuntimeError) as error:
         raise ValueError(f"habitat-lab cannot compose {config} with {[*chosen, *overrides]}: {error}") from error
-    _mend_semantics(composed)
+    _mend_sensors(composed)
     return composed
 
 
@@ -151,16 +151,20 @@ def whole_degrees(name: str, radians: float) -> int:
     return round(degrees)
 
 
-def _mend_semantics(config: Any) -> None:
-    """Put our camera of object ids in place of habitat-lab's, which NumPy 2 refuses."""
+def _mend_sensors(config: Any) -> None:
+    """Put our camera of object ids in place of habitat-lab's, which NumPy 2 refuses, and drop what another set of cameras left over."""
     from habitat import read_write
 
     import navloop.envs.habitat.sensors  # noqa: F401 (registers it)
 
     with read_write(config):
         for agent in config.habitat.simulator.agents.values():
-            for sensor in agent.sim_sensors.values():
-                if sensor.type == "HabitatSimSemanticSensor":
+            for name, sensor in list(agent.sim_sensors.items()):
+                if (
+                    "type" not in sensor
+                ):  # the file sets its size, and the set of cameras that was asked for has none such
+                    del agent.sim_sensors[name]
+                elif sensor.type == "HabitatSimSemanticSensor":
                     sensor.type = SENSORS["semantic"]
 
 

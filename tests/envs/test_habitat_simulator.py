@@ -1,0 +1,427 @@
+"""The real habitat-sim behind our door: our contract, habitat-lab's own numbers, and the same houses in both worlds."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+for needed in ("habitat_sim", "habitat"):
+    pytest.importorskip(needed, reason=f"{needed} is not installed")
+
+from navloop.envs.episodes import read_episodes
+from navloop.envs.follower import ShortestPathFollower
+from navloop.envs.habitat.export import export_houses
+from navloop.envs.habitat.navmeshes import CACHE
+from navloop.envs.habitat.tasks import LabEnv, lab_dataset, make_lab_vln, make_task
+from navloop.envs.metrics import evaluate
+from navloop.envs.navigation import NavigationEnv
+from navloop.envs.panorama import StackedViews, panorama
+from navloop.envs.protocols import get_protocol
+from navloop.envs.simulator import Action, SceneError
+from navloop.envs.vector import VectorNavigationEnv, WorkerError, shards
+from navloop.envs.waypoints import WaypointEnv
+from navloop.envs.worlds import create_simulator, make_vln
+from navloop.geometry import Pose, heading_vector, quaternion_to_heading, wrap_angle
+
+pytestmark = pytest.mark.habitat
+
+HOUSES = get_protocol("houses")
+DEPTH = replace(HOUSES.cameras[0], name="depth", kind="depth", width=48, height=40)
+# Depth alone: with colour, habitat-sim first lights the world for a quarter of a minute where a processor draws.
+DIM = HOUSES.with_cameras([DEPTH])
+SCENES = [f"small/val_unseen_00{i}/val_unseen_00{i}.glb" for i in range(2)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv(CACHE, str(folder))
+        yield folder / "navmeshes"
+
+
+@pytest.fixture(scope="module")
+def exported(houses, tmp_path_factory):
+    return export_houses(houses, tmp_path_factory.mktemp("export") / "small").folder
+
+
+@pytest.fixture(scope="module")
+def scenes(exported):
+    return exported / "scene_datasets"
+
+
+@pytest.fixture(scope="module")
+def episodes(exported):
+    return exported / "datasets" / "vln" / "small" / "v1" / "val_unseen" / "val_unseen.json.gz"
+
+
+@pytest.fixture(scope="module")
+def habitat(scenes):
+    simulator = create_simulator("habitat", scenes, DIM)
+    yield simulator
+    simulator.close()
+
+
+@pytest.fixture(scope="module")
+def embedded(scenes):
+    simulator = create_simulator("embedded", scenes, DIM)
+    yield simulator
+    simulator.close()
+
+
+def test_nothing_is_there_before_a_scene_and_a_pose(scenes):
+    simulator = create_simulator("habitat", scenes, DIM)
+    with pytest.raises(RuntimeError, match="no scene is loaded"):
+        simulator.render()
+    simulator.load_scene(SCENES[0])
+    with pytest.raises(RuntimeError, match="stands nowhere"):
+        _ = simulator.pose
+    with pytest.raises(RuntimeError, match="stands nowhere"):
+        simulator.act(Action.FORWARD)
+    simulator.close()
+    simulator.close()
+
+
+def test_poses_are_set_and_read_in_one_frame(habitat):
+    habitat.load_scene(SCENES[0])
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        point, heading = habitat.sample_navigable_point(rng), rng.uniform(-math.pi, math.pi)
+        assert habitat.is_navigable(point)
+        habitat.set_pose(Pose(point, heading))
+        assert np.allclose(habitat.pose.position, point, atol=1e-6)
+        assert wrap_angle(habitat.pose.heading - heading) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_free_step_goes_where_the_heading_says_and_where_it_was_foreseen(habitat):
+    habitat.load_scene(SCENES[0])
+    rng = np.random.default_rng(1)
+    free = 0
+    for _ in range(40):
+        habitat.set_pose(Pose(habitat.sample_navigable_point(rng), rng.uniform(-3, 3)))
+        start, foreseen = habitat.pose, habitat.foresee(habitat.pose.heading)
+        collided = habitat.act(Action.FORWARD)
+        assert np.allclose(habitat.pose.position, foreseen, atol=1e-5)
+        if not collided:
+            free += 1
+            assert np.allclose(habitat.pose.position, start.position + 0.25 * heading_vector(start.heading), atol=1e-5)
+    assert free > 10
+    assert not habitat.act(Action.STOP)
+
+
+def test_bodies_that_do_not_slide_stop(scenes):
+    body = replace(DIM.body, sliding=False)
+    firm, slippery = (
+        create_simulator("habitat", scenes, protocol)
+        for protocol in (DIM.with_body(body, "firm").with_cameras([]), DIM.with_cameras([]))
+    )
+    rng = np.random.default_rng(2)
+    shorter = 0
+    for simulator in (firm, slippery):
+        simulator.load_scene(SCENES[0])
+    for _ in range(60):
+        pose = Pose(firm.sample_navigable_point(rng), rng.uniform(-3, 3))
+        moved = []
+        for simulator in (firm, slippery):
+            simulator.set_pose(pose)
+            if simulator.act(Action.FORWARD):
+                moved.append(np.linalg.norm(simulator.pose.position - pose.position))
+        shorter += len(moved) == 2 and moved[0] < moved[1] - 1e-3
+    assert shorter > 2
+    firm.close()
+    slippery.close()
+
+
+def test_the_same_place_looks_the_same_in_both_worlds(habitat, embedded):
+    rng = np.random.default_rng(3)
+    for scene in SCENES:
+        habitat.load_scene(scene)
+        embedded.load_scene(scene)
+        for _ in range(4):
+            pose = Pose(embedded.sample_navigable_point(rng), rng.uniform(-3, 3))
+            embedded.set_pose(pose)
+            try:
+                habitat.set_pose(pose)
+            except SceneError:
+                continue  # a corner that one world's free space has and the other's lacks
+            ours, theirs = embedded.render()["depth"], habitat.render()["depth"]
+            assert theirs.dtype == np.float32 and theirs.shape == (40, 48, 1)
+            assert np.median(np.abs(ours - theirs)) < 0.02
+
+
+def test_the_same_actions_lead_to_the_same_places(habitat, embedded):
+    rng = np.random.default_rng(4)
+    agreed, offs = [], []
+    for scene in SCENES:
+        habitat.load_scene(scene)
+        embedded.load_scene(scene)
+        for _ in range(200):
+            pose = Pose(embedded.sample_navigable_point(rng), rng.uniform(-3, 3))
+            embedded.set_pose(pose)
+            if not habitat.is_navigable(pose.position):
+                continue
+            habitat.set_pose(pose)
+            for action in (Action.LEFT, Action.FORWARD, Action.RIGHT):
+                hits = habitat.act(action), embedded.act(action)
+                agreed.append(hits[0] == hits[1])
+                if any(hits):
+                    break
+                apart = (habitat.pose.position - embedded.pose.position)[[0, 2]]
+                offs.append(np.linalg.norm(apart))
+                assert abs(wrap_angle(habitat.pose.heading - embedded.pose.heading)) < math.radians(0.1)
+    assert len(offs) > 500 and np.quantile(offs, 0.99) < 0.01
+    assert np.mean(agreed) >= 0.97
+
+
+def test_walks_are_as_long_in_both_worlds(habitat, embedded):
+    rng = np.random.default_rng(5)
+    ratios = []
+    for scene in SCENES:
+        habitat.load_scene(scene)
+        embedded.load_scene(scene)
+        for _ in range(50):
+            start, goal = embedded.sample_navigable_point(rng), embedded.sample_navigable_point(rng)
+            lengths = [world.geodesic_distances(start[None], goal)[0] for world in (habitat, embedded)]
+            assert np.isfinite(lengths[0]) == np.isfinite(lengths[1])
+            if lengths[1] > 1:
+                ratios.append(lengths[0] / lengths[1])
+    assert np.median(np.abs(np.array(ratios) - 1)) < 0.03
+
+
+def test_a_goal_that_cannot_be_reached_is_infinitely_far(habitat):
+    habitat.load_scene(SCENES[0])
+    inside = habitat.sample_navigable_point(np.random.default_rng(6))
+    outside = inside + [500.0, 0.0, 0.0]
+    assert habitat.geodesic_distances(np.array([inside, outside]), outside).tolist() == [math.inf, math.inf]
+    assert habitat.shortest_path(inside, outside).shape == (0, 3)
+    path = habitat.shortest_path(inside, habitat.sample_navigable_point(np.random.default_rng(7)))
+    assert np.allclose(path[0], inside, atol=1e-3)
+    length = np.linalg.norm(np.diff(path, axis=0), axis=1).sum()
+    assert length == pytest.approx(habitat.geodesic_distances(path[:1], path[-1])[0], abs=1e-3)
+
+
+def test_a_start_off_the_navmesh_is_refused(habitat):
+    habitat.load_scene(SCENES[0])
+    with pytest.raises(SceneError, match=r"val_unseen_000\.glb: no navmesh within 0\.5 m of \[500\.0, 0\.0, 0\.0\]"):
+        habitat.set_pose(Pose(np.array([500.0, 0.0, 0.0]), 0.0))
+
+
+def test_points_are_drawn_by_our_generator_alone(habitat):
+    habitat.load_scene(SCENES[0])
+    first = [habitat.sample_navigable_point(np.random.default_rng(8)).tolist() for _ in range(2)]
+    assert first[0] == first[1]
+    drawn = np.array([habitat.sample_navigable_point(rng) for rng in [np.random.default_rng(9)] for _ in range(300)])
+    assert np.isfinite(habitat.geodesic_distances(drawn, drawn[0])).all()  # one connected part
+    assert np.ptp(drawn[:, 0]) > 3 and np.ptp(drawn[:, 2]) > 3
+
+
+def test_plans_agree_with_the_embedded_worlds(habitat, embedded):
+    for world in (habitat, embedded):
+        world.load_scene(SCENES[0])
+    ours, theirs = embedded.floor_plan(), habitat.floor_plan()
+    assert theirs.rooms == ours.rooms
+    rng = np.random.default_rng(10)
+    for point in (habitat.sample_navigable_point(rng) for _ in range(50)):
+        column, row = np.floor((point[[0, 2]] - theirs.origin) / theirs.cell).astype(int)
+        assert theirs.free[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2].any()
+    assert abs(theirs.free.sum() - ours.free.sum()) < 0.1 * ours.free.sum()
+
+
+def test_looking_down_and_up_comes_back(scenes):
+    tilting = DIM.with_body(replace(DIM.body, tilt=math.radians(30)), "tilt30")
+    simulator = create_simulator("habitat", scenes, tilting)
+    simulator.load_scene(SCENES[0])
+    simulator.set_pose(Pose(simulator.sample_navigable_point(np.random.default_rng(11)), 0.3))
+    level = simulator.render()["depth"]
+    for _ in range(5):  # straight down is as far as it goes
+        assert not simulator.act(Action.LOOK_DOWN)
+    down = simulator.render()["depth"]
+    assert abs(down[20, 24, 0] - (DEPTH.elevation + simulator.pose.position[1])) < 0.6
+    for _ in range(3):
+        simulator.act(Action.LOOK_UP)
+    assert np.abs(simulator.render()["depth"] - level).max() < 1e-3
+    simulator.close()
+
+
+def test_habitat_labs_own_measures_equal_ours(scenes, episodes):
+    chosen = read_episodes(episodes).episodes
+    ours = NavigationEnv(create_simulator("habitat", scenes, DIM), chosen, DIM)
+    lab = make_lab_vln(chosen, scenes, DIM)
+    rng = np.random.default_rng(12)
+    succeeded = []
+    for number, episode in enumerate(chosen):
+        _, info = ours.reset(options={"episode": episode.episode_id})
+        seen, theirs = lab.reset(options={"episode": episode.episode_id})
+        assert lab.observation_space.contains(seen) and seen["instruction"] == episode.instruction.text
+        expert = ShortestPathFollower(ours.simulator, DIM.body, episode.goal_position)
+        ended = False
+        while not ended:
+            action = int(rng.integers(0, 4)) if number % 2 and rng.random() < 0.2 else int(expert.next_action())
+            frame, _, terminated, truncated, info = ours.step(action)
+            seen, _, *ends, theirs = lab.step(action)
+            assert ends == [terminated, truncated]
+            ended = terminated or truncated
+        assert np.array_equal(frame["depth"], seen["depth"])
+        measured = evaluate(ours.trajectory(), episode, DIM)
+        assert info["navigation_error"] == pytest.approx(theirs["distance_to_goal"], abs=1e-4)
+        assert measured.success == theirs["success"] and measured.spl == pytest.approx(theirs["spl"], abs=1e-4)
+        if number % 2 == 0:
+            succeeded.append(measured.success)
+    assert np.mean(succeeded) == 1.0  # the expert finds every goal
+    ours.close()
+    lab.close()
+
+
+def test_navmeshes_of_other_bodies_are_kept_and_mended(scenes, cache, caplog):
+    wide = DIM.with_cameras([]).with_body(replace(DIM.body, radius=0.25, height=0.88), "wide")
+
+    def area():
+        simulator = create_simulator("habitat", scenes, wide)
+        simulator.load_scene(SCENES[0])
+        found = simulator.native.pathfinder.navigable_area
+        simulator.close()
+        return found
+
+    before = set(cache.glob("*.navmesh"))
+    first = area()
+    (kept,) = set(cache.glob("*.navmesh")) - before
+    written = kept.read_bytes()
+    assert area() == first and kept.read_bytes() == written
+    kept.write_bytes(written[:50])
+    assert area() == first and kept.read_bytes() == written
+    assert "not a whole navmesh" in caplog.text
+    thin = create_simulator("habitat", scenes, DIM.with_cameras([]))
+    thin.load_scene(SCENES[0])
+    assert thin.native.pathfinder.navigable_area > first
+    thin.close()
+
+
+def test_the_other_scene_is_another_place_and_coming_back_changes_nothing(habitat):
+    frames = []
+    for scene in (SCENES[0], SCENES[1], SCENES[0]):
+        habitat.load_scene(scene)
+        habitat.set_pose(Pose(habitat.sample_navigable_point(np.random.default_rng(13)), 0.0))
+        frames.append(habitat.render()["depth"])
+    assert np.array_equal(frames[0], frames[2]) and not np.array_equal(frames[0], frames[1])
+
+
+def test_colours_semantics_and_panoramas(scenes, episodes):
+    rgb = replace(HOUSES.cameras[0], width=64, height=48)
+    eyes = HOUSES.with_cameras([rgb, replace(rgb, name="semantic", kind="semantic")], "rgb-semantic")
+    worlds = [create_simulator(world, scenes, eyes) for world in ("habitat", "embedded")]
+    for world in worlds:
+        world.load_scene(SCENES[0])
+    assert worlds[0].visible_labels() == worlds[1].visible_labels()
+    pose = Pose(worlds[1].sample_navigable_point(np.random.default_rng(14)), 0.7)
+    frames = []
+    for world in worlds:
+        world.set_pose(pose)
+        frames.append(world.render())
+    assert frames[0]["rgb"].dtype == np.uint8 and frames[0]["rgb"].shape == (48, 64, 3)
+    assert np.median(np.abs(frames[0]["rgb"].astype(int) - frames[1]["rgb"])) <= 4
+    assert frames[0]["semantic"].dtype == np.int32 and frames[0]["semantic"].shape == (48, 64)
+    assert (frames[0]["semantic"] == frames[1]["semantic"]).mean() > 0.95
+    kept = frames[0]["rgb"].copy()
+    worlds[0].act(Action.LEFT)
+    worlds[0].render()
+    assert np.array_equal(frames[0]["rgb"], kept)  # the frame is ours, not the renderer's memory
+    for world in worlds:
+        world.close()
+
+
+def test_panoramas_and_waypoints_work_here_too(scenes, episodes):
+    env = make_vln(episodes, scenes, panorama(DIM), world="habitat")
+    decided = StackedViews(WaypointEnv(env, turns="free"))
+    seen, _ = decided.reset(options={"episode": 0})
+    assert seen["depth"].shape == (12, 40, 48, 1)
+    turned, *_ = decided.step({"stop": 0, "angle": math.radians(60), "distance": 0.0})
+    assert np.abs(np.roll(seen["depth"], -2, axis=0) - turned["depth"]).max() < 1e-2
+    _, _, terminated, _, info = decided.step({"stop": 1, "angle": 0.0, "distance": 0.0})
+    assert terminated and info["decisions"] == 2
+    decided.close()
+
+
+def test_workers_draw_on_the_devices_they_are_dealt(scenes, episodes):
+    makes = shards(episodes, scenes, 2, DIM, gpu_devices=(-1, 77), world="habitat")
+    assert [make.keywords["gpu_device"] for make in makes] == [-1, 77]
+    with VectorFrom(makes) as envs, pytest.raises(WorkerError, match="gpu_device is 77, but of EGL's") as failure:
+        envs.reset(seed=0)
+    assert failure.value.workers == (1,) and "Traceback" in str(failure.value)
+    with VectorFrom(shards(episodes, scenes, 2, DIM, gpu_devices=(-1,), world="habitat")) as envs:
+        seen, _ = envs.reset(seed=0)
+        assert seen["depth"].shape == (2, 40, 48, 1)
+        seen, _, _, _, infos = envs.step([Action.FORWARD, Action.LEFT])
+        assert infos["steps"].tolist() == [1, 1]
+
+
+class VectorFrom:
+    def __init__(self, makes):
+        self.makes = makes
+
+    def __enter__(self):
+        self.envs = VectorNavigationEnv(self.makes)
+        return self.envs
+
+    def __exit__(self, *_):
+        self.envs.close()
+
+
+def test_point_goals_of_habitat_lab_through_gymnasium(scenes, episodes):
+    from gymnasium.utils.env_checker import check_env
+
+    from navloop.envs.habitat.composition import compose
+
+    camera = "habitat.simulator.agents.main_agent.sim_sensors.depth_sensor"
+    config = compose(
+        "benchmark/nav/pointnav/pointnav_habitat_test.yaml",
+        ["habitat.simulator.habitat_sim_v0.gpu_device_id=-1", f"{camera}.width=32", f"{camera}.height=32"],
+        setup="depth_agent",
+    )
+    env = LabEnv(config, lab_dataset(read_episodes(episodes).episodes[:3], scenes))
+    assert env.action_names == ("stop", "move_forward", "turn_left", "turn_right")
+    seen, info = env.reset(seed=0)
+    assert set(seen) >= {"depth", "pointgoal_with_gps_compass"} and info["distance_to_goal"] > 0
+    assert env.observation_space.contains(seen)
+    _, reward, terminated, truncated, after = env.step(1)
+    assert reward == pytest.approx(info["distance_to_goal"] - after["distance_to_goal"], abs=1e-4)
+    assert not terminated and not truncated
+    assert env.step(0)[2]
+    with pytest.raises(ValueError, match="is not in Discrete"):
+        env.step(9)
+    check_env(env, skip_render_check=True)
+    env.close()
+
+
+def test_what_a_task_lacks_is_named():
+    with pytest.raises(ValueError, match=r"no such episodes; download them, or set habitat\.dataset\.data_path"):
+        make_task("benchmark/nav/objectnav/objectnav_hm3d.yaml")
+    with pytest.raises(ValueError, match="habitat-lab cannot compose"):
+        make_task("benchmark/nav/objectnav/objectnav_hm3d.yaml", ["habitat.simulatorr.seed=3"])
+    with pytest.raises(ValueError, match="habitat-lab cannot compose nowhere"):
+        make_task("nowhere.yaml")
+
+
+def test_a_process_that_forgets_to_close_ends_well(scenes):
+    code = (
+        "from navloop.envs.protocols import get_protocol; from navloop.envs.worlds import create_simulator; from dataclasses import replace\n"
+        "p = get_protocol('houses'); p = p.with_cameras([replace(p.cameras[0], kind='depth')])\n"
+        f"a, b = (create_simulator('habitat', {str(scenes)!r}, p) for _ in range(2))\n"
+        f"a.load_scene({SCENES[0]!r}); b.load_scene({SCENES[1]!r}); a.close()\n"
+        "import numpy; from navloop.geometry import Pose\n"
+        "b.set_pose(Pose(b.sample_navigable_point(numpy.random.default_rng(0)), 0)); print(b.render()['rgb'].shape)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.strip().endswith("(224, 224, 1)")
+
+
+def test_episodes_start_where_their_file_says(scenes, episodes):
+    env = make_vln(episodes, scenes, DIM, world="habitat")
+    for number in (0, 5):
+        _, info = env.reset(options={"episode": number})
+        episode = env.episodes[number]
+        assert np.allclose(info["position"], episode.start_position, atol=1e-5)
+        assert wrap_angle(info["heading"] - quaternion_to_heading(episode.start_rotation)) == pytest.approx(0, abs=1e-5)
+    env.close()
