@@ -15,6 +15,8 @@ from navloop.weights import Weights, WeightsError
 
 CONFIG = "navloop.encoder"
 """Name of an encoder's configuration, JSON, among a weight file's texts."""
+CLASSIFIER = "navloop.classifier"
+"""Name of what a classifier has over its encoder, JSON, among a weight file's texts."""
 
 # Fields that weights do not depend on: what a clip is, how a model is trained, and what is no part of an encoder.
 _FREE = frozenset(
