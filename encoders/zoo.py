@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,20 +20,19 @@ from navloop.configs.encoders import (
     VideoTowerConfig,
 )
 from navloop.configs.schema import Config
-from navloop.encoders.convert import load_released
+from navloop.encoders.contents import CLASSIFIER, CONFIG, find_captioner
+from navloop.encoders.convert import LoadReport, load_released
 from navloop.encoders.coordination import InternVideo
 from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.masked import MaskedEncoder
+from navloop.encoders.mismatch import grouped
 from navloop.encoders.multimodal import MultimodalEncoder, UniFormer
 from navloop.encoders.sizes import ENCODERS
 from navloop.encoders.viclip import ViCLIPEncoder
-from navloop.weights import WeightsError, read_weights, write_weights
+from navloop.weights import Weights, WeightsError, WeightsWarning, read_weights, write_weights
 
 C = TypeVar("C", bound=Config)
 Shaped = TypeVar("Shaped", bound=MaskedConfig | VideoTowerConfig | ViCLIPConfig)
-
-_CONFIG = "navloop.encoder"
-"""Name of the configuration among a weight file's texts."""
 
 _CLASSES: dict[str, type[VideoEncoder]] = {
     "masked": MaskedEncoder,
@@ -65,7 +65,7 @@ def encoder_config(name: str, *, frames: int | None = None, size: int | None = N
 
 def create_encoder(
     name: str | EncoderConfig,
-    weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | Weights | None = None,
     *,
     frames: int | None = None,
     size: int | None = None,
@@ -76,7 +76,9 @@ def create_encoder(
 
     Args:
         name: One of `list_encoders()`, or a configuration.
-        weights: File of weights, released or our own; None starts from random ones. Every key is accounted for.
+        weights: File of weights, released or our own, or what `navloop.weights.read_weights` made of one; None starts
+            from random ones. Every key is accounted for, in the encoder's `loaded`. A named encoder has the caption
+            decoder that the file has, however deep; a configuration is taken as it is.
         frames: Frames T of a clip; None for those of the name.
         size: Height and width in pixels; None for those of the name.
         device: Where the parameters are.
@@ -84,20 +86,32 @@ def create_encoder(
 
     Raises:
         ValueError: If the name, the frames, or the weights do not fit; the message says what would.
+
+    Warns:
+        WeightsWarning: If the file leaves parts untrained on which the output rests, or its caption decoder is not used.
     """
+    read = read_weights(weights) if isinstance(weights, str | os.PathLike) else weights
     if isinstance(name, str):
         config = encoder_config(name, frames=frames, size=size)
+        if read is not None and isinstance(config, MultimodalConfig) and config.captioner is None:
+            config = _changed(config, captioner=find_captioner(read.state))
     else:
         config = _resized(name, frames, size)
     encoder = _CLASSES[config.kind](config)
-    if weights is not None:
-        load_released(encoder, Path(weights))
+    if read is not None:
+        _warn(load_released(encoder, read), read.origin)
     return encoder.to(device=device, dtype=dtype).eval()
 
 
 def save_encoder(encoder: VideoEncoder, path: str | os.PathLike[str]) -> None:
-    """Write an encoder's weights, with its configuration, as one safetensors file; `load_encoder` makes it again."""
-    write_weights(Path(path), encoder.state_dict(), {_CONFIG: encoder.config.model_dump_json()})
+    """Write an encoder's weights, with its configuration, as one safetensors file; `load_encoder` makes it again.
+
+    Raises:
+        TypeError: If it is no encoder.
+    """
+    if not isinstance(encoder, VideoEncoder):
+        raise TypeError(f"{type(encoder).__name__} is no encoder; save_classifier writes one with its head")
+    write_weights(Path(path), encoder.state_dict(), {CONFIG: encoder.config.model_dump_json()})
 
 
 def load_encoder(
@@ -108,14 +122,47 @@ def load_encoder(
     Raises:
         WeightsError: If the file is damaged, or does not say what encoder it is of.
     """
-    metadata = read_weights(Path(path)).metadata
-    if _CONFIG not in metadata:
-        raise WeightsError(f"{path}: does not say what encoder it is of; name one, create_encoder(name, weights=...)")
+    read = read_weights(path)
+    if CLASSIFIER in read.metadata:
+        raise WeightsError(f"{path}: is of a classifier; load_classifier makes it, with the encoder as its .encoder")
+    return create_encoder(config_said(read), read, device=device, dtype=dtype)
+
+
+def config_said(weights: Weights) -> EncoderConfig:
+    """Return the configuration that `save_encoder` wrote beside weights.
+
+    Raises:
+        WeightsError: If there is none, or it is of no encoder that this version knows.
+    """
+    if CONFIG not in weights.metadata:
+        raise WeightsError(
+            f"{weights.origin}: does not say what encoder it is of; name one, create_encoder(name, weights=...)"
+        )
     try:
-        config: EncoderConfig = TypeAdapter(EncoderConfig).validate_json(metadata[_CONFIG])
+        config: EncoderConfig = TypeAdapter(EncoderConfig).validate_json(weights.metadata[CONFIG])
     except ValidationError as error:
-        raise WeightsError(f"{path}: configuration of an encoder that this version does not know: {error}") from error
-    return create_encoder(config, path, device=device, dtype=dtype)
+        raise WeightsError(
+            f"{weights.origin}: configuration of an encoder that this version does not know: {error}"
+        ) from error
+    return config
+
+
+def _warn(report: LoadReport, origin: str) -> None:
+    """Say what of a file an encoder lacks, or leaves, that its user would not think of."""
+    if report.untrained:
+        warnings.warn(
+            f"{origin}: has nothing for {', '.join(grouped(report.untrained))}, which stay as they are initialised; "
+            "what is computed with them means nothing, or little, until they are trained",
+            WeightsWarning,
+            stacklevel=3,
+        )
+    if any(name.startswith(("caption_decoder.", "captioner.")) for name in report.dropped):
+        warnings.warn(
+            f"{origin}: its caption decoder is not used; name the encoder, create_encoder(name, weights), or give its "
+            "configuration a captioner, to have it if it knows words",
+            WeightsWarning,
+            stacklevel=3,
+        )
 
 
 def _resized(config: EncoderConfig, frames: int | None, size: int | None) -> EncoderConfig:
