@@ -1,8 +1,8 @@
 """Generated houses as a data set of Habitat's, which stock habitat-lab loads with its own `vln_r2r` config.
 
 The folder stands where Habitat expects `data/`: `scene_datasets/<name>/` has the houses and `<name>.scene_dataset_config.json`,
-`datasets/vln/<name>/v1/<split>/` the episodes and their ground truth, `README.md` how to load them, and `export.json`, written last,
-what is there. The embedded world walks in the same folder.
+`datasets/vln/<name>/v1/<split>/` the episodes and their ground truth, `README.md` how to load them, and `export.json` of what it is and,
+once everything is there, how much. The embedded world walks in the same folder.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def export_houses(dataset: Path, folder: Path, body: Body | None = None, progres
     manifest = _manifest(dataset)
     name = manifest["config"]["name"]
     body = body or get_protocol("houses").body
-    _require_same_dataset(folder, dataset)
+    _claim(folder, dataset, name)
     maker = navmesh_maker()
     bake = partial(_bake, body) if maker else None
     scenes = folder / "scene_datasets" / name
@@ -100,18 +100,20 @@ def _manifest(dataset: Path) -> dict[str, Any]:
     return manifest
 
 
-def _require_same_dataset(folder: Path, dataset: Path) -> None:
-    """Refuse a folder that holds something else, so that no two data sets ever mix."""
+def _claim(folder: Path, dataset: Path, name: str) -> None:
+    """Say in a new folder whose export it is, and refuse one that holds something else, so that no two data sets ever mix."""
     path = folder / "export.json"
+    source = fingerprint(dataset / "dataset.json")
     if not path.is_file():
-        if folder.is_dir() and any(entry.name not in ("scene_datasets", "datasets") for entry in folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()):
             raise ValueError(f"{folder}: holds other files and no export; choose another folder")
+        write_text(path, json.dumps({"format": FORMAT, "dataset": source, "name": name}, indent=1) + "\n")
         return
     try:
         found = json.loads(path.read_text())["dataset"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the account of an export ({error!r}); choose another folder") from error
-    if found != fingerprint(dataset / "dataset.json"):
+    if found != source:
         raise ValueError(
             f"{folder}: holds the export of another data set ({found}); choose another folder or delete it"
         )
