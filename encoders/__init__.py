@@ -18,6 +18,7 @@ from navloop.encoders.masking import random_mask, running_cell_mask, tube_mask
 from navloop.encoders.multimodal import MultimodalEncoder, UniFormer
 from navloop.encoders.panorama import encode_panorama
 from navloop.encoders.pixels import frame_indices
+from navloop.encoders.saving import load_classifier, save_classifier
 from navloop.encoders.streaming import Stream, create_stream
 from navloop.encoders.viclip import ViCLIPEncoder
 from navloop.encoders.zoo import create_encoder, encoder_config, list_encoders, load_encoder, save_encoder
@@ -56,12 +57,14 @@ __all__ = [
     "frame_indices",
     "from_open_clip",
     "list_encoders",
+    "load_classifier",
     "load_encoder",
     "load_released",
     "random_mask",
     "reconstruction_loss",
     "reconstruction_targets",
     "running_cell_mask",
+    "save_classifier",
     "save_encoder",
     "tube_mask",
     "wise_ft",

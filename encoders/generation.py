@@ -43,8 +43,8 @@ class Generated:
     ids: Tensor
     """int64 (B * count, L): the prompt, what follows it, the end token unless L came first, and padding, 0."""
     scores: Tensor
-    """float32 (B * count,), log-probability of what follows the prompt, as the model has it: without temperature, nucleus
-    or length penalty. -inf where a beam is wider than there are texts."""
+    """float32 (B * count,), log-probability of what follows the prompt, as the model has it: without temperature,
+    nucleus or length penalty. -inf where a beam is wider than there are texts."""
 
 
 @torch.no_grad()
@@ -68,8 +68,11 @@ def generate(
         generator: Source of randomness, on the model's device; only `Nucleus` needs it.
 
     Raises:
+        TypeError: If the strategy is none of `Greedy`, `Beam` and `Nucleus`.
         ValueError: If the prompt is not int64 (B, P) or leaves no room, or `Nucleus` has no generator.
     """
+    if not isinstance(strategy, Greedy | Beam | Nucleus):
+        raise TypeError(f"strategy is {strategy!r}; pass Greedy(), Beam() or Nucleus() of navloop.configs.generation")
     if prompt.dtype != torch.int64 or prompt.ndim != 2 or 0 in prompt.shape:
         raise ValueError(f"prompt is {prompt.dtype} {tuple(prompt.shape)}, not torch.int64 (B, P) with B, P >= 1")
     if prompt.shape[1] >= length:
