@@ -18,17 +18,33 @@ _Count = Annotated[int, Field(ge=1)]
 
 
 class PixelsConfig(Config):
-    """How uint8 frames become the numbers that an encoder was trained on."""
+    """How uint8 frames become the numbers that an encoder was trained on; by default as CLIP's do.
+
+    What the released code of each family does to a frame before it evaluates is said where its sizes are,
+    `navloop.encoders.sizes`.
+    """
 
     size: int = Field(default=224, ge=8, description="Height and width that the encoder sees, pixels.")
     mean: _Channel = Field(default=CLIP_MEAN, description="Mean of a channel, of values in [0, 1].")
     std: _Channel = Field(default=CLIP_STD, description="Standard deviation of a channel, of values in [0, 1].")
     resize: Literal["crop", "squash"] = Field(
-        default="crop", description="crop: the short side to `size`, then the centre; squash: both sides to `size`."
+        default="crop", description="crop: resize the short side, then take the centre; squash: resize both sides."
+    )
+    resize_to: int | None = Field(
+        default=None, ge=8, description="Side that frames are resized to before the centre is cut out; null: `size`."
     )
     interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(
-        default="bicubic", description="How frames of another size are resized; shrinking is antialiased."
+        default="bicubic", description="How frames of another size are resized."
     )
+    antialias: bool = Field(
+        default=True, description="Smooth what shrinks, as Pillow does; false: as OpenCV. Nearest never does."
+    )
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.resize_to is not None and self.resize_to < self.size:
+            raise ValueError(f"a crop of {self.size} pixels does not fit in frames resized to {self.resize_to}")
+        return self
 
 
 class TransformerConfig(Config):
@@ -59,7 +75,7 @@ class MaskedConfig(Config):
     """
 
     kind: Literal["masked"] = "masked"
-    pixels: PixelsConfig = PixelsConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear")
+    pixels: PixelsConfig = PixelsConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="bilinear", antialias=False)
     frames: int = Field(default=16, ge=2, multiple_of=2, description="Frames T of a clip.")
     patch: _Count = Field(default=16, description="Side of a patch, pixels; a tubelet is 2 frames deep.")
     trunk: TransformerConfig
@@ -100,6 +116,12 @@ class VideoTowerConfig(Config):
         min_length=1, description="Blocks, counted from 0, whose outputs the global blocks read."
     )
     global_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout in the global blocks' MLP.")
+    global_drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of branches dropped in the last of the global blocks; 0 in the first.",
+    )
     local: Literal["none", "single", "double"] = Field(
         default="none", description="Local temporal MHRA before spatial attention (single), and after it too (double)."
     )
@@ -169,7 +191,7 @@ class ViCLIPConfig(Config):
     """
 
     kind: Literal["viclip"] = "viclip"
-    pixels: PixelsConfig = PixelsConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="squash", interpolation="bilinear")
+    pixels: PixelsConfig = PixelsConfig(mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="squash", antialias=False)
     frames: _Count = Field(default=8, description="Frames T of a clip.")
     patch: _Count = Field(default=16, description="Side of a patch, pixels.")
     trunk: TransformerConfig

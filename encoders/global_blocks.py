@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -60,11 +61,14 @@ class GlobalBlock(nn.Module):
         config: Width, heads and hidden width.
         style: Norms and activation of the video tower.
         dropout: In the MLP, after the activation.
+        drop_path: Share of clips whose attention, or MLP, is skipped while training.
 
     Source: InternVideo1/Pretrain/Multi-Modalities-Pretraining, `Extractor` and `dpe` of the video encoder.
     """
 
-    def __init__(self, config: TransformerConfig, style: BlockStyle, dropout: float) -> None:
+    def __init__(
+        self, config: TransformerConfig, style: BlockStyle, dropout: float = 0.0, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
         width = config.width
         self.position = nn.Conv3d(width, width, 3, padding=1, groups=width)
@@ -73,6 +77,7 @@ class GlobalBlock(nn.Module):
         self.attention = PooledAttention(width, config.heads)
         self.norm2 = nn.LayerNorm(width, eps=style.eps)
         self.mlp = MLP(width, config.hidden, style.activation, dropout)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self._start_as_identity()
 
     def _start_as_identity(self) -> None:
@@ -114,5 +119,5 @@ class GlobalBlock(nn.Module):
 
     def forward(self, query: Tensor, placed: Tensor) -> Tensor:
         """Return the clip's query (B, D) after it looked at the placed tokens (B, N, D)."""
-        query = query + self.attention(self.norm1(query), self.norm_tokens(placed))
-        return query + self.mlp(self.norm2(query))  # type: ignore[no-any-return]
+        query = query + self.drop_path(self.attention(self.norm1(query), self.norm_tokens(placed)))
+        return query + self.drop_path(self.mlp(self.norm2(query)))  # type: ignore[no-any-return]

@@ -113,12 +113,12 @@ class Block(nn.Module):
 
 def create_blocks(config: TransformerConfig, style: BlockStyle) -> nn.ModuleList:
     """Return `config.depth` blocks whose rate of drop path rises linearly from 0 to `config.drop_path`."""
-    return nn.ModuleList(Block(config, style, rate) for rate in drop_path_rates(config))
+    return nn.ModuleList(Block(config, style, rate) for rate in drop_path_rates(config.drop_path, config.depth))
 
 
-def drop_path_rates(config: TransformerConfig) -> list[float]:
-    """Return each block's rate of drop path, from 0 in the first to `config.drop_path` in the last."""
-    return [config.drop_path * i / max(config.depth - 1, 1) for i in range(config.depth)]
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Return each block's rate of drop path, from 0 in the first to `last` in the last of several."""
+    return [last * i / max(depth - 1, 1) for i in range(depth)]
 
 
 def initialise_blocks(blocks: nn.ModuleList) -> None:
@@ -137,6 +137,11 @@ def initialise_blocks(blocks: nn.ModuleList) -> None:
         for linear in (block.attention.qkv, block.attention.proj, block.mlp.fc1, block.mlp.fc2):
             if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
+
+
+def unit_vectors(vectors: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return vectors (..., D) at unit length, of `dtype`; their lengths are taken in float32 or better."""
+    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1).to(dtype)
 
 
 def run(block: nn.Module, x: Tensor, *args: object, checkpointing: bool) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,16 +45,24 @@ def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, 
 
 def _resized(images: Tensor, config: PixelsConfig) -> Tensor:
     size, (height, width) = config.size, images.shape[-2:]
-    if (height, width) == (size, size):
-        return images
-    short = min(height, width)
-    target = (size, size) if config.resize == "squash" else (height * size // short, width * size // short)
+    side, short = config.resize_to or size, min(height, width)
+    target = (side, side) if config.resize == "squash" else (height * side // short, width * side // short)
     if target != (height, width):
-        smooth = config.interpolation != "nearest"
+        smooth = config.antialias and config.interpolation != "nearest"
         images = F.interpolate(images, target, mode=config.interpolation, antialias=smooth)
         images = images.clamp(0, 255)  # bicubic overshoots
-    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    top, left = (round((length - size) / 2) for length in target)  # as torchvision and the released code round
     return images[..., top : top + size, left : left + size]
+
+
+def as_frames(frames: Tensor | NDArray[np.uint8]) -> Tensor:
+    """Return frames as a tensor of the same memory; a copy of arrays that torch cannot share.
+
+    Those are arrays that run backwards, such as `clip[::-1]` or OpenCV's BGR as `image[..., ::-1]`, and read-only ones.
+    """
+    if isinstance(frames, np.ndarray) and (not frames.flags.writeable or min(frames.strides, default=0) < 0):
+        frames = np.array(frames, order="C")
+    return torch.as_tensor(frames)
 
 
 def frame_indices(num_frames: int, wanted: int) -> Tensor:
@@ -65,4 +75,4 @@ def frame_indices(num_frames: int, wanted: int) -> Tensor:
     """
     if num_frames < 1 or wanted < 1:
         raise ValueError(f"cannot take {wanted} of {num_frames} frames")
-    return ((torch.arange(wanted) + 0.5) * num_frames / wanted).long()
+    return (2 * torch.arange(wanted) + 1) * num_frames // (2 * wanted)

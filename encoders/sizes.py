@@ -1,4 +1,18 @@
-"""The sizes that encoders are published in, by name: family, size, patch and frames. `tiny` ones are for tests."""
+"""The sizes that encoders are published in, by name: family, size, patch and frames. `tiny` ones are for tests.
+
+Each family's frames become pixels as the code released with it makes them to evaluate:
+
+- VideoMAE: the short side to 224, bilinear, not antialiased (OpenCV), and the centre; ImageNet's mean and deviation.
+  Source: Pretrain/VideoMAE, kinetics.py, functional.py.
+- InternVideo-MM: the short side to 256, nearest (its demo leaves OpenCV's resize at that), then the centre 224; CLIP's
+  mean and deviation. Training decoded to 256 x 256, out of proportion: resize="squash", interpolation="bilinear".
+  Retrieval fine-tunes CLIP's way, which is `PixelsConfig()`: the short side to 224, bicubic, antialiased.
+  Source: Pretrain/Multi-Modalities-Pretraining, internvideo.py; Downstream/Video-Text-Retrieval, rawvideo_util.py.
+- UniFormerV2: the short side to 224, bilinear, not antialiased; mean 0.45, deviation 0.225.
+  Source: Pretrain/UniFormerV2, slowfast/datasets/transform.py.
+- ViCLIP: both sides to 224, bicubic, not antialiased (tensors, torchvision 0.15); ImageNet's mean and deviation.
+  Source: Pretrain/ViCLIP, dataset/__init__.py, viclip.yaml.
+"""
 
 from __future__ import annotations
 
@@ -81,10 +95,14 @@ def videomae_giant() -> MaskedConfig:
     return _videomae(GIANT, _transformer(512, 4, 8, 512 * 48 // 11), patch=14)
 
 
+def _multimodal_pixels(size: int = 224) -> PixelsConfig:
+    return PixelsConfig(size=size, resize_to=size * 256 // 224, interpolation="nearest", antialias=False)
+
+
 @ENCODERS.register("internvideo_mm_tiny_p16_t4")
 def internvideo_mm_tiny() -> MultimodalConfig:
     """A multimodal branch of 7 M parameters (5 M are words) that sees 64 pixels and can caption."""
-    video = VideoTowerConfig(pixels=PixelsConfig(size=64), frames=4, trunk=TINY, taps=(2, 3))
+    video = VideoTowerConfig(pixels=_multimodal_pixels(64), frames=4, trunk=TINY, taps=(2, 3))
     captioner = CaptionerConfig(layers=1, queries=16)
     return MultimodalConfig(
         video=video, text=TextConfig(trunk=_transformer(64, 2, 1)), joint_width=64, captioner=captioner
@@ -102,24 +120,26 @@ def _large_tower(**fields: object) -> VideoTowerConfig:
 @ENCODERS.register("internvideo_mm_base_p16_t8")
 def internvideo_mm_base() -> MultimodalConfig:
     """InternVideo-MM-B-16, without its caption decoder."""
-    return MultimodalConfig(video=_base_tower(), text=TextConfig(trunk=TEXT_BASE, mask_token=True), joint_width=512)
+    video = _base_tower(pixels=_multimodal_pixels())
+    return MultimodalConfig(video=video, text=TextConfig(trunk=TEXT_BASE, mask_token=True), joint_width=512)
 
 
 @ENCODERS.register("internvideo_mm_large_p14_t8")
 def internvideo_mm_large() -> MultimodalConfig:
     """InternVideo-MM-L-14, without its caption decoder."""
-    return MultimodalConfig(video=_large_tower(), text=TextConfig(trunk=TEXT_LARGE, mask_token=True), joint_width=768)
+    video = _large_tower(pixels=_multimodal_pixels())
+    return MultimodalConfig(video=video, text=TextConfig(trunk=TEXT_LARGE, mask_token=True), joint_width=768)
 
 
 @ENCODERS.register("internvideo_mm_large_p14_336_t8")
 def internvideo_mm_large_336() -> MultimodalConfig:
-    """The multimodal branch on 336 pixels, for CLIP's ViT-L/14@336 weights."""
+    """The multimodal branch on 336 pixels, for CLIP's ViT-L/14@336 weights; frames are resized as CLIP's are."""
     video = _large_tower(pixels=PixelsConfig(size=336))
     return MultimodalConfig(video=video, text=TextConfig(trunk=TEXT_LARGE, mask_token=True), joint_width=768)
 
 
 def _uniformer_pixels(size: int = 224) -> PixelsConfig:
-    return PixelsConfig(size=size, mean=UNIFORMER_MEAN, std=UNIFORMER_STD, interpolation="bilinear")
+    return PixelsConfig(size=size, mean=UNIFORMER_MEAN, std=UNIFORMER_STD, interpolation="bilinear", antialias=False)
 
 
 @ENCODERS.register("uniformerv2_base_p16_t8")
@@ -131,11 +151,22 @@ def uniformerv2_base() -> UniFormerConfig:
 @ENCODERS.register("uniformerv2_base_local_p16_t16")
 def uniformerv2_base_local() -> UniFormerConfig:
     """UniFormerV2-B/16 for Something-Something: double local mixing, halved time, eight global blocks."""
-    video = _base_tower(
-        pixels=_uniformer_pixels(), frames=16, taps=tuple(range(4, 12)), local="double", halve_time=True,
-        global_dropout=0.5,
-    )  # fmt: skip
-    return UniFormerConfig(video=video)
+    trunk = BASE.model_copy(update={"drop_path": 0.2})
+    return UniFormerConfig(video=_base_tower(trunk=trunk, taps=tuple(range(4, 12)), **_something_something()))
+
+
+@ENCODERS.register("uniformerv2_large_local_p14_t16")
+def uniformerv2_large_local() -> UniFormerConfig:
+    """UniFormerV2-L/14 for Something-Something: as the base, with sixteen global blocks; frames=32 is published too."""
+    trunk = LARGE.model_copy(update={"drop_path": 0.2})
+    return UniFormerConfig(video=_large_tower(trunk=trunk, taps=tuple(range(8, 24)), **_something_something()))
+
+
+def _something_something() -> dict[str, object]:
+    # Source: Pretrain/UniFormerV2/exp/sthv2
+    pixels = _uniformer_pixels()
+    mixing: dict[str, object] = {"frames": 16, "local": "double", "halve_time": True}
+    return {"pixels": pixels, "global_dropout": 0.5, "global_drop_path": 0.4} | mixing
 
 
 @ENCODERS.register("uniformerv2_large_p14_t8")
@@ -148,6 +179,12 @@ def uniformerv2_large() -> UniFormerConfig:
 def uniformerv2_large_336() -> UniFormerConfig:
     """UniFormerV2-L/14 on 32 frames of 336 pixels."""
     return UniFormerConfig(video=_large_tower(pixels=_uniformer_pixels(336), frames=32, global_dropout=0.5))
+
+
+@ENCODERS.register("uniformerv2_large_p14_336_t64")
+def uniformerv2_large_336_64() -> UniFormerConfig:
+    """UniFormerV2-L/14 on 64 frames of 336 pixels."""
+    return UniFormerConfig(video=_large_tower(pixels=_uniformer_pixels(336), frames=64, global_dropout=0.5))
 
 
 @ENCODERS.register("viclip_tiny_p16_t4")

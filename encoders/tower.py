@@ -52,10 +52,14 @@ class VideoTower(nn.Module):
         if config.local == "none":
             self.blocks = create_blocks(config.trunk, style)
         else:
-            self.blocks = nn.ModuleList(LocalBlock(config, style, rate) for rate in drop_path_rates(config.trunk))
+            rates = drop_path_rates(config.trunk.drop_path, config.trunk.depth)
+            self.blocks = nn.ModuleList(LocalBlock(config, style, rate) for rate in rates)
         initialise_blocks(self.blocks)
         self.query = nn.Parameter(torch.zeros(1, 1, width))
-        self.global_blocks = nn.ModuleList(GlobalBlock(config.trunk, style, config.global_dropout) for _ in config.taps)
+        self.global_blocks = nn.ModuleList(
+            GlobalBlock(config.trunk, style, config.global_dropout, rate)
+            for rate in drop_path_rates(config.global_drop_path, len(config.taps))
+        )
         self.balance = nn.Parameter(torch.zeros(width)) if config.balance else None
 
     def encode_frames(self, pixels: Tensor) -> FrameTokens:
@@ -91,7 +95,7 @@ class VideoTower(nn.Module):
         Returns:
             float (B, D), not normalised.
         """
-        query = self.query[0].expand(len(class_tokens), -1)
+        query = self.query[0].repeat(len(class_tokens), 1)  # a view would require a gradient even where none is kept
         for block, tokens in zip(self.global_blocks, placed, strict=True):
             query = run(block, query, tokens.flatten(1, 2), checkpointing=self.config.trunk.checkpointing)
         if update is not None:
