@@ -26,16 +26,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import Self
 
 from navloop.configs.encoders import InternVideoConfig
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.cross_attention import CrossModelAttention
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
-from navloop.encoders.layers import CLIP, CLIP_EXACT, VIDEOMAE, run
+from navloop.encoders.layers import CLIP, CLIP_EXACT, VIDEOMAE, run, unit_vectors
 from navloop.encoders.masked import MaskedEncoder
 from navloop.encoders.multimodal import MultimodalEncoder
+from navloop.encoders.pixels import as_frames
 
 
 class BranchPixels(NamedTuple):
@@ -164,7 +164,7 @@ class InternVideo(VideoEncoder):
 
     def output(self, sight: CoordinatedSight) -> EncoderOutput:
         """Return what is seen as every encoder does."""
-        pooled = F.normalize(sight.features @ self.multimodal.video_proj, dim=-1)
+        pooled = unit_vectors(sight.features @ self.multimodal.video_proj, self.dtype)
         return EncoderOutput(self.masked.finish(sight.tokens).tokens, pooled, self.grid)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -177,7 +177,7 @@ class InternVideo(VideoEncoder):
 
     def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> BranchPixels:  # type: ignore[override]
         """Return uint8 frames (B, T, H, W, 3) as each branch's pixels; they cross to the device once."""
-        clips = torch.as_tensor(frames).to(self.device, non_blocking=True)
+        clips = as_frames(frames).to(self.device, non_blocking=True)
         masked = self.masked.to_pixels(clips)  # checks them
         stride = self.config.stride
         return BranchPixels(masked, self.multimodal.to_pixels(clips[..., stride - 1 :: stride, :, :, :]))

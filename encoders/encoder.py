@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from navloop.configs.encoders import PixelsConfig
 from navloop.configs.schema import Config
-from navloop.encoders.pixels import to_pixels
+from navloop.encoders.pixels import as_frames, to_pixels
 
 if TYPE_CHECKING:
     from navloop.encoders.convert import LoadReport
@@ -27,7 +27,7 @@ class EncoderOutput:
     tokens: Tensor
     """float (B, N, D), ordered time, row, column; class tokens are not among them."""
     pooled: Tensor
-    """float (B, J), of unit length."""
+    """float (B, J), of unit length, of the type of the parameters even under autocast."""
     grid: tuple[int, int, int]
     """Tokens along (time, height, width); t * h * w = N unless tokens are hidden."""
     hidden: Tensor | None = None
@@ -97,7 +97,7 @@ class VideoEncoder(nn.Module, ABC):
 
     def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
         """Return uint8 frames (B, T, H, W, 3) as this encoder's pixels, float (B, 3, T, H, W), on its device."""
-        clips = torch.as_tensor(frames)
+        clips = as_frames(frames)
         if clips.ndim == 4:
             clips = clips[None]
         if clips.ndim == 5 and clips.shape[1] != self.num_frames:
@@ -108,16 +108,23 @@ class VideoEncoder(nn.Module, ABC):
         return to_pixels(clips, self.pixels, self.device, self.dtype)
 
     def check_pixels(self, pixels: Tensor) -> None:
-        """Refuse pixels of another shape than (B, 3, T, size, size).
+        """Refuse pixels of another shape than (B, 3, T, size, size), or of a type that the parameters do not take.
 
         Raises:
-            ValueError: Naming both shapes.
+            ValueError: Naming both shapes, or both types.
         """
         size = self.pixels.size
         if pixels.ndim != 5 or pixels.shape[1:] != (3, self.num_frames, size, size):
             raise ValueError(
                 f"pixels are {tuple(pixels.shape)}, this encoder takes (B, 3, {self.num_frames}, {size}, {size}); "
                 "encode_video takes frames of any size"
+            )
+        half_or_single = (torch.float32, torch.bfloat16, torch.float16)
+        cast = torch.is_autocast_enabled(pixels.device.type) and pixels.dtype in half_or_single
+        if pixels.dtype != self.dtype and not cast:
+            raise ValueError(
+                f"pixels are {pixels.dtype}, this encoder's parameters {self.dtype}: pass pixels.to(encoder.dtype), "
+                "or uint8 frames to encode_video"
             )
 
     @property

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from navloop.configs.encoders import MaskedConfig
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
-from navloop.encoders.layers import VIDEOMAE, create_blocks, run
+from navloop.encoders.layers import VIDEOMAE, create_blocks, run, unit_vectors
 from navloop.encoders.masking import selected_indices
 from navloop.encoders.positions import create_positions
 
@@ -114,7 +114,7 @@ class MaskedEncoder(VideoEncoder):
         """Make the output of what the last block put out, (B, N visible, D)."""
         features = self.pool(tokens)
         tokens = self.norm(tokens) if self.normalise_tokens else tokens
-        return EncoderOutput(tokens, F.normalize(features, dim=-1), self.grid, hidden)
+        return EncoderOutput(tokens, unit_vectors(features, self.dtype), self.grid, hidden)
 
     def visible_indices(self, hidden: Tensor) -> Tensor:
         """Return which tokens are visible, int64 (B, N visible), rising.

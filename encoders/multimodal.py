@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from navloop.configs.encoders import MultimodalConfig, UniFormerConfig
 from navloop.configs.generation import Beam, Greedy, Nucleus
 from navloop.encoders.captioner import CaptionDecoder
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
 from navloop.encoders.generation import caption
-from navloop.encoders.layers import CLIP, CLIP_EXACT
-from navloop.encoders.pixels import to_pixels
+from navloop.encoders.layers import CLIP, CLIP_EXACT, unit_vectors
+from navloop.encoders.pixels import as_frames, to_pixels
 from navloop.encoders.text import TextTower, detokenize
 from navloop.encoders.tower import VideoTower
 
@@ -76,11 +75,12 @@ class MultimodalEncoder(VideoEncoder):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Return a vector a clip, float (B, D), after the last norm and before the projection."""
+        self.check_pixels(pixels)
         return self.see(pixels).features
 
     def output(self, sight: Sight) -> EncoderOutput:
         """Return what is seen in the joint space; the tokens are the last block's patches."""
-        pooled = F.normalize(sight.features @ self.video_proj, dim=-1)
+        pooled = unit_vectors(sight.features @ self.video_proj, self.dtype)
         return EncoderOutput(sight.frame_tokens[:, :, 1:].flatten(1, 2), pooled, self.grid)
 
     def forward(self, pixels: Tensor) -> EncoderOutput:
@@ -94,9 +94,16 @@ class MultimodalEncoder(VideoEncoder):
 
         Args:
             images: uint8 (B, H, W, 3), RGB of any height and width.
+
+        Raises:
+            ValueError: If the images are not uint8, not RGB, or not (B, H, W, 3).
         """
-        pixels = to_pixels(torch.as_tensor(images)[:, None], self.pixels, self.device, self.dtype)
-        return F.normalize(self.features(pixels) @ self.video_proj, dim=-1)
+        batch = as_frames(images)
+        if batch.ndim != 4 or batch.shape[-1] != 3:
+            hint = "; one image is images[None]" if batch.ndim == 3 else ""
+            raise ValueError(f"images are {tuple(batch.shape)}, not (B, H, W, 3) RGB{hint}")
+        pixels = to_pixels(batch[:, None], self.pixels, self.device, self.dtype)
+        return unit_vectors(self.see(pixels).features @ self.video_proj, self.dtype)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -166,4 +173,4 @@ class UniFormer(VideoEncoder):
         """Encode normalised pixels, float (B, 3, T, H, W)."""
         self.check_pixels(pixels)
         fused, frame_tokens = self.video(pixels)
-        return EncoderOutput(frame_tokens[:, :, 1:].flatten(1, 2), F.normalize(fused, dim=-1), self.grid)
+        return EncoderOutput(frame_tokens[:, :, 1:].flatten(1, 2), unit_vectors(fused, self.dtype), self.grid)

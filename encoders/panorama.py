@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from navloop.encoders.encoder import VideoEncoder
+from navloop.encoders.pixels import as_frames
 
 NUM_VIEWS = 12
 """Views of a panorama, 30 degrees apart. Source: InternVideo1/Downstream/Visual-Language-Navigation."""
@@ -36,7 +37,7 @@ def encode_panorama(
 
     Source: InternVideo1/Downstream/Visual-Language-Navigation, `rgb_encoder` of the policy.
     """
-    clips = torch.as_tensor(views)
+    clips = as_frames(views)
     if clips.ndim != 6 or clips.shape[-1] != 3 or 0 in clips.shape:
         raise ValueError(f"views are {tuple(clips.shape)}, not (B, V, T, H, W, 3)")
     if clips_at_once < 1:

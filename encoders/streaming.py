@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from navloop.encoders.coordination import CoordinatedSight, InternVideo
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
+from navloop.encoders.layers import unit_vectors
 from navloop.encoders.multimodal import MultimodalEncoder, Sight, UniFormer
-from navloop.encoders.pixels import to_pixels
+from navloop.encoders.pixels import as_frames, to_pixels
 from navloop.encoders.windows import PixelWindow, TowerWindow, indices
 
 
@@ -84,7 +84,7 @@ class Stream(ABC):
         Raises:
             ValueError: If `frames` are not E frames of uint8 RGB, or `reset` is not one bool an environment.
         """
-        frames = self._check_frames(torch.as_tensor(frames))
+        frames = self._check_frames(as_frames(frames))
         begins = self._check_reset(reset) | (not self._started)
         output = self._advance(frames[:, None].to(self.encoder.device, non_blocking=True), begins)
         self._started = True
@@ -186,7 +186,7 @@ class FrameStream(Stream):
         if isinstance(self.encoder, MultimodalEncoder):
             return self.encoder.output(Sight(window.frame_tokens(), self.encoder.norm_post(fused)))
         tokens = window.frame_tokens()[:, :, 1:].flatten(1, 2)
-        return EncoderOutput(tokens, F.normalize(fused, dim=-1), self.encoder.grid)
+        return EncoderOutput(tokens, unit_vectors(fused, self.encoder.dtype), self.encoder.grid)
 
     def _state(self) -> list[Tensor]:
         return self._window.tensors()
@@ -250,6 +250,7 @@ def _pixels(frames: Tensor, encoder: VideoEncoder) -> Tensor:
 
 def _updated(kept: Tensor, fresh: Tensor, rows: Tensor | None) -> Tensor:
     """Return a new tensor with fresh rows, or with all of them; outputs that were handed out stay as they are."""
+    fresh = fresh.to(kept.dtype)  # of another type under autocast
     return fresh if rows is None else kept.index_copy(0, rows, fresh)
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from navloop.configs.encoders import TextConfig
 from navloop.encoders.cache import KeyValueCache
-from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, initialise_blocks, run
+from navloop.encoders.layers import CLIP, CLIP_EXACT, create_blocks, initialise_blocks, run, unit_vectors
 
 if TYPE_CHECKING:
     from open_clip.tokenizer import SimpleTokenizer
@@ -114,7 +113,7 @@ class TextTower(nn.Module):
                 f"this text tower knows {self.config.vocabulary} tokens, not CLIP's {VOCABULARY}; give it ids, not texts"
             )
         ids = tokenize(texts, self.config.context).to(self.positions.device)
-        return F.normalize(self(ids).pooled, dim=-1)
+        return unit_vectors(self(ids).pooled, self.proj.dtype)
 
     def _check(self, ids: Tensor, start: int = 0) -> None:
         if ids.dtype not in (torch.int64, torch.int32):

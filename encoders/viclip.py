@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from navloop.configs.encoders import ViCLIPConfig
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
-from navloop.encoders.layers import CLIP, create_blocks, initialise_blocks, run
+from navloop.encoders.layers import CLIP, create_blocks, initialise_blocks, run, unit_vectors
 from navloop.encoders.masking import selected_indices
 from navloop.encoders.text import TextTower
 
@@ -68,7 +67,7 @@ class ViCLIPEncoder(VideoEncoder):
             ValueError: If the pixels or `hidden` have another shape or type, or clips hide unequal numbers of tokens.
         """
         states = self._states(pixels, hidden)
-        pooled = F.normalize(states[:, 0] @ self.video_proj, dim=-1)
+        pooled = unit_vectors(states[:, 0] @ self.video_proj, self.dtype)
         return EncoderOutput(tokens=states[:, 1:], pooled=pooled, grid=self.grid, hidden=hidden)
 
     def features(self, pixels: Tensor, hidden: Tensor | None = None) -> Tensor:

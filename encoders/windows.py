@@ -12,7 +12,7 @@ from torch import Tensor
 
 from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.global_blocks import PlacedFrame
-from navloop.encoders.tower import VideoTower
+from navloop.encoders.tower import FrameTokens, VideoTower
 
 
 class PixelWindow:
@@ -88,7 +88,7 @@ class TowerWindow:
     @torch.no_grad()
     def push(self, pixels: Tensor, begins: NDArray[np.bool_]) -> None:
         """Encode the newest pixels (E, 3, 1, H, W), in the place of the oldest; where `begins`, in all places."""
-        frames = self.tower.encode_frames(pixels)
+        frames = self._encoded(pixels)
         self._steps += 1
         phase, newest = self._steps % self._stride, self._newest(self._steps)
         rows = indices(begins, pixels.device) if begins.any() else None
@@ -96,7 +96,7 @@ class TowerWindow:
         if rows is not None:
             self._last[:, rows] = frames.last[rows]
         for i, (block, tap) in enumerate(zip(self.tower.global_blocks, frames.taps, strict=True)):
-            frame: PlacedFrame = block.place_frame(tap[:, 0], self._grid)  # type: ignore[operator]
+            frame = self._of_window(block.place_frame(tap[:, 0], self._grid))  # type: ignore[operator]
             if self._length > 1:
                 self._append(frame, self._placed[i][phase], self._to_after[i][phase], newest)
             else:
@@ -123,6 +123,15 @@ class TowerWindow:
     def tensors(self) -> list[Tensor]:
         """Return all that is kept."""
         return [self._last, *self._placed, *self._to_after]
+
+    def _encoded(self, pixels: Tensor) -> FrameTokens:
+        frames = self.tower.encode_frames(pixels)
+        return FrameTokens(frames.taps, frames.last.to(self._last.dtype))
+
+    def _of_window(self, frame: PlacedFrame) -> PlacedFrame:
+        """Return a frame in the window's type; under autocast, a frame's parts come in several."""
+        dtype = self._last.dtype
+        return PlacedFrame(frame.alone.to(dtype), frame.to_before.to(dtype), frame.to_after.to(dtype))
 
     def _newest(self, step: int) -> int:
         """Return where in its ring the frame of a step lies."""

@@ -41,6 +41,12 @@ def test_clockwise_keeps_the_view_ahead_and_swaps_left_with_right() -> None:
     assert torch.equal(clockwise(clockwise(views)), views)
 
 
+def test_views_that_run_backwards_in_memory_are_taken() -> None:
+    made = encoder("videomae_tiny_p16_t8")
+    views = panoramas(8)[:1, :2].numpy()[..., ::-1]
+    torch.testing.assert_close(encode_panorama(made, views), encode_panorama(made, views.copy()))
+
+
 def test_wrong_views_are_refused() -> None:
     made = encoder("videomae_tiny_p16_t8")
     with pytest.raises(ValueError, match=r"not \(B, V, T, H, W, 3\)"):
