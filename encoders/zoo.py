@@ -59,8 +59,7 @@ def encoder_config(name: str, *, frames: int | None = None, size: int | None = N
     Raises:
         ValueError: If there is no such encoder (naming the nearest), or it cannot take such frames.
     """
-    config = ENCODERS[name]()
-    return _resized(config, frames, size) if frames or size else config
+    return _shaped(ENCODERS[name](), frames, size)
 
 
 def create_encoder(
@@ -96,7 +95,7 @@ def create_encoder(
         if read is not None and isinstance(config, MultimodalConfig) and config.captioner is None:
             config = _changed(config, captioner=find_captioner(read.state))
     else:
-        config = _resized(name, frames, size)
+        config = _shaped(name, frames, size)
     encoder = _CLASSES[config.kind](config)
     if read is not None:
         _warn(load_released(encoder, read), read.origin)
@@ -165,12 +164,36 @@ def _warn(report: LoadReport, origin: str) -> None:
         )
 
 
+def _shaped(config: EncoderConfig, frames: int | None, size: int | None) -> EncoderConfig:
+    """Return the configuration for other frames or another size, or say which come nearest to those it can take."""
+    for name, value in (("frames", frames), ("size", size)):
+        if value is not None and (why := _misfit(config, **{name: value})):
+            near = range(max(1, value - 112), max(1, value) + 113)  # both patches of 14 and of 16 tile 112
+            fitting = [other for other in near if not _misfit(config, **{name: other})]
+            nearest = [
+                max((n for n in fitting if n < value), default=None),
+                min((n for n in fitting if n > value), default=None),
+            ]
+            advice = " or ".join(str(n) for n in nearest if n is not None)
+            raise ValueError(f"{name} is {value}: {why}" + (f"; take {advice}" if advice else ""))
+    return config if frames is None and size is None else _resized(config, frames, size)
+
+
+def _misfit(config: EncoderConfig, frames: int | None = None, size: int | None = None) -> str:
+    """Return why an encoder cannot take such frames, or nothing if it can."""
+    try:
+        _resized(config, frames, size)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    return ""
+
+
 def _resized(config: EncoderConfig, frames: int | None, size: int | None) -> EncoderConfig:
     """Return the configuration for other frames or another size; checks run again."""
     if isinstance(config, InternVideoConfig):
         stride = config.stride
         masked = _resized(config.masked, frames, size)
-        multimodal = _resized(config.multimodal, frames // stride if frames else None, size)
+        multimodal = _resized(config.multimodal, None if frames is None else frames // stride, size)
         return _changed(config, masked=masked, multimodal=multimodal)
     if isinstance(config, (MultimodalConfig, UniFormerConfig)):
         return _changed(config, video=_with_shape(config.video, frames, size))
@@ -178,8 +201,11 @@ def _resized(config: EncoderConfig, frames: int | None, size: int | None) -> Enc
 
 
 def _with_shape(config: Shaped, frames: int | None, size: int | None) -> Shaped:
-    pixels = config.pixels if size is None else _changed(config.pixels, size=size)
-    return _changed(config, pixels=pixels, frames=frames or config.frames)
+    pixels = config.pixels
+    if size is not None:
+        side = pixels.resize_to and pixels.resize_to * size // pixels.size  # the same share is cut off
+        pixels = _changed(pixels, size=size, resize_to=side)
+    return _changed(config, pixels=pixels, frames=config.frames if frames is None else frames)
 
 
 def _changed(config: C, **fields: object) -> C:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from navloop.configs.encoders import EncoderConfig
 from navloop.configs.generation import Greedy
@@ -143,6 +145,38 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         create_encoder("videomae_tiny_p16_t8", frames=7)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        (
+            "videomae_tiny_p16_t8",
+            {"size": 100},
+            "size is 100: patches of 16 pixels do not tile frames of 100 pixels; take 96 or 112",
+        ),
+        ("viclip_large_p14_t8", {"size": 225}, "size is 225: .* take 224 or 238"),
+        ("internvideo_large_t16", {"size": 250}, "size is 250: .* take 224 or 336"),
+        ("viclip_tiny_p16_t4", {"size": 0}, "size is 0: .* take 16"),
+        ("internvideo_mm_tiny_p16_t4", {"size": -5}, "size is -5: .* take 16"),
+        ("videomae_tiny_p16_t8", {"frames": 7}, "frames is 7: .*multiple of 2; take 6 or 8"),
+        ("viclip_tiny_p16_t4", {"frames": 0}, "frames is 0: .*; take 1"),
+        ("internvideo_mm_tiny_p16_t4", {"frames": -3}, "frames is -3: .*; take 1"),
+        ("internvideo_tiny_p16_t8", {"frames": 0}, "frames is 0: .*; take 2"),
+        ("uniformerv2_base_local_p16_t16", {"frames": 9}, "frames is 9: .*; take 8 or 10"),
+    ],
+)
+def test_the_nearest_shapes_that_fit_are_named(name: str, shape: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$") as error:
+        encoder_config(name, **shape)
+    assert not isinstance(error.value, ValidationError)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        create_encoder(encoder_config(name), **shape)
+
+
+def test_another_size_cuts_off_the_same_share() -> None:
+    pixels = encoder_config("internvideo_mm_base_p16_t8", size=112).video.pixels  # type: ignore[union-attr]
+    assert (pixels.size, pixels.resize_to) == (112, 128)
+
+
 def test_wrong_clips_are_refused(encoder: VideoEncoder) -> None:
     frames = clips(encoder)
     with pytest.raises(ValueError, match=f"takes {encoder.num_frames}; pick them with"):
@@ -151,6 +185,35 @@ def test_wrong_clips_are_refused(encoder: VideoEncoder) -> None:
         encoder.encode_video(frames.float())
     with pytest.raises(ValueError, match=r"not \(B, T, H, W, 3\)"):
         encoder.encode_video(frames.permute(0, 1, 4, 2, 3))
+
+
+def test_arrays_that_run_backwards_are_what_they_look_like(encoder: VideoEncoder) -> None:
+    frames = clips(encoder).numpy()
+    for turned in (frames[:, ::-1], frames[..., ::-1]):
+        expected = encoder.encode_video(np.ascontiguousarray(turned)).pooled
+        torch.testing.assert_close(encoder.encode_video(turned).pooled, expected)
+
+
+@pytest.mark.parametrize("name", sorted(set(TINY) - {"internvideo_tiny_p16_t8"}))
+def test_pixels_that_do_not_fit_are_refused_by_everything_that_takes_them(name: str) -> None:
+    encoder = create_encoder(name)
+    pixels = encoder.to_pixels(clips(encoder))
+    for look in (encoder, encoder.features):
+        with pytest.raises(ValueError, match=r"pixels are .*, this encoder takes \(B, 3, "):
+            look(pixels[:, :, :2])
+        with pytest.raises(ValueError, match=r"pixels are torch\.float64, this encoder's parameters torch\.float32"):
+            look(pixels.double())
+        with pytest.raises(ValueError, match=r"pixels are torch\.uint8, .*uint8 frames to encode_video"):
+            look(pixels.byte())
+        with torch.autocast("cpu", torch.bfloat16):
+            look(pixels.bfloat16())
+
+
+def test_what_is_pooled_has_unit_length_under_autocast_too(encoder: VideoEncoder) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = encoder.encode_video(clips(encoder))
+    assert seen.pooled.dtype == torch.float32
+    torch.testing.assert_close(seen.pooled.norm(dim=-1), torch.ones(3), atol=1e-6, rtol=0)
 
 
 def test_what_an_encoder_cannot_do_it_says(encoder: VideoEncoder) -> None:
