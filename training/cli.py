@@ -225,7 +225,26 @@ def _report(options: argparse.Namespace) -> None:
     print(page)
 
 
-_COMMANDS = {"houses": _houses, "eval": _eval, "replay": _replay, "pretrain": _pretrain, "report": _report}
+def _submit(options: argparse.Namespace) -> None:
+    from navloop.training.submissions import check_submission, submit_runs
+
+    if options.episodes:
+        if len(options.sources) > 1:
+            raise ValueError(f"--episodes checks one file, {len(options.sources)} are given; give them one by one")
+        print(f"{options.sources[0]}: {check_submission(options.sources[0], options.episodes)}")
+        return
+    path, words = submit_runs(options.sources, options.agent, options.output)
+    print(f"{path}: {words}")
+
+
+_COMMANDS = {
+    "houses": _houses,
+    "eval": _eval,
+    "replay": _replay,
+    "pretrain": _pretrain,
+    "report": _report,
+    "submit": _submit,
+}
 
 
 def _tell(error: Exception) -> str:
