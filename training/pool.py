@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic, Protocol, TypeVar
 
+from navloop.processes import end_with_the_parent
+
 AHEAD = 2
 """Jobs a worker holds: the one under way, and the next, so that it never waits for the parent."""
 
@@ -180,7 +182,8 @@ def _obituary(code: int | None) -> str:
 
 
 def _serve(pipe: Connection, make: Callable[[], Hand[Any, Any]]) -> None:
-    """Do what comes through the pipe until it closes."""
+    """Do what comes through the pipe until it closes, or the parent is killed: nobody else may write where its run folder was."""
+    end_with_the_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     hand: Hand[Any, Any] | None = None
     job: Job | None = None

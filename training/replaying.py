@@ -53,6 +53,7 @@ def replay_walks(config: ReplayConfig, folder: Path, console: Console | None = N
     film_protocol(config)
     recording = read_recording(config)
     with RunFolder(folder).open(dump(config), recording.data, config.RESUMABLE):
+        _clear_torn(folder)
         _film_missing(config, folder, recording, console)
         records = [record for walk in recording.walks if (record := read_filmed(folder, walk.key)) is not None]
         dataset = _write_lists(config, folder, recording, records)
@@ -60,6 +61,13 @@ def replay_walks(config: ReplayConfig, folder: Path, console: Console | None = N
         told = f"{dataset['videos']} videos, {dataset['subwalks']} sub-walks, {dataset['frames']} frames"
         strays = f"; {dataset['strays']} walks strayed and are left out (strays.jsonl)" if dataset["strays"] else ""
         console.print(f"{told}{strays}: {folder / 'manifest.jsonl'}", soft_wrap=True, highlight=False)
+
+
+def _clear_torn(folder: Path) -> None:
+    """Remove what a killed run was writing aside."""
+    for part in ("videos", "walks"):
+        for torn in (folder / part).glob("*/.*"):
+            torn.unlink()
 
 
 def _film_missing(config: ReplayConfig, folder: Path, recording: Recording, console: Console | None) -> None:

@@ -31,7 +31,7 @@ SAME_WAY = 1e-3
 
 _TURNS = {"turn", "turn_at", "turn_toward", "turn_here", "turn_first", "turn_around", "around_first"}
 _ENTRANCES = {"exit", "exit_into", "exit_turn", "enter", "opposite", "turn_into", "door_side", "ordinal"}
-_WHOLE_ROOM = {"ordinal", "opposite"}
+_WHOLE_ROOM = {"ordinal", "opposite"}  # what these say is seen only by one who saw the room from its entrance
 _PASSINGS = {"pass", "over"}
 
 
@@ -129,11 +129,11 @@ def _entrance(site: Site, narrative: Narrative, beat: Beat) -> Moment:
     number = int(np.argmin([abs(stay.end - beat.at) for stay in narrative.stays]))
     stay, following = narrative.stays[number : number + 2]
     after = NEAR_DOOR + 0.4 if "exit_turn" in beat.kinds else 1.0
-    # To count doorways, or to see which lies straight ahead, one must have seen the room from its entrance.
-    start = stay.start - 0.2 if set(beat.kinds) & _WHOLE_ROOM else stay.end - 1.7
+    # "Leave the bedroom" says too little of what is seen, and a count of doorways takes a long look back, where something else can be said.
+    plain = tuple(kind for kind in beat.kinds if kind not in ("exit", "ordinal")) or beat.kinds
+    start = stay.start - 0.2 if set(plain) & _WHOLE_ROOM else stay.end - 1.7
     label = site.description.rooms[following.room].label
-    # "Leave the bedroom" says too little of what is seen, if more can be said.
-    beat = beat._replace(kinds=tuple(kind for kind in beat.kinds if kind != "exit") or beat.kinds)
+    beat = beat._replace(kinds=plain)
     return Moment("enter", stay.end, start, stay.end + after, beat, "", label, "")
 
 
