@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
@@ -11,7 +12,7 @@ from navloop.configs.stages import (
     CoordinationPretrainConfig,
 )
 
-Recipe = HousesConfig | EvalConfig | PretrainConfig | ReplayConfig
+Recipe = HousesConfig | EvalConfig | PretrainConfig | ReplayConfig | PipelineConfig
 """Any recipe; its `kind` says which."""
 
 KINDS: dict[str, type[Recipe]] = {
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Recipe]] = {
     "eval": EvalConfig,
     "replay": ReplayConfig,
     "pretrain": PretrainConfig,
+    "pipeline": PipelineConfig,
 }
 """The schema of each kind of recipe; of pretrain, what all its `STAGES` share."""
 

@@ -14,6 +14,7 @@ import navloop
 from navloop.configs.fields import FieldEntry, list_fields
 from navloop.configs.kinds import KINDS, STAGES, Recipe
 from navloop.configs.loader import list_recipes, load
+from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _ABOUT = {
     "houses": "generate a data set of houses and of tours through them",
     "pretrain": "train an encoder, one stage of it; run again to resume",
+    "pipeline": "run recipes one after the other, from houses to a coordinated encoder; run again to resume",
     "eval": "measure agents on every episode of a split; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
     "report": "write a page about an evaluation: tables, plots, maps, videos",
@@ -80,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="fields to set, such as seed=3",
         )
-        place = "runs/NAME" if name in ("eval", "pretrain") else "data/NAME"
+        place = "runs/NAME" if name in ("eval", "pretrain", "pipeline") else "data/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
         if name == "houses":
             command.add_argument(
@@ -205,6 +207,17 @@ def _pretrain(options: argparse.Namespace) -> None:
     pretrain(config, options.run_dir or Path("runs") / config.name, Console(stderr=True))
 
 
+def _pipeline(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="pipeline")
+    assert isinstance(config, PipelineConfig)
+    from rich.console import Console
+
+    from navloop.training.pipeline import print_pipeline, run_pipeline
+
+    done = run_pipeline(config, options.run_dir or Path("runs") / config.name, Console(stderr=True))
+    print_pipeline(done, Console(width=None if sys.stdout.isatty() else 100))
+
+
 def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:
     from rich.console import Console
 
@@ -242,6 +255,7 @@ _COMMANDS = {
     "eval": _eval,
     "replay": _replay,
     "pretrain": _pretrain,
+    "pipeline": _pipeline,
     "report": _report,
     "submit": _submit,
 }

@@ -67,7 +67,9 @@ class ContrastiveStage(ClipStage):
         """
         if batch.texts is None:
             raise ValueError(f"clips have no captions, such as {batch.sources[0]}; contrast needs a list with them")
-        ids = tokenize(batch.texts, self.encoder.text.config.context).to(batch.frames.device)
+        ids = tokenize(batch.texts, self.encoder.text.config.context)
+        longest = int((ids != PADDING).sum(1).max())  # what comes after is padding for all; words see only those before them
+        ids = ids[:, :longest].to(batch.frames.device)
         text = self.encoder.text(ids)
         if isinstance(self.encoder, MultimodalEncoder):
             sight = self.encoder.see(self.encoder.to_pixels(batch.frames))

@@ -1,0 +1,89 @@
+"""Clips that say what they are: a coloured square that moves left or right. Run as a program, it trains a stage on them.
+
+python named_clips.py FOLDER RECIPE
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from navloop.configs.kinds import STAGES
+from navloop.configs.pretraining import PretrainConfig
+from navloop.training.clips import ClipBatch
+from navloop.training.engine import train
+from navloop.training.pretraining import create_stage
+
+SIZE = 32
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "white": (240, 240, 240)}
+WAYS = ("left", "right")
+CLASSES = [f"{colour} {way}" for colour in COLOURS for way in WAYS]
+
+
+def moving(label: int, frames: int, generator: torch.Generator) -> torch.Tensor:
+    """Return uint8 (frames, SIZE, SIZE, 3): a square of the class's colour on a dark, noisy ground."""
+    colour, way = CLASSES[label].split()
+    clip = torch.randint(0, 50, (frames, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8)
+    top = int(torch.randint(0, SIZE - 12, (), generator=generator))
+    for frame in range(frames):
+        far = round((SIZE - 12) * frame / max(frames - 1, 1))
+        left = far if way == "right" else SIZE - 12 - far
+        clip[frame, top : top + 12, left : left + 12] = torch.tensor(COLOURS[colour], dtype=torch.uint8)
+    return clip
+
+
+class Named:
+    """A source of such clips, in another order each epoch."""
+
+    def __init__(self, frames: int, each: int = 4) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.labels = torch.arange(len(CLASSES)).repeat(each)
+        self.clips = torch.stack([moving(int(label), frames, generator) for label in self.labels])
+        self.kept = torch.stack([moving(label, frames, generator) for label in range(len(CLASSES))])
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def training(self, share, epoch, start_batch):
+        order = torch.randperm(len(self.clips), generator=torch.Generator().manual_seed(epoch))
+        for rows in order.split(share.total)[start_batch:]:
+            yield batch_of(self.clips, self.labels, share.mine(rows))
+
+    def clips_per_epoch(self):
+        return len(self.clips)
+
+    def held_out(self, share):
+        labels = torch.arange(len(CLASSES))
+        return [batch_of(self.kept, labels, share.mine(rows)) for rows in labels.split(share.total)]
+
+
+def batch_of(clips: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> ClipBatch:
+    texts = [CLASSES[label].split() for label in labels[rows].tolist()]
+    return ClipBatch(
+        frames=clips[rows],
+        valid_frames=torch.ones(len(rows), clips.shape[1], dtype=torch.bool),
+        seconds=torch.zeros(len(rows), clips.shape[1]),
+        rows=rows,
+        sources=tuple(f"clip {row}" for row in rows.tolist()),
+        texts=tuple(f"a {colour} square moves to the {way}" for colour, way in texts),
+        labels=labels[rows],
+    )
+
+
+def config(stage: str, encoder: str, frames: int, **changes) -> PretrainConfig:
+    """Return the recipe of a tiny run; `engine` takes changes of its own."""
+    engine = {"steps": 6, "batch": 8, "lr": 1e-3, "scale_lr": False, "log_every": 1, "warmup": 0.1}
+    clips = {"manifest": ("none",), "frames": frames, "size": SIZE, "num_classes": len(CLASSES)}
+    fields = {"encoder": encoder, "clips": clips, **changes, "engine": {**engine, **changes.get("engine", {})}}
+    return STAGES[stage].model_validate(fields)
+
+
+def main(folder: str, recipe: str) -> None:
+    torch.set_num_threads(1)
+    text = Path(recipe).read_text()
+    chosen = next(schema for name, schema in STAGES.items() if f'"stage":"{name}"' in text).model_validate_json(text)
+    train(create_stage(chosen, Named(chosen.clips.frames)), chosen.engine, Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

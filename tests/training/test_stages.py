@@ -1,0 +1,184 @@
+"""The stages after masked modelling: they learn, they divide among processes, and they begin with what came before."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from named_clips import CLASSES, Named, config
+
+from navloop.configs.encoders import CaptionerConfig
+from navloop.encoders import load_encoder
+from navloop.encoders.zoo import save_encoder
+from navloop.training.engine import train
+from navloop.training.pretraining import create_stage
+from navloop.training.stages.stage import Share
+from navloop.weights import read_weights
+
+PROGRAM = Path(__file__).with_name("named_clips.py")
+MASKED, MULTIMODAL, VICLIP, BOTH = (
+    "videomae_tiny_p16_t8",
+    "internvideo_mm_tiny_p16_t4",
+    "viclip_tiny_p16_t4",
+    "internvideo_tiny_p16_t8",
+)
+RECIPES = {
+    "contrastive": ("contrastive", MULTIMODAL, 4),
+    "viclip": ("contrastive", VICLIP, 4),
+    "classification": ("classification", MASKED, 4),
+    "coordination": ("coordination", BOTH, 4),
+}
+
+
+def trained(folder: Path, stage: str, encoder: str, frames: int, **changes):
+    chosen = config(stage, encoder, frames, **changes)
+    made = create_stage(chosen, Named(frames))
+    return train(made, chosen.engine, folder), made
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None:
+    stage, encoder, frames = RECIPES[name]
+    changes = {"mask_ratio": 0.5} if name == "viclip" else {}
+    engine = {"steps": 3, "clip": 1.0}
+    trained(tmp_path / "one", stage, encoder, frames, engine=engine, **changes)
+    (tmp_path / "recipe.json").write_text(config(stage, encoder, frames, engine=engine, **changes).model_dump_json())
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch += [
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--num_cpu_threads_per_process=1",
+        "--main_process_port=0",
+    ]
+    command = [*launch, PROGRAM, tmp_path / "two", tmp_path / "recipe.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for one, two in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    first, second = (read_weights(tmp_path / run / "last" / "encoder.safetensors").state for run in ("one", "two"))
+    assert max((first[key] - second[key]).abs().max().item() for key in first) < 1e-4
+
+
+def test_contrast_and_captions_are_learned(tmp_path: Path) -> None:
+    report, stage = trained(tmp_path, "contrastive", MULTIMODAL, 4, engine={"steps": 160, "batch": 8, "lr": 2e-3})
+    assert report.metrics["held_out_caption"] < 0.05 * lines(tmp_path)[0]["caption"]
+    assert report.metrics["held_out_accuracy"] >= 4 / 8
+    encoder = load_encoder(tmp_path / "last" / "encoder.safetensors")
+    said = encoder.caption(Named(4).kept, length=12)  # type: ignore[operator]
+    assert sum(f"a {CLASSES[i].split()[0]} square moves to the " in text for i, text in enumerate(said)) >= 7
+    assert stage.layer_of("encoder.video.blocks.3.mlp.fc1.weight") == 4
+    assert stage.layer_of("encoder.text.tokens.weight") == 0
+    assert stage.layer_of("encoder.captioner.queries") == 5
+
+
+def test_classes_are_learned_and_coordination_starts_from_both_branches(tmp_path: Path) -> None:
+    engine = {"steps": 60, "batch": 16, "lr": 3e-3}
+    masked, _ = trained(tmp_path / "masked", "classification", MASKED, 4, engine=engine, init_scale=1.0)
+    multimodal, _ = trained(tmp_path / "multimodal", "classification", MULTIMODAL, 2, engine=engine, init_scale=1.0)
+    assert max(masked.metrics["held_out_accuracy"], multimodal.metrics["held_out_accuracy"]) >= 0.5
+    heads = {branch: str(tmp_path / branch / "last" / "classifier.safetensors") for branch in ("masked", "multimodal")}
+    chosen = config("coordination", BOTH, 4, engine={"steps": 2}, **heads)
+    stage = create_stage(chosen, Named(4))
+    before = {name: value.clone() for name, value in stage.state_dict().items()}
+    file = read_weights(heads["masked"]).state
+    assert torch.equal(
+        before["classifier.encoder.masked.blocks.0.mlp.fc1.weight"], file["encoder.blocks.0.mlp.fc1.weight"]
+    )
+    assert torch.equal(before["classifier.masked_head.weight"], file["head.weight"])
+    train(stage, chosen.engine, tmp_path / "both")
+    changed = {name for name, value in stage.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = [name for name in changed if ".encoder.masked." in name or ".encoder.multimodal." in name]
+    assert frozen in ([], ["classifier.encoder.multimodal.video.query"])
+    assert any("attention_gate" in name for name in changed)
+    load_encoder(tmp_path / "both" / "last" / "encoder.safetensors")
+
+
+def test_a_linear_probe_changes_the_head_alone(tmp_path: Path) -> None:
+    chosen = config("classification", MASKED, 4, engine={"steps": 2}, freeze=True)
+    stage = create_stage(chosen, Named(4))
+    before = {name: value.clone() for name, value in stage.state_dict().items()}
+    train(stage, chosen.engine, tmp_path)
+    changed = {name for name, value in stage.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"classifier.head.weight", "classifier.head.bias"}
+
+
+def test_a_frozen_text_tower_stays(tmp_path: Path) -> None:
+    chosen = config("contrastive", MULTIMODAL, 4, engine={"steps": 2}, freeze_text=True)
+    stage = create_stage(chosen, Named(4))
+    before = {name: value.clone() for name, value in stage.state_dict().items()}
+    train(stage, chosen.engine, tmp_path)
+    same = {name for name, value in stage.state_dict().items() if torch.equal(value, before[name])}
+    assert {name for name in before if name.startswith("encoder.text.")} <= same
+    assert "encoder.video.patch.weight" not in same
+
+
+def test_a_stage_begins_with_an_earlier_ones_weights(tmp_path: Path) -> None:
+    first = create_stage(config("contrastive", MULTIMODAL, 4), Named(4))
+    save_encoder(first.encoder, tmp_path / "encoder.safetensors")  # type: ignore[arg-type]
+    weights = str(tmp_path / "encoder.safetensors")
+    second = create_stage(config("classification", MULTIMODAL, 4, weights=weights, engine={"seed": 1}), Named(4))
+    expected, found = first.state_dict(), second.state_dict()
+    names = [name for name in expected if name.startswith("encoder.video.")]
+    assert names and all(torch.equal(expected[name], found[f"classifier.{name}"]) for name in names)
+
+
+def test_captions_of_different_length_weigh_by_their_tokens() -> None:
+    stage = create_stage(config("contrastive", MULTIMODAL, 4), Named(4)).eval()
+    share = Share(8)
+    batch = next(iter(Named(4).training(share, 0, 0)))
+    with torch.no_grad():
+        together = stage.losses(batch, torch.Generator())["caption"]
+        logits, ids = _caption(stage, batch)
+    wanted = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=0)
+    assert together.item() == pytest.approx(wanted.item(), abs=1e-5)
+
+
+def _caption(stage, batch):
+    from navloop.encoders.text import tokenize
+
+    ids = tokenize(batch.texts, 77)
+    sight = stage.encoder.see(stage.encoder.to_pixels(batch.frames))
+    return stage.encoder.captioner(sight.frame_tokens.flatten(1, 2), stage.encoder.text(ids).states[:, :-1]), ids
+
+
+def test_a_caption_decoder_can_be_added() -> None:
+    chosen = config("contrastive", MULTIMODAL, 4, captioner=CaptionerConfig(layers=2, queries=8))
+    assert len(create_stage(chosen, Named(4)).encoder.captioner.layers) == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("stage", "encoder", "message"),
+    [
+        ("contrastive", MASKED, "has no text tower; take a multimodal one"),
+        ("classification", BOTH, "has two branches; train them with stage=coordination"),
+        ("coordination", MASKED, "is one branch; take both"),
+    ],
+)
+def test_an_encoder_of_another_kind_is_refused(stage: str, encoder: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_stage(config(stage, encoder, 4), Named(4))
+
+
+def test_clips_without_texts_or_labels_are_refused() -> None:
+    from dataclasses import replace
+
+    bare = replace(next(iter(Named(4).training(Share(8), 0, 0))), texts=None, labels=None)
+    for stage, encoder, what in (("contrastive", MULTIMODAL, "captions"), ("classification", MASKED, "labels")):
+        with pytest.raises(ValueError, match=f"clips have no {what}, such as clip"):
+            create_stage(config(stage, encoder, 4), Named(4)).losses(bare, torch.Generator())
+
+
+def test_the_number_of_classes_has_to_be_known() -> None:
+    chosen = config("classification", MASKED, 4)
+    clips = chosen.clips.model_copy(update={"num_classes": None})
+    with pytest.raises(ValueError, match="say how many classes there are"):
+        create_stage(chosen.model_copy(update={"clips": clips}), Named(4))
+    assert len(CLASSES) == create_stage(chosen, Named(4)).num_classes  # type: ignore[union-attr]
