@@ -119,9 +119,7 @@ class VideoEncoder(nn.Module, ABC):
                 f"pixels are {tuple(pixels.shape)}, this encoder takes (B, 3, {self.num_frames}, {size}, {size}); "
                 "encode_video takes frames of any size"
             )
-        half_or_single = (torch.float32, torch.bfloat16, torch.float16)
-        cast = torch.is_autocast_enabled(pixels.device.type) and pixels.dtype in half_or_single
-        if pixels.dtype != self.dtype and not cast:
+        if pixels.dtype != self.dtype and not _is_cast(pixels):
             raise ValueError(
                 f"pixels are {pixels.dtype}, this encoder's parameters {self.dtype}: pass pixels.to(encoder.dtype), "
                 "or uint8 frames to encode_video"
@@ -136,3 +134,9 @@ class VideoEncoder(nn.Module, ABC):
     def dtype(self) -> torch.dtype:
         """Type of the parameters."""
         return next(self.parameters()).dtype
+
+
+def _is_cast(pixels: Tensor) -> bool:
+    """Return whether autocast is on and takes such pixels."""
+    half_or_single = pixels.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return half_or_single and torch.is_autocast_enabled(pixels.device.type)

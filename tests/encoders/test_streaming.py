@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from navloop.configs.encoders import (
     InternVideoConfig,
@@ -27,6 +28,7 @@ from navloop.encoders.masked import MaskedEncoder
 from navloop.encoders.multimodal import MultimodalEncoder, UniFormer
 from navloop.encoders.streaming import CoordinatedStream, FrameStream, Stream, WindowStream, create_stream
 from navloop.encoders.viclip import ViCLIPEncoder
+from navloop.encoders.zoo import create_encoder
 
 E, STEPS = 3, 40
 PIXELS = PixelsConfig(size=16)
@@ -341,3 +343,46 @@ def test_resets_may_be_lists_arrays_or_tensors() -> None:
         outputs.append(output)
     assert_same(outputs[1], outputs[0])
     assert_same(outputs[2], outputs[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("create", [multimodal, uniformer, masked, viclip, internvideo])
+def test_streams_work_under_autocast(create: Callable[[], VideoEncoder], dtype: torch.dtype) -> None:
+    stream = create_stream(create(), E)
+    with torch.autocast("cpu", dtype):
+        for frames, reset, episodes in walk(steps=12):
+            output, expected = stream.step(frames, reset), whole(stream.encoder, episodes)
+            assert output.pooled.dtype == output.tokens.dtype == torch.float32
+            torch.testing.assert_close(output.pooled, expected.pooled, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("create", [masked, viclip, internvideo])
+def test_streams_that_wait_for_some_environments_work_under_autocast(create: Callable[[], VideoEncoder]) -> None:
+    stream, exact = create_stream(create(), E, every=3), create_stream(create(), E, every=3)
+    for frames, reset, _ in walk(steps=12):
+        expected = exact.step(frames, reset)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = stream.step(frames, reset)
+        torch.testing.assert_close(output.pooled, expected.pooled, atol=0.05, rtol=0)
+
+
+def test_arrays_that_run_backwards_are_taken_step_by_step() -> None:
+    stream, expected = create_stream(multimodal(), E), create_stream(multimodal(), E)
+    for frames, reset, _ in walk(steps=3):
+        turned = frames[..., ::-1]
+        torch.testing.assert_close(stream.step(turned, reset).pooled, expected.step(turned.copy(), reset).pooled)
+
+
+def flops(run: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def test_a_step_of_a_tower_costs_a_fifth_of_its_window_or_less() -> None:
+    with torch.device("meta"):  # counts operations, computes none
+        encoder = create_encoder("internvideo_mm_base_p16_t8", device="meta")
+    stream, clip = create_stream(encoder, 1), np.zeros((1, 8, 224, 224, 3), np.uint8)
+    stream.step(clip[:, 0])
+    step, window = flops(lambda: stream.step(clip[:, 1])), flops(lambda: encoder.encode_video(clip))
+    assert window / 8 < step <= window / 5  # one of eight frames, and the global blocks
