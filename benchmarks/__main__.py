@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import evaluation, generation, habitat, rendering, streaming
+from benchmarks import evaluation, generation, habitat, loading, rendering, streaming
 
 SUITES = {
     "generation": generation.run,
@@ -18,6 +18,7 @@ SUITES = {
     "evaluation": evaluation.run,
     "streaming": streaming.run,
     "habitat": habitat.run,
+    "loading": loading.run,
 }
 
 

@@ -24,7 +24,7 @@ PREFIXES = ("img_", "image_")
 """Of frame files: img_00001.jpg (default, Something-Something), image_000001.jpg (AVA)."""
 FRAME_FILE = re.compile(r"^(.*?)(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 WORTH_SHRINKING = 1.5
-"""A video is decoded at reduced size where it is this much larger: below, scaling costs more than it saves."""
+"""A video is decoded at reduced size where it is this much larger: below, little is saved, and frames keep their own pixels."""
 
 LONGEST = 1e9
 """Seconds; a time stamp beyond is none."""
