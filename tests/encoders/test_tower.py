@@ -107,6 +107,22 @@ def test_checkpointing_changes_no_gradient_and_no_statistics(options: dict[str, 
         torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
 
 
+def test_drop_path_rises_over_the_global_blocks_and_skips_whole_clips() -> None:
+    made = tower(taps=(0, 1, 2, 3), global_drop_path=0.6)
+    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in made.global_blocks]
+    assert rates == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    block = made.global_blocks[3].train()
+    nn.init.zeros_(block.mlp.fc2.weight)
+    nn.init.zeros_(block.mlp.fc2.bias)
+    query, tokens = torch.randn(1, 48).expand(2000, -1), torch.randn(1, 5, 48).expand(2000, -1, -1)
+    taken = block(query, tokens) - query
+    skipped = taken.abs().amax(1) < 1e-6
+    assert skipped.float().mean() == pytest.approx(0.6, abs=0.05)
+    block.eval()
+    whole = block(query, tokens) - query  # a clip that is not skipped makes up for those that are
+    torch.testing.assert_close(taken[~skipped], whole[~skipped] / 0.4, atol=1e-5, rtol=1e-4)
+
+
 def test_local_mixing_starts_as_no_change_and_then_reaches_one_frame() -> None:
     made = tower(local="single")
     video = clips()

@@ -172,6 +172,25 @@ def test_the_nearest_shapes_that_fit_are_named(name: str, shape: dict[str, int],
         create_encoder(encoder_config(name), **shape)
 
 
+# Frames, global blocks, first tap, drop path. Source: Pretrain/UniFormerV2/exp/{k400,sthv2}, config.yaml.
+@pytest.mark.parametrize(
+    ("name", "frames", "taps", "drop_path"),
+    [
+        ("uniformerv2_base_p16_t8", 8, range(8, 12), (0.0, 0.0)),
+        ("uniformerv2_large_p14_336_t64", 64, range(20, 24), (0.0, 0.0)),
+        ("uniformerv2_base_local_p16_t16", 16, range(4, 12), (0.2, 0.4)),
+        ("uniformerv2_large_local_p14_t16", 16, range(8, 24), (0.2, 0.4)),
+    ],
+)
+def test_uniformers_are_as_published(name: str, frames: int, taps: range, drop_path: tuple[float, float]) -> None:
+    video = encoder_config(name).video  # type: ignore[union-attr]
+    assert video.taps == tuple(taps)
+    assert (video.trunk.drop_path, video.global_drop_path) == drop_path
+    mixes = "_local_" in name
+    assert (video.local, video.halve_time) == (("double", True) if mixes else ("none", False))
+    assert video.grid[0] == (frames // 2 if mixes else frames)
+
+
 def test_another_size_cuts_off_the_same_share() -> None:
     pixels = encoder_config("internvideo_mm_base_p16_t8", size=112).video.pixels  # type: ignore[union-attr]
     assert (pixels.size, pixels.resize_to) == (112, 128)
