@@ -47,6 +47,7 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         require_device(int(config.habitat.simulator.habitat_sim_v0.gpu_device_id))
         if dataset is None:
             _require_episodes(config.habitat.dataset)
+        self._config = config
         self.habitat = habitat.Env(config, dataset)
         self._life = Lifetime(self.habitat.sim)
         self.habitat.sim.reconfigure = (
@@ -63,12 +64,16 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start the next episode, or the one that `options={"episode": id}` names.
 
+        Args:
+            seed: Starts the order of episodes again, from this seed. habitat-lab seeds the process's own generators with it.
+            options: "episode": an episode_id.
+
         Raises:
             ValueError: If there is no such episode.
         """
         super().reset(seed=seed)
         if seed is not None:
-            self.habitat.seed(seed)
+            self._start_again(seed)
         wanted = (options or {}).get("episode")
         if wanted is not None:
             found = [episode for episode in self.habitat.episodes if str(episode.episode_id) == str(wanted)]
@@ -89,6 +94,14 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         terminated = not self.habitat.task.is_episode_active
         truncated = self.habitat.episode_over and not terminated
         return self._observe(seen), self._reward(info), terminated, truncated, info
+
+    def _start_again(self, seed: int) -> None:
+        from habitat import read_write
+
+        with read_write(self._config):
+            self._config.habitat.seed = seed
+        self.habitat.seed(seed)
+        self.habitat.episodes = self.habitat.episodes  # habitat-lab begins its order of episodes anew, from that seed
 
     def _reward(self, info: Mapping[str, Any]) -> float:
         before, self._distance = self._distance, info.get("distance_to_goal", math.nan)
