@@ -86,7 +86,7 @@ class MaskedConfig(Config):
     )
     position_grid: tuple[int, int, int] | None = Field(
         default=(8, 14, 14),
-        description="Grid (t, h, w) of the sinusoid that other grids are resampled from; null: compute it for this grid.",
+        description="Grid (t, h, w) of the sinusoid that others are resampled from; null: compute it for this grid.",
     )
 
     @property

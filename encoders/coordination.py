@@ -9,8 +9,8 @@ The paper describes this stage in half a page and released no code for it. What 
   (`hidden_ratio`). Its gates are scalars (`vector_gates`).
 - The multimodal clip query looks at the masked branch's last tokens after the last global block, before it meets the
   mean of the frames' class tokens. The text-aligned embedding thus comes from the enhanced query.
-- Heads read what they read in each branch's own fine-tuning: `MaskedEncoder.features`, `MultimodalEncoder.features`. Both
-  get dropout (`dropout`).
+- Heads read what they read in each branch's own fine-tuning: `MaskedEncoder.features`,
+  `MultimodalEncoder.features`. Both get dropout (`dropout`).
 - Scores are fused as (1 - w) * masked + w * multimodal, w the sigmoid of one number that starts at 0: their mean.
 
 Source: InternVideo, arXiv 2212.03191, section 3.2 and Figure 4.
@@ -60,10 +60,10 @@ class CoordinatedSight:
 class InternVideo(VideoEncoder):
     """The masked and the multimodal branch, each frozen and looking at the other.
 
-    Tokens, features and grid are the masked branch's, enhanced; `pooled` is the multimodal one's, enhanced, in the space
-    of texts. As it starts, all of them are what the branches give by themselves. Only `trainable_parameters` get
-    gradients, though these run through frozen blocks; the branches stay in eval mode. Pixels are `BranchPixels`: each branch
-    has its own `PixelsConfig`, and `self.pixels` is the masked one's.
+    Tokens, features and grid are the masked branch's, enhanced; `pooled` is the multimodal one's, enhanced, in the
+    space of texts. As it starts, all of them are what the branches give by themselves. Only `trainable_parameters`
+    get gradients, though these run through frozen blocks; the branches stay in eval mode. Pixels are `BranchPixels`:
+    each branch has its own `PixelsConfig`, and `self.pixels` is the masked one's.
 
     Args:
         config: Both branches and their coordination.

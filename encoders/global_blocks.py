@@ -111,7 +111,7 @@ class GlobalBlock(nn.Module):
         return PlacedFrame(tokens + own, before, after)
 
     def _near(self, tokens: Tensor, grid: tuple[int, int], bias: Tensor | None, reach: int) -> Tensor:
-        """Convolve (B, T, 1 + h * w, D) over space and time, `reach` - 1 slots beyond its ends; zero for class tokens."""
+        """Convolve (B, T, 1 + h * w, D) over space and time, `reach` - 1 slots beyond its ends; class tokens get 0."""
         patches = tokens[:, :, 1:].unflatten(2, grid).permute(0, 4, 1, 2, 3)  # (B, D, T, h, w), channels last in memory
         weight = self.position.weight.contiguous(memory_format=torch.channels_last_3d)  # 3x faster on a CPU
         near = F.conv3d(patches, weight, bias, padding=(reach, 1, 1), groups=len(weight))

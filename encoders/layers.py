@@ -1,4 +1,4 @@
-"""Transformer layers that the branches share: attention, MLP, pre-norm blocks. Branches differ in `BlockStyle` alone."""
+"""Transformer layers that the branches share: attention, MLP, pre-norm blocks. They differ in `BlockStyle` alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Local temporal mixing inside CLIP's blocks (UniFormerV2's local MHRA), for data where order within a second matters."""
+"""Local temporal mixing inside CLIP's blocks (UniFormerV2's local MHRA), for where the order of moments matters."""
 
 from __future__ import annotations
 

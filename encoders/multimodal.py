@@ -1,4 +1,4 @@
-"""The multimodal branch: videos and texts in one space, captions (InternVideo-MM), and its video tower alone (UniFormerV2)."""
+"""The multimodal branch: videos and texts in one space, captions (InternVideo-MM); the video tower alone (UniFormer)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Sight:
     """What the multimodal branch sees in B clips, before anything is of unit length."""
 
     frame_tokens: Tensor
-    """float (B, t, 1 + h * w, D) after the last block, a class token before each frame's patches; captions read these."""
+    """float (B, t, 1 + h * w, D) after the last block, a class token before each frame's patches; for captions."""
     features: Tensor
     """float (B, D), one vector a clip, after the last norm."""
 
@@ -38,7 +38,7 @@ class Sight:
 class MultimodalEncoder(VideoEncoder):
     """InternVideo's multimodal branch.
 
-    With the weights of a CLIP model and global blocks as they start, it is CLIP on the mean of the frames' class tokens.
+    With the weights of a CLIP model and global blocks as they start, it is CLIP on the frames' mean class token.
 
     Args:
         config: Sizes and options.

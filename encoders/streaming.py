@@ -1,8 +1,8 @@
 """Encoders that see step by step: one new frame an environment and step, never the price of a clip.
 
-`create_stream` picks what is cheapest for an encoder. Frame by frame (`FrameStream`) is exact at every step, for towers that
-look at single frames before they join them; any other encoder looks at whole windows, every k steps (`WindowStream`); the
-coordinated branches do one and the other (`CoordinatedStream`).
+`create_stream` picks what is cheapest for an encoder. Frame by frame (`FrameStream`) is exact at every step, for
+towers that look at single frames before they join them; any other encoder looks at whole windows, every k steps
+(`WindowStream`); the coordinated branches do one and the other (`CoordinatedStream`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def create_stream(encoder: VideoEncoder, num_envs: int, *, every: int = 1, strid
         num_envs: Environments E that step together.
         every: Steps between two looks at an environment's whole window, k, by encoders that must look at whole windows;
             in between they repeat their last output. A multimodal encoder is exact at every step and has no need of it.
-        stride: Steps between the frames of a window; the newest is always among them. The coordinated branches decide it
-            by themselves.
+        stride: Steps between the frames of a window; the newest is always among them. The coordinated branches
+            decide it by themselves.
 
     Raises:
         ValueError: If a number does not fit the encoder, or it is a UniFormer that mixes frames inside its tower.
@@ -51,8 +51,8 @@ def create_stream(encoder: VideoEncoder, num_envs: int, *, every: int = 1, strid
 class Stream(ABC):
     """What an encoder sees in the last frames of each of E environments.
 
-    An environment's window holds its last T frames, `stride` steps apart; before there are so many, its first frame stands
-    for those that are missing. All of it is allocated at once, on the encoder's device, and never grows.
+    An environment's window holds its last T frames, `stride` steps apart; before there are so many, its first frame
+    stands for those that are missing. All of it is allocated at once, on the encoder's device, and never grows.
 
     Args:
         encoder: It is not copied; it encodes in the mode that it is in.
@@ -76,7 +76,8 @@ class Stream(ABC):
 
         Args:
             frames: uint8 (E, H, W, 3) RGB of any height and width, on any device.
-            reset: bool (E,), True where an episode begins with this frame; None if none does. The first step begins all.
+            reset: bool (E,), True where an episode begins with this frame; None if none does. The first step begins
+                all.
 
         Returns:
             What `encode_video` returns for the E windows; later steps leave it alone.
@@ -127,9 +128,9 @@ class Stream(ABC):
 class WindowStream(Stream):
     """Look at an environment's whole window every k steps of its episode, and repeat the last output in between.
 
-    For any encoder of one tensor of pixels. Each environment counts from its own reset, so that what an episode sees does not depend on what the
-    other environments do. The window is kept as pixels: resized frames are not whole numbers, so bytes would have to be the
-    camera's, resized T times each and no smaller.
+    For any encoder of one tensor of pixels. Each environment counts from its own reset, so that what an episode sees
+    does not depend on what the other environments do. The window is kept as pixels: resized frames are not whole
+    numbers, so bytes would have to be the camera's, resized T times each and no smaller.
 
     Args:
         encoder: It is not copied; it encodes in the mode that it is in.
@@ -195,8 +196,8 @@ class FrameStream(Stream):
 class CoordinatedStream(Stream):
     """The multimodal branch at every step, the masked one every k steps of an episode.
 
-    In between, the multimodal clip query looks at the masked branch's last tokens. At the steps where that encodes its window,
-    and so at all of them with k = 1, the output equals that of whole windows.
+    In between, the multimodal clip query looks at the masked branch's last tokens. At the steps where that encodes
+    its window, and so at all of them with k = 1, the output equals that of whole windows.
 
     Args:
         encoder: The coordinated branches.

@@ -1,6 +1,6 @@
-"""Windows over the last frames of E environments that step together: rings on the device, written in place, of fixed size.
+"""Windows over the last frames of E environments that step together: rings on the device, of fixed size.
 
-`PixelWindow` keeps pixels; `TowerWindow` keeps what a video tower made of single frames, so that it never does so again.
+`PixelWindow` keeps pixels; `TowerWindow` keeps what a video tower made of single frames, once and for all.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class PixelWindow:
 class TowerWindow:
     """What the per-frame part of a video tower made of the last T frames, placed in space and time.
 
-    To place a frame takes the frame before it and the one after. When the window moves by one, the last frame gains what the
-    new one gives it, and the frame that is now first loses what it had from the one that left: two additions in place.
-    Attention does not ask in which order the frames lie, so they stay where they are.
+    To place a frame takes the frame before it and the one after. When the window moves by one, the last frame gains
+    what the new one gives it, and the frame that is now first loses what it had from the one that left: two additions
+    in place. Attention does not ask in which order the frames lie, so they stay where they are.
 
     With a stride of s there are s windows that take turns, each of frames s steps apart.
 
