@@ -1,4 +1,4 @@
-"""The multimodal branch: videos and texts in one space, captions (InternVideo-MM); the video tower alone (UniFormer)."""
+"""The multimodal branch: videos and texts in one space, captions (InternVideo-MM); the tower alone (UniFormerV2)."""
 
 from __future__ import annotations
 
