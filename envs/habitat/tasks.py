@@ -49,6 +49,7 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
             _require_episodes(config.habitat.dataset)
         self._config = config
         self.habitat = habitat.Env(config, dataset)
+        self._listed = list(self.habitat.episodes)
         self._life = Lifetime(self.habitat.sim)
         self.habitat.sim.reconfigure = (
             self._life.enter
@@ -101,7 +102,8 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         with read_write(self._config):
             self._config.habitat.seed = seed
         self.habitat.seed(seed)
-        self.habitat.episodes = self.habitat.episodes  # habitat-lab begins its order of episodes anew, from that seed
+        # habitat-lab begins its order anew when it is given episodes, and shuffles the very list that it is given.
+        self.habitat.episodes = list(self._listed)
 
     def _reward(self, info: Mapping[str, Any]) -> float:
         before, self._distance = self._distance, info.get("distance_to_goal", math.nan)
