@@ -6,7 +6,7 @@ import multiprocessing
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -76,7 +76,9 @@ class _Worker(Generic[J]):
     group: Hashable = None
 
 
-def do_jobs(hire: Callable[[int], Callable[[], Hand[J, R]]], jobs: Sequence[J], workers: int) -> Iterator[tuple[J, R]]:
+def do_jobs(
+    hire: Callable[[int], Callable[[], Hand[J, R]]], jobs: Sequence[J], workers: int
+) -> Generator[tuple[J, R], None, None]:
     """Do every job and yield each with what came of it as it finishes. Closing the iterator ends the workers.
 
     A worker that dies (killed, out of memory) is replaced and its jobs are done again; a job that takes two workers with it is an error.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,10 @@ from navloop.envs.worlds import require_world
 from navloop.files import write_text
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
-from navloop.training.filming import FORMAT, Filmed, Filmer, film_protocol, read_filmed
+from navloop.training.filming import FORMAT, Filmer, film_protocol, read_filmed
 from navloop.training.pool import do_jobs
 from navloop.training.progress import FilmProgress
-from navloop.training.recorded import RecordedWalk, Recording, read_recording
+from navloop.training.recorded import Recording, read_recording
 
 
 class StrayError(ValueError):
@@ -82,7 +82,7 @@ def _film_missing(config: ReplayConfig, folder: Path, recording: Recording, cons
     hire = partial(_hire, config, folder, recording.split)
     with (
         closing(FilmProgress(console, len(recording.walks) - len(missing), len(recording.walks))) as progress,
-        closing(_films(hire, missing, workers)) as films,
+        closing(do_jobs(hire, missing, workers)) as films,
     ):
         for walk, filmed in films:
             progress.add(filmed.frames)
@@ -90,12 +90,6 @@ def _film_missing(config: ReplayConfig, folder: Path, recording: Recording, cons
                 strays.append(f"{walk}: {filmed.gap:.3f} m")
                 progress.tell(f"{walk} strays {filmed.gap:.3f} m from its ground truth; left out")
                 _require_few(strays, allowed, config)
-
-
-def _films(
-    hire: partial[partial[Filmer]], walks: Sequence[RecordedWalk], workers: int
-) -> Iterator[tuple[RecordedWalk, Filmed]]:
-    yield from do_jobs(hire, walks, workers)
 
 
 def _hire(config: ReplayConfig, folder: Path, split: str, place: int) -> partial[Filmer]:

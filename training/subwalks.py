@@ -174,7 +174,7 @@ class _Finder:
     def _entrance(self, moment: Moment, first: int, last: int) -> SubWalk | None:
         first, near = max(first, self._set_off), int(np.abs(self._along - moment.at).argmin())
         rooms = self._rooms[first : last + 1]
-        crossed = [first + i + 1 for i in np.nonzero(np.diff(rooms))[0]]
+        crossed = [first + i + 1 for i in np.nonzero(np.diff(rooms))[0].tolist()]
         into = [frame for frame in crossed if self._labels[self._rooms[frame]] == moment.room]
         if not into:
             return None
