@@ -126,14 +126,14 @@ class _Examination:
             self._find("scene", f"the scene cannot be loaded: {error}")
             return Examined(findings=tuple(self._findings))
         stands = self._examine_start()
-        error = self._examine_goal() if stands else None
+        off = self._examine_goal() if stands else None
         trajectory = self._replay() if stands else None
         drift = metrics = None
         if trajectory is not None:
             metrics = evaluate(trajectory, self._episode, self._protocol)
             drift = self._examine_drift(trajectory, metrics)
         order = sorted(self._findings, key=lambda finding: CHECKS.index(finding.check))
-        return Examined(findings=tuple(order), drift=drift, geodesic_error=error, metrics=metrics)
+        return Examined(findings=tuple(order), drift=drift, geodesic_error=off, metrics=metrics)
 
     def _find(
         self,

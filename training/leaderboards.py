@@ -178,7 +178,8 @@ def _entries(episode: Episode, row: Row, turn: float) -> list[dict[str, Any]]:
 
 def _without_repeats(positions: Vector) -> Vector:
     kept = np.concatenate([[True], (np.diff(positions, axis=0) != 0).any(axis=1)])
-    return positions[kept]
+    distinct: Vector = positions[kept]
+    return distinct
 
 
 def _require_one_each(names: Sequence[str], path: Path, kind: str) -> None:
