@@ -1,4 +1,4 @@
-"""Weight files: read without running anything in them, written whole, known by a digest. torch is imported when needed."""
+"""Weight files: read without running anything in them, written whole, known by a digest. torch is imported late."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ class Weights:
     state: dict[str, Tensor]
     """Tensor by name, on the CPU; large files are mapped, not copied."""
     metadata: dict[str, str]
-    """Text by name; of torch files the "container" that the tensors were in, and what numbers and texts lay beside it."""
+    """Text by name; of torch files the "container" of the tensors, and what numbers and texts lay beside it."""
     origin: str = ""
     """File that they were read from; empty if they come from memory."""
 
 
-def read_weights(path: Path | str) -> Weights:
+def read_weights(path: str | os.PathLike[str]) -> Weights:
     """Read a safetensors or torch file without running anything in it.
 
     Which of the two it is shows in its first bytes, whatever its name.
 
     Raises:
-        WeightsError: If there is no such file, it is empty, cut short or of another kind, or it asks Python to load anything
-            but inert data; nothing of such a file is loaded.
+        WeightsError: If there is no such file, it is empty, cut short or of another kind, or it asks Python to load
+            anything but inert data; nothing of such a file is loaded.
     """
     path = Path(path)
     kind = _kind(path)
@@ -71,7 +71,7 @@ def read_weights(path: Path | str) -> Weights:
 
 
 def unwrap(content: object) -> Weights:
-    """Return the tensors of what a torch file holds: those under the one container name of `CONTAINERS`, or all if it is flat.
+    """Return the tensors of what a torch file holds: those under one name of `CONTAINERS`, or all if it is flat.
 
     Raises:
         WeightsError: If there are none, two containers have some, or something among them is no tensor.
@@ -127,8 +127,8 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], metadata: Mappi
 def digest(weights: Mapping[str, Tensor] | Path | str) -> str:
     """Return "sha256:" and the first 16 hex digits over names, types, shapes and bytes, in the order of the names.
 
-    Equal weights have equal digests, whatever file or container they are in. Where a tensor has no bytes (device "meta"), the digest is of
-    names, types and shapes alone, and begins with "meta:".
+    Equal weights have equal digests, whatever file or container they are in. Where a tensor has no bytes (device
+    "meta"), the digest is of names, types and shapes alone, and begins with "meta:".
     """
     state = weights if isinstance(weights, Mapping) else read_weights(weights).state
     hashed, kind = hashlib.sha256(), "sha256"
@@ -226,7 +226,8 @@ def _refuse_code(path: Path) -> None:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except ValueError as error:
         raise WeightsError(
-            "is a TorchScript archive, which holds code, so nothing of it was loaded. If you trust where it comes from, save its tensors alone: "
+            "is a TorchScript archive, which holds code, so nothing of it was loaded. "
+            "If you trust where it comes from, save its tensors alone: "
             f"`import torch; torch.save(torch.jit.load({path.name!r}, map_location='cpu').state_dict(), 'tensors.pth')`"
         ) from error
     except pickle.UnpicklingError as error:
@@ -239,8 +240,9 @@ def _refuse_code(path: Path) -> None:
 
 def _refusal(path: Path, unknown: Iterable[str]) -> WeightsError:
     return WeightsError(
-        f"asks Python for more than data ({', '.join(sorted(unknown))}), so nothing of it was loaded. If you trust where it comes from, save its "
-        f"tensors alone where what it asks for is installed (this runs it): `import torch; c = torch.load({path.name!r}, 'cpu', weights_only=False)`, "
+        f"asks Python for more than data ({', '.join(sorted(unknown))}), so nothing of it was loaded. "
+        "If you trust where it comes from, save its tensors alone where what it asks for is installed (this runs it): "
+        f"`import torch; c = torch.load({path.name!r}, 'cpu', weights_only=False)`, "
         f"then `torch.save(next((c[k] for k in {CONTAINERS} if k in c), c), 'tensors.pth')`"
     )
 
@@ -266,7 +268,7 @@ class _Record(dict[str, Any]):
 
 
 def _inert() -> list[Any]:
-    """Return what files may ask for: argument records, paths, numpy's numbers and arrays, and records of training code."""
+    """Return what files may ask for: argument records, paths, numpy's numbers and arrays, training code's records."""
     import _codecs
 
     import numpy as np

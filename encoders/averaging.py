@@ -46,7 +46,8 @@ def wise_ft(
         The tensors, in the types of `state_a`, and which were averaged. Counts and other integers never are.
 
     Raises:
-        WeightsError: If the weight is outside [0, 1], `state_b` has a name or a shape that `state_a` has not, or nothing is averaged.
+        WeightsError: If the weight is outside [0, 1], `state_b` has a name or a shape that `state_a` has not, or
+            nothing is averaged.
 
     Source: Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022.
     """
@@ -71,7 +72,7 @@ def wise_ft(
 def visual_blocks_below(number: int) -> Callable[[str], bool]:
     """Return a choice of `keys`: no block of the video tower from `number` on, and no logit scale.
 
-    The released question-answering and zero-shot code averages `visual_blocks_below(12)`, so only half of L/14's blocks.
+    The released question-answering and zero-shot code averages `visual_blocks_below(12)`: only half of L/14's blocks.
 
     Source: InternVideo1/Downstream/multi-modalities-downstream/CoTrain/modules/clip_param_keys.py.
     """

@@ -26,7 +26,7 @@ _CAPTION_LAYER = re.compile(r"captioner\.layers\.(\d+)\..*")
 
 
 def find_captioner(state: Mapping[str, Tensor]) -> CaptionerConfig | None:
-    """Return the configuration of the caption decoder among tensors by released names or ours; None if there is no whole one.
+    """Return the configuration of the caption decoder among tensors by released names or ours, if a whole one is.
 
     Files tuned for question answering have one that knows no words, which cannot caption.
     """

@@ -1,4 +1,4 @@
-"""Weights into models: released files and our own. Every name is accounted for; what stays as initialised is reported."""
+"""Weights into models: released files and our own. Every name is accounted for, what is untrained said."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def load_released(
         source: File, or its content.
         classes: Rows of the file's classifier to keep, in this order: `range(400)` makes a K710 classifier one of
             K400. None keeps all.
-        fresh: Beginnings of the model's names that stay as initialised whatever the file has: `("head.",)` for other classes.
+        fresh: Beginnings of the model's names that stay as initialised whatever the file has: `("head.",)` for other
+            classes.
         drop: Beginnings of the file's names to leave out: what its training code kept beside the model.
 
     Returns:
@@ -244,7 +245,7 @@ def _without(state: Mapping[str, Tensor], drop: Sequence[str]) -> Mapping[str, T
 
 
 def _by_our_names(state: Mapping[str, Tensor], model: nn.Module) -> _Named:
-    """Return tensors by our names: they are released, or our own of this model, or our own of all that a layout holds."""
+    """Return tensors by our names: they are released, or our own, of this model or of all that a layout holds."""
     wanted = model.state_dict().keys()
     own = sum(name in wanted for name in state)
     known = {layout: count_known(state, (layout.keys, layout.computed)) for layout in LAYOUTS}

@@ -189,7 +189,9 @@ def caption(
         generator: Source of randomness, on the model's device; only `Nucleus` needs it.
 
     Raises:
-        ValueError: If the vocabulary is not CLIP's, `length` is not from 2 to the context, or `Nucleus` has no generator.
+        TypeError: If the strategy is none of `Greedy`, `Beam` and `Nucleus`.
+        ValueError: If the vocabulary is not CLIP's, `length` is not from 2 to the context, or `Nucleus` has no
+            generator.
     """
     context = text.config.context
     length = context if length is None else length

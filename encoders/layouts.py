@@ -1,6 +1,8 @@
 """How released files name what ours do: one literal table a format, their name to ours, `{}` a layer's number.
 
-A name that ends in `.*` stands for its `.weight` and its `.bias`. Source of the names: the released code of each format.
+A name that ends in `.*` stands for its `.weight` and its `.bias`.
+
+Source of the names: the released code of each format.
 """
 
 from __future__ import annotations

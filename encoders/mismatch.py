@@ -39,8 +39,8 @@ class Mismatch:
 def grouped(names: Iterable[str]) -> list[str]:
     """Return a line a group of names: layers as a range, what they have in common once, `.*` a weight and its bias.
 
-    >>> grouped(["blocks.0.norm.bias", "blocks.1.norm.bias", "blocks.0.proj", "blocks.1.proj", "head.weight", "head.bias"])
-    ['blocks.{0-1}.{norm.bias, proj}', 'head.*']
+    >>> grouped(["a.0.norm.bias", "a.1.norm.bias", "a.0.proj", "a.1.proj", "head.weight", "head.bias"])
+    ['a.{0-1}.{norm.bias, proj}', 'head.*']
     """
     return [line for line, _ in _groups(names)]
 

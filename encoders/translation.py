@@ -1,4 +1,4 @@
-"""Released tensors by our names and back again, by the tables of `navloop.encoders.layouts`. Every name is accounted for."""
+"""Released tensors by our names and back again, by the tables of `navloop.encoders.layouts`. No name is ignored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def count_known(names: Iterable[str], tables: Sequence[Mapping[str, object]]) ->
 
 
 def to_ours(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """Return released tensors by our names. Types and bytes stay as they are; what we compute is checked, then left out.
+    """Return released tensors by our names.
+
+    Types and bytes stay as they are; what we compute is checked, then left out.
 
     Raises:
         WeightsError: If a name is missing or unexpected, or a computed tensor has another value; it lists them all.

@@ -298,3 +298,9 @@ def test_digest_is_of_values_not_of_strides():
     weight = torch.randn(5, 7)
     assert digest({"a": weight.T}) == digest({"a": weight.T.contiguous()})
     assert digest({"a": torch.zeros(3, device="meta")}).startswith("meta:")
+
+
+def test_weights_know_the_file_that_they_are_from(tmp_path):
+    write_weights(tmp_path / "w.safetensors", {"x": torch.zeros(2)})
+    assert read_weights(tmp_path / "w.safetensors").origin == str(tmp_path / "w.safetensors")
+    assert unwrap({"x": torch.zeros(2)}).origin == ""

@@ -423,6 +423,9 @@ def test_refuses_what_cannot_be_generated() -> None:
 
 
 def test_refuses_a_strategy_that_is_none() -> None:
+    for strategy in ("beam", Beam, None):
+        with pytest.raises(TypeError, match=r"strategy is .*; pass Greedy\(\), Beam\(\) or Nucleus\(\)"):
+            generate(chain(1, 5, seed=0), prompts(1), strategy, length=5, end=END)  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="a beam of width 2 cannot return 3 texts; widen it to 3"):
         Beam(width=2, count=3)
     with pytest.raises(ValidationError, match="less than or equal to 1"):
