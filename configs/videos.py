@@ -101,7 +101,8 @@ class ClipsConfig(Config):
         default=None, ge=1, description="Labels are below this; null: whatever the lists say."
     )
     classes: str | None = Field(
-        default=None, description="File with the name of a class a line; labels may then be names. null: numbers alone."
+        default=None,
+        description="File of class names, a line each or a .json list; labels may then be names. null: numbers alone.",
     )
     folder_fps: float = Field(
         default=12.0, gt=0, description="Frames a second of frame folders, which cannot say (Something-Something: 12)."

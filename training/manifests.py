@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from navloop.configs.videos import ClipsConfig
+from navloop.training.listings import VIDEO_KEYS, ManifestError, read_records
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
 SHOWN_FAULTS = 5
-COLUMNS: dict[int, tuple[str, ...]] = {
-    1: ("video",),
-    2: ("video", "label"),
-    3: ("video", "total", "label"),
-    4: ("video", "first", "total", "label"),
-    5: ("video", "duration", "start", "end", "label"),
-}
-"""What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
-VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
 CAPTION_KEYS = ("caption", "captions", "sentence", "text")
-
-
-class ManifestError(ValueError):
-    """A list of videos that cannot be used; the message names each fault with its place and mend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +94,7 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     rows, faults = [], []
-    for place, record in _records(path, text):
+    for place, record in read_records(path, text):
         try:
             if isinstance(record, ManifestError):
                 raise record
@@ -130,11 +117,7 @@ def read_labels(config: ClipsConfig) -> Labels:
     """
     if config.classes is None:
         return Labels(config.num_classes, {})
-    try:
-        lines = Path(config.classes).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ManifestError(f"{config.classes}: class names cannot be read ({error.strerror})") from None
-    names = [line.strip() for line in lines if line.strip()]
+    names = _class_names(Path(config.classes))
     numbers = {name: number for number, name in enumerate(names)}
     if len(numbers) < len(names):
         twice = next(name for number, name in enumerate(names) if numbers[name] != number)
@@ -144,56 +127,15 @@ def read_labels(config: ClipsConfig) -> Labels:
     return Labels(len(names), numbers)
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Yield (place, record) of a list; a record is a mapping, or the error that stands there."""
-    if path.suffix == ".json":
-        yield from _json_records(path, text)
-        return
-    lines = text.splitlines()
-    numbered = [(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
-    if path.suffix in (".jsonl", ".ndjson"):
-        for place, line in numbered:
-            try:
-                yield place, json.loads(line)
-            except json.JSONDecodeError as error:
-                yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
-        return
-    yield from _table_records(numbered)
-
-
-def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _class_names(path: Path) -> list[str]:
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"{path}: not JSON ({error})") from None
-    if not isinstance(data, list):
-        raise ManifestError(f'{path}: a JSON list of videos is [{{"video": ..., "caption": ...}}, ...]')
-    for number, record in enumerate(data):
-        yield f"{path}, entry {number}", record
-
-
-def _table_records(lines: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Any]]:
-    """Read lines of fields: comma-separated where the first line has a comma, else separated by blanks."""
-    comma = bool(lines) and "," in lines[0][1]
-    header: list[str] | None = None
-    for position, (place, line) in enumerate(lines):
-        fields = [field.strip() for field in (next(csv.reader([line])) if comma else line.split())]
-        if position == 0 and any(field.lower() in VIDEO_KEYS for field in fields):
-            header = [field.lower() for field in fields]
-            continue
-        columns = COLUMNS.get(len(fields)) if header is None else header
-        if columns is None or len(columns) != len(fields):
-            wanted = (
-                f"{len(columns)} fields ({', '.join(columns)})"
-                if columns
-                else "1 to 5 fields: " + "; ".join(" ".join(names) for names in COLUMNS.values())
-            )
-            yield (
-                place,
-                ManifestError(f"{place}: has {len(fields)} fields, not {wanted}; a path with blanks needs commas"),
-            )
-            continue
-        yield place, {name: field for name, field in zip(columns, fields, strict=True) if field}
+        text = path.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path}: class names cannot be read ({error})") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ManifestError(f'{path}: class names are a line each, or in a .json file ["stop", "turn left", ...]')
+    return [name for name in names if name]
 
 
 def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:

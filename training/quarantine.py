@@ -54,12 +54,12 @@ class Quarantine:
         self._limit = limit
         self._path = path
         self._reasons: dict[str, str] = {}
-        self._rows: set[int] = set()
+        self._rows: set[tuple[str, int]] = set()
         if path is not None and path.exists():
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 fault = _read(line, f"{path}, line {number}")
                 self._reasons[fault.path] = fault.reason
-                self._rows.add(fault.row)
+                self._rows.add((fault.path, fault.row))
             self._check()
 
     @property
@@ -87,9 +87,9 @@ class Quarantine:
         Raises:
             TooManyUnreadableError: If that is one too many.
         """
-        if fault.row in self._rows:
+        if (fault.path, fault.row) in self._rows:
             return
-        self._rows.add(fault.row)
+        self._rows.add((fault.path, fault.row))
         self._reasons[fault.path] = fault.reason
         instead = f"; {fault.instead} stands in for it" if fault.instead else ""
         LOGGER.warning("unreadable: %s%s (%s)", fault.reason, instead, self.summary())

@@ -107,11 +107,14 @@ class VideoFile:
 
     def __init__(self, path: Path, decoding: Decoding) -> None:
         self._path = str(path)
-        height, width = _decoded_size(self._path, decoding)
         decord.logging.set_level(decord.logging.FATAL)  # what goes wrong is raised; FFmpeg's own lines name no file
-        self._reader = decord.VideoReader(self._path, height=height, width=width, num_threads=1, fault_tol=1)
-        self.num_frames: int = len(self._reader)
-        self._starts: Seconds | None = None
+        with _explained(self._path):
+            (height, width), stated = _probe(self._path, decoding)
+            self._reader = decord.VideoReader(self._path, height=height, width=width, num_threads=1, fault_tol=1)
+            self.num_frames: int = len(self._reader)
+            self._stamps = self._read_stamps()
+        if stated - self._stamps[-1] > 0.5 + 2 * np.diff(self._stamps).max(initial=0.0):
+            raise UnreadableError(f"{path}: is cut off at {self._stamps[-1]:.1f} of {stated:.1f} s")
 
     def read(self, indices: Indices) -> Frames:
         """Return uint8 (K, H, W, 3) RGB."""
@@ -121,16 +124,16 @@ class VideoFile:
 
     def seconds(self, indices: Indices) -> Seconds:
         """Return when the frames are shown, by the file's own time stamps."""
-        if self._starts is None:
-            with _explained(self._path):
-                stamps = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
-                if not _rising(stamps):  # decord finds none in Matroska
-                    stamps = _packet_stamps(self._path)
-                if len(stamps) != self.num_frames or not _rising(stamps):  # AVI need not say
-                    stamps = np.arange(self.num_frames) / self._reader.get_avg_fps()
-                self._starts = stamps - stamps[0]
-        seconds: Seconds = self._starts[indices]
+        seconds: Seconds = self._stamps[indices] - self._stamps[0]
         return seconds
+
+    def _read_stamps(self) -> Seconds:
+        stamps: Seconds = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
+        if not _rising(stamps):  # decord finds none in some Matroska files
+            stamps = _packet_stamps(self._path)
+        if len(stamps) != self.num_frames or not _rising(stamps):  # AVI need not say
+            stamps = np.arange(self.num_frames) / float(self._reader.get_avg_fps())
+        return stamps
 
 
 class FrameFiles:
@@ -214,18 +217,23 @@ def _segment(video: Video, row: ClipRow) -> Video:
     return video if (first, last) == (0, video.num_frames) else _Part(video, first, last - first)
 
 
-def _decoded_size(path: str, decoding: Decoding) -> tuple[int, int]:
-    """Return (height, width) to ask decord for; -1 is the file's own."""
+def _probe(path: str, decoding: Decoding) -> tuple[tuple[int, int], float]:
+    """Return (height, width) to ask decord for, -1 being the file's own, and the seconds that the file says it lasts, or 0.
+
+    Only Matroska says so of its pictures, and needs to: what is cut off of such a file is not missed when it is read.
+    """
     with av.open(path) as container:
         if not container.streams.video:
             raise UnreadableError(f"{path}: has no video stream")
         stream = container.streams.video[0]
+        hours, minutes, seconds = map(float, stream.metadata.get("DURATION", "0:0:0").split(":"))
+        stated = 3600 * hours + 60 * minutes + seconds
         shown = (stream.height, stream.width)
         if decoding.size_for(*shown) == shown:
-            return -1, -1
+            return (-1, -1), stated
         # decord scales to the size as shown, and only a decoded frame says which way up that is.
         frame = next(container.decode(stream), None)
-        return decoding.size_for(*(shown[::-1] if frame is not None and frame.rotation % 180 else shown))
+        return decoding.size_for(*(shown[::-1] if frame is not None and frame.rotation % 180 else shown)), stated
 
 
 def _rising(stamps: Seconds) -> bool:

@@ -34,6 +34,11 @@ def test_jsonl_with_captions_and_segments(tmp_path):
     assert second.place == f"{path}, line 2"
 
 
+def test_a_caption_may_hold_what_unicode_calls_a_line_separator(tmp_path):
+    path = write(tmp_path, "a.jsonl", '{"video": "a.mp4", "caption": "One.\u2028Two."}\r\n')
+    assert read_manifest(path, ANY)[0].captions == ("One.\u2028Two.",)
+
+
 def test_json_array(tmp_path):
     path = write(tmp_path, "train.json", json.dumps([{"image": "a.jpg", "caption": "A hall."}]))
     (row,) = read_manifest(path, ANY)
@@ -77,8 +82,11 @@ def test_a_folder_a_class(tmp_path):
     ]
 
 
-def test_labels_by_name(tmp_path):
-    classes = write(tmp_path, "classes.txt", "stop\nturn left\n")
+@pytest.mark.parametrize(
+    ("name", "text"), [("classes.txt", "stop\nturn left\n"), ("labels.json", '["stop", "turn left"]')]
+)
+def test_labels_by_name(tmp_path, name, text):
+    classes = write(tmp_path, name, text)
     path = write(tmp_path, "moments.jsonl", '{"video": "a.mp4", "label": "turn left"}\n{"video": "b.mp4", "label": 0}')
     rows = read_manifests(ClipsConfig(manifest=(str(path),), classes=str(classes)))
     assert [row.label for row in rows] == [1, 0]
@@ -146,6 +154,9 @@ def test_class_names_twice_or_too_few(tmp_path):
     twice = write(tmp_path, "twice.txt", "stop\nstop\n")
     with pytest.raises(ManifestError, match=r"twice\.txt: the class 'stop' is there twice"):
         read_manifests(ClipsConfig(manifest=(str(path),), classes=str(twice)))
+    wrong = write(tmp_path, "labels.json", '{"stop": 0}')
+    with pytest.raises(ManifestError, match=r"labels\.json: class names are a line each"):
+        read_manifests(ClipsConfig(manifest=(str(path),), classes=str(wrong)))
     one = write(tmp_path, "one.txt", "stop\n")
     with pytest.raises(ManifestError, match="names 1 classes, while num_classes is 2"):
         read_manifests(ClipsConfig(manifest=(str(path),), classes=str(one), num_classes=2))

@@ -45,7 +45,7 @@ def test_none_is_allowed_and_all_are_allowed():
         Quarantine(100, 0.0).add(fault(0))
     lenient = Quarantine(2, 1.0)
     lenient.add(fault(0))
-    lenient.add(fault(1))
+    lenient.add(Fault(0, "of another list.mp4", "of another list.mp4: no such file"))
     assert lenient.share == 1.0
 
 

@@ -184,6 +184,13 @@ def test_a_broken_video_is_named(walk, tmp_path, kind):
         open_video(row(path), Decoding()).read(np.arange(0, COUNT, 3))
 
 
+def test_a_webm_file_that_ends_early_is_found_out(tmp_path):
+    path = encode(tmp_path / "walk.webm", "libvpx")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(UnreadableError, match=r"walk\.webm: is cut off at 1\.\d of 4\.0 s"):
+        open_video(row(path), Decoding())
+
+
 def test_a_sound_file_a_missing_file_and_an_empty_segment(walk, tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:

@@ -1,0 +1,75 @@
+"""The text of a list of videos as records with their places: JSON lines, a JSON array, or lines of fields. No field is judged here."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+COLUMNS: dict[int, tuple[str, ...]] = {
+    1: ("video",),
+    2: ("video", "label"),
+    3: ("video", "total", "label"),
+    4: ("video", "first", "total", "label"),
+    5: ("video", "duration", "start", "end", "label"),
+}
+"""What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
+VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
+
+
+class ManifestError(ValueError):
+    """A list of videos that cannot be used; the message names each fault with its place and mend."""
+
+
+def read_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """Yield (place, record) of a list; a record is a mapping, or the error that stands there."""
+    if path.suffix == ".json":
+        yield from _json_records(path, text)
+        return
+    lines = text.split("\n")  # not splitlines: captions may hold other separators of Unicode
+    numbered = [(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
+    if path.suffix in (".jsonl", ".ndjson"):
+        for place, line in numbered:
+            try:
+                yield place, json.loads(line)
+            except json.JSONDecodeError as error:
+                yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
+        return
+    yield from _table_records(numbered)
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{path}: not JSON ({error})") from None
+    if not isinstance(data, list):
+        raise ManifestError(f'{path}: a JSON list of videos is [{{"video": ..., "caption": ...}}, ...]')
+    for number, record in enumerate(data):
+        yield f"{path}, entry {number}", record
+
+
+def _table_records(lines: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Any]]:
+    """Read lines of fields: comma-separated where the first line has a comma, else separated by blanks."""
+    comma = bool(lines) and "," in lines[0][1]
+    header: list[str] | None = None
+    for position, (place, line) in enumerate(lines):
+        fields = [field.strip() for field in (next(csv.reader([line])) if comma else line.split())]
+        if position == 0 and any(field.lower() in VIDEO_KEYS for field in fields):
+            header = [field.lower() for field in fields]
+            continue
+        columns = COLUMNS.get(len(fields)) if header is None else header
+        if columns is None or len(columns) != len(fields):
+            wanted = (
+                f"{len(columns)} fields ({', '.join(columns)})"
+                if columns
+                else "1 to 5 fields: " + "; ".join(" ".join(names) for names in COLUMNS.values())
+            )
+            yield (
+                place,
+                ManifestError(f"{place}: has {len(fields)} fields, not {wanted}; a path with blanks needs commas"),
+            )
+            continue
+        yield place, {name: field for name, field in zip(columns, fields, strict=True) if field}
