@@ -6,6 +6,7 @@ really walked, and what they do not show is left out.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ MARGIN = 2
 """Frames kept before and after a turn."""
 
 LEAST_TURN, LEAST_U_TURN = math.radians(45), math.radians(120)
+
+LEAST_SHOWN = 2
+"""Frames that a thing is in, to be named."""
 
 APART = 1.0
 """Metres between things passed, for both to be listed: of two that are nearer to each other, the one more worth telling is kept."""
@@ -197,9 +201,13 @@ class _Finder:
         return SubWalk(first=first, last=last, at=last, moment=moment)
 
     def _shows_things(self, part: SubWalk) -> bool:
-        """Whether everything that the sentence names is in at least two of the frames."""
+        """Whether everything that the sentence names is in the picture for some frames."""
         frames = range(part.first, part.last + 1)
-        return all(sum(bool(self._in_frame(f)[thing]) for f in frames) >= 2 for thing in part.moment.beat.things)
+        for thing in part.moment.beat.things:
+            shown = (frame for frame in frames if self._in_frame(frame)[thing])
+            if len(list(itertools.islice(shown, LEAST_SHOWN))) < LEAST_SHOWN:
+                return False
+        return True
 
     def _in_frame(self, frame: int) -> NDArray[np.bool_]:
         """Whether the middle of each object is in the picture, and enough of the object in sight: bool (O,)."""

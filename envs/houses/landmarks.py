@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -223,7 +224,8 @@ class Namer:
         labels = sorted({thing.label for thing in site.description.objects})
         words = {noun for label in labels for noun in nouns.get(label, ())}
         self._answering = {
-            noun: frozenset(label for label in labels if _answers(label, nouns.get(label, ()), noun)) for noun in words
+            noun: frozenset(label for label in labels if _answers(label, tuple(nouns.get(label, ())), noun))
+            for noun in words
         }
 
     def references(self, number: int, rivals: NDArray[np.bool_]) -> list[Reference]:
@@ -241,7 +243,8 @@ class Namer:
         return found
 
 
-def _answers(label: str, words: Sequence[str], noun: str) -> bool:
+@cache
+def _answers(label: str, words: tuple[str, ...], noun: str) -> bool:
     """Whether a thing of some label might be taken for what a noun means: "chair" may be an armchair."""
     last = noun.split(" ")[-1]
     return noun in words or any(word.split(" ")[-1] == last for word in (label, *words))

@@ -20,6 +20,7 @@ from navloop.configs.loader import RecipeError, load
 from navloop.envs.episodes import ground_truth_path, read_episodes, write_episodes, write_ground_truth
 from navloop.envs.worlds import make_vln
 from navloop.training.filming import film_protocol, gap_to
+from navloop.training.manifests import Labels, read_manifest
 from navloop.training.recorded import join_wordings, read_recording
 from navloop.training.replaying import StrayError, replay_walks
 
@@ -125,6 +126,17 @@ def test_the_lists_say_what_there_is(films):
         assert 0 <= row["start"] < row["end"] <= len(frames_of(films / row["video"])) / FPS
         assert row["captions"] and all(text.strip() for text in row["captions"])
         assert row["split"] == "val_unseen" and row["kind"] in ("walk", "subwalk")
+
+
+def test_the_clips_of_a_training_stage_can_be_read_from_the_lists(films):
+    names = json.loads((films / "labels.json").read_text())
+    labels = Labels(len(names), {name: number for number, name in enumerate(names)})
+    for name in ("manifest", "walks", "subwalks"):
+        rows, clips = rows_of(films, name), read_manifest(films / f"{name}.jsonl", labels)
+        assert [(clip.start, clip.end, clip.label, list(clip.captions)) for clip in clips] == [
+            (row["start"], row["end"], row.get("label"), row["captions"]) for row in rows
+        ]
+        assert all(Path(clip.path).is_file() for clip in clips)
 
 
 def test_two_workers_killed_and_resumed_make_the_same_files(films, houses, val_unseen, tmp_path):
