@@ -83,7 +83,9 @@ class Pass:
 class ClipDataset(Dataset[Place]):
     """What each place of a pass holds: a function of (seed, epoch, place) and the files alone."""
 
-    def __init__(self, rows: Sequence[ClipRow], config: ClipsConfig, plan: Pass, avoid: frozenset[str]) -> None:
+    def __init__(
+        self, rows: Sequence[ClipRow], config: ClipsConfig, plan: Pass, avoid: frozenset[tuple[str, int]]
+    ) -> None:
         self._rows = rows
         self._config = config
         self._plan = plan
@@ -92,8 +94,9 @@ class ClipDataset(Dataset[Place]):
         self._captioned = all(row.captions for row in rows)
         self._labelled = all(row.label is not None for row in rows)
         cropped = config.augmentation.crop in ("multiscale", "resized") and plan.training
-        side = config.short_side if cropped else config.resized_side
-        self._decoding = Decoding(side, config.squash, config.folder_fps)
+        # A crop that is resized afterwards may come from a reduced frame, but from an undistorted one.
+        side, squash = (config.short_side, False) if cropped else (config.resized_side, config.squash)
+        self._decoding = Decoding(side, squash, config.folder_fps)
 
     def __len__(self) -> int:
         """Return the number of places."""
@@ -119,7 +122,7 @@ class ClipDataset(Dataset[Place]):
         return Place(None, tuple(Fault(r, self._rows[r].path, why) for r, why in tried))
 
     def _open(self, row: int) -> Video:
-        if self._rows[row].path in self._avoid:
+        if (self._rows[row].path, row) in self._avoid:
             raise UnreadableError(f"{self._rows[row].path}: is on the list of unreadable videos")
         return open_video(self._rows[row], self._decoding)
 

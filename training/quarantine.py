@@ -53,24 +53,22 @@ class Quarantine:
         self._total = total
         self._limit = limit
         self._path = path
-        self._reasons: dict[str, str] = {}
-        self._rows: set[tuple[str, int]] = set()
+        self._reasons: dict[tuple[str, int], str] = {}
         if path is not None and path.exists():
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 fault = _read(line, f"{path}, line {number}")
-                self._reasons[fault.path] = fault.reason
-                self._rows.add((fault.path, fault.row))
+                self._reasons[fault.path, fault.row] = fault.reason
             self._check()
 
     @property
-    def reasons(self) -> Mapping[str, str]:
-        """What is wrong with each unreadable video."""
+    def reasons(self) -> Mapping[tuple[str, int], str]:
+        """What is wrong with each unreadable video, by its path and row: of several segments of one, some may be good."""
         return self._reasons
 
     @property
     def count(self) -> int:
         """How many rows could not be read."""
-        return len(self._rows)
+        return len(self._reasons)
 
     @property
     def share(self) -> float:
@@ -87,10 +85,9 @@ class Quarantine:
         Raises:
             TooManyUnreadableError: If that is one too many.
         """
-        if (fault.path, fault.row) in self._rows:
+        if (fault.path, fault.row) in self._reasons:
             return
-        self._rows.add((fault.path, fault.row))
-        self._reasons[fault.path] = fault.reason
+        self._reasons[fault.path, fault.row] = fault.reason
         instead = f"; {fault.instead} stands in for it" if fault.instead else ""
         LOGGER.warning("unreadable: %s%s (%s)", fault.reason, instead, self.summary())
         if self._path is not None:

@@ -159,7 +159,7 @@ def test_another_video_stands_in_for_an_unreadable_one_and_is_told(folder, tmp_p
     batches = list(create_loader(spoilt, batch=3, seed=0, epoch=0, quarantine=quarantine))
     assert [len(batch) for batch in batches] == [3, 3, 3]
     assert 4 not in torch.cat([batch.rows for batch in batches])
-    assert list(quarantine.reasons) == [str(tmp_path / "empty4.mp4")]
+    assert list(quarantine.reasons) == [(str(tmp_path / "empty4.mp4"), 4)]
     assert "empty4.mp4: cannot be decoded" in caplog.text and "stands in for it (1 of 9 videos (11.11%)" in caplog.text
     # The others are as if nothing had happened, and so is the batch when the list is known beforehand.
     clean = list(create_loader(config(folder), batch=3, seed=0, epoch=0))
@@ -172,6 +172,18 @@ def test_another_video_stands_in_for_an_unreadable_one_and_is_told(folder, tmp_p
         same(one, other)
         for one, other in zip(batches, create_loader(spoilt, batch=3, seed=0, epoch=0, quarantine=again), strict=True)
     )
+
+
+def test_a_segment_that_does_not_exist_leaves_the_other_segments_of_its_video_alone(folder):
+    path = str(folder / "2.mp4")
+    rows = [ClipRow(path=path, place=f"line {k}", start=start) for k, start in enumerate((0.0, 99.0, 1.0))]
+    quarantine = Quarantine(3, 0.5)
+    for _ in range(2):
+        loader = create_loader(
+            config(folder), batch=3, seed=0, epoch=0, training=False, rows=rows, quarantine=quarantine
+        )
+        assert [batch.rows.tolist() for batch in loader] == [[0, 2]]
+    assert "line 1 gives (start 99.0" in next(iter(quarantine.reasons.values()))
 
 
 def test_evaluation_leaves_unreadable_videos_out_and_counts_them(folder, tmp_path):

@@ -30,7 +30,7 @@ def test_a_resumed_run_goes_on_counting(tmp_path):
     path = tmp_path / "unreadable.jsonl"
     Quarantine(100, 0.02, path).add(fault(1))
     resumed = Quarantine(100, 0.02, path)
-    assert dict(resumed.reasons) == {"1.mp4": "1.mp4: no such file"}
+    assert dict(resumed.reasons) == {("1.mp4", 1): "1.mp4: no such file"}
     resumed.add(fault(1))
     resumed.add(fault(2))
     with pytest.raises(TooManyUnreadableError, match=r"3 of 100 videos \(3\.00%\) .* more than the 2\.00%") as caught:
