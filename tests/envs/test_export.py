@@ -208,7 +208,7 @@ for _ in env.episodes:
     while not env.episode_over:
         env.step({"action": follower.get_next_action(env.current_episode.goals[0].position) or 0})
     told["walks"].append({"file": env.current_episode.info["geodesic_distance"], "first": first, **env.get_metrics()})
-print(json.dumps(told))
+print(json.dumps(told, default=float))
 """
 
 
