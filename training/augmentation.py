@@ -171,7 +171,7 @@ def mix(
     """Mix clip i of a batch with clip B - 1 - i, and their labels: mixup or cutmix by timm, one choice for the batch.
 
     Args:
-        pixels: float (B, C, T, H, W), B even; changed in place.
+        pixels: float (B, C, T, H, W), B even; may be overwritten.
         labels: int64 (B,).
         num_classes: Number of classes K.
         config: How strongly.
