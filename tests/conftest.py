@@ -1,6 +1,7 @@
 """What many tests share: one small data set of generated houses, made once for all test processes."""
 
 import fcntl
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,32 @@ settings.load_profile("repeatable")
 HOUSES = HousesConfig(
     name="small", seed=11, train_houses=2, val_unseen_houses=2, train_tours=6, val_seen_tours=2, val_unseen_tours=12
 )
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the numbers in tests/golden anew; say why in the commit"
+    )
+
+
+@pytest.fixture
+def golden(request) -> Callable[[str, Sequence[tuple[int, float]]], None]:
+    """Compare a curve, (step, loss) a point, with the file of that name in tests/golden; one that is missing is a fault."""
+
+    def compare(name: str, curve: Sequence[tuple[int, float]]) -> None:
+        path = GOLDEN / f"{name}.txt"
+        if request.config.getoption("--update-golden"):
+            GOLDEN.mkdir(exist_ok=True)
+            path.write_text("".join(f"{step} {loss:.6g}\n" for step, loss in curve))
+        if not path.is_file():
+            pytest.fail(f"{path} is missing; python -m pytest --update-golden writes it")
+        points = [line.split() for line in path.read_text().splitlines()]
+        assert [step for step, _ in curve] == [int(step) for step, _ in points]
+        assert [loss for _, loss in curve] == pytest.approx([float(loss) for _, loss in points], rel=1e-4)
+
+    return compare
 
 
 @pytest.fixture(scope="session")

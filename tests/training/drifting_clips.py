@@ -1,4 +1,4 @@
-"""Clips that can be foreseen from a part of them: waves that drift. Run as a program, it trains on them, and dies when told to.
+"""Clips that a part of them foretells. Run as a program, it trains on them, and dies when told to.
 
 python drifting_clips.py FOLDER RECIPE [step:7 | save:2]
 """
@@ -20,16 +20,14 @@ FRAMES, SIZE = 8, 64
 
 
 def drifting(count: int, seed: int) -> torch.Tensor:
-    """Return uint8 (count, FRAMES, SIZE, SIZE, 3): coloured plane waves of any direction, longer than a patch."""
+    """Return uint8 (count, FRAMES, SIZE, SIZE, 3): coloured slopes of brightness, whose direction drifts."""
     generator = torch.Generator().manual_seed(seed)
     t, y, x = torch.meshgrid(*(torch.arange(n).float() for n in (FRAMES, SIZE, SIZE)), indexing="ij")
-    angle, phase, speed = torch.rand(3, count, 1, 1, 1, generator=generator) * torch.tensor([6.28, 6.28, 0.4]).view(
-        3, 1, 1, 1, 1
-    )
-    length = 40 + 40 * torch.rand(count, 1, 1, 1, generator=generator)
-    wave = torch.sin(6.28 / length * (x * angle.cos() + y * angle.sin()) + phase + speed * t)  # (count, T, H, W)
+    start, drift = torch.rand(2, count, 1, 1, 1, generator=generator)
+    angle = 6.28 * start + 0.5 * drift * t  # radians
+    slope = ((x - SIZE / 2) * angle.cos() + (y - SIZE / 2) * angle.sin()) / (0.72 * SIZE)  # (count, T, H, W)
     colour = 0.3 + 0.7 * torch.rand(count, 1, 1, 1, 3, generator=generator)
-    return (127.5 + 127 * wave[..., None] * colour).to(torch.uint8)
+    return (127.5 + 127 * slope[..., None] * colour).to(torch.uint8)
 
 
 class Drifting:

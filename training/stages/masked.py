@@ -79,7 +79,10 @@ class MaskedStage(ClipStage):
         return self.share.mine(hidden), self.share.mine(predicted)
 
     def save(self, folder: Path) -> None:
-        """Write encoder.safetensors, for `load_encoder` and the next stages, and autoencoder.safetensors, to go on from."""
+        """Write encoder.safetensors, for `load_encoder`, and autoencoder.safetensors, for the next stages or more of this one.
+
+        The next stages norm what the encoder's tokens are pooled to, and so take from the latter all but its norm and decoder.
+        """
         save_encoder(self.autoencoder.encoder, folder / "encoder.safetensors")
         write_weights(folder / "autoencoder.safetensors", self.autoencoder.state_dict())
 
