@@ -87,7 +87,8 @@ def create_encoder(
         ValueError: If the name, the frames, or the weights do not fit; the message says what would.
 
     Warns:
-        WeightsWarning: If the file leaves parts untrained on which the output rests, or its caption decoder is not used.
+        WeightsWarning: If the file leaves parts untrained on which the output rests, or its caption decoder is not
+            used.
     """
     read = read_weights(weights) if isinstance(weights, str | os.PathLike) else weights
     if isinstance(name, str):
@@ -151,7 +152,7 @@ def _warn(report: LoadReport, origin: str) -> None:
     if report.untrained:
         warnings.warn(
             f"{origin}: has nothing for {', '.join(grouped(report.untrained))}, which stay as they are initialised; "
-            "what is computed with them means nothing, or little, until they are trained",
+            "train the encoder before you use what rests on them",
             WeightsWarning,
             stacklevel=3,
         )
