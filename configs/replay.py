@@ -73,7 +73,7 @@ class ReplayConfig(Config):
         default=0.01,
         gt=0,
         description="Metres that a walk may miss the ground truth's locations by; one that strays farther is reported and left out. "
-        "Converted turns need more: try 1.0.",
+        "Converted turns need more: try 1.0; and so do walks recorded in another world, where walkers slide otherwise: try 0.5.",
     )
     max_strays: float = Field(
         default=0.02, ge=0, le=1, description="Stop when more than this share of the walks strays."

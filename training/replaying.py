@@ -101,7 +101,8 @@ def _hire(config: ReplayConfig, folder: Path, split: str, place: int) -> partial
 def _require_few(strays: Sequence[str], allowed: float, config: ReplayConfig) -> None:
     if len(strays) > allowed:
         mend = (
-            "the scenes, the world or the protocol are not those that it was recorded with"
+            "the scenes, the world or the protocol are not those that it was recorded with (if it is the world alone, where walkers slide "
+            "otherwise, try tolerance=0.5)"
             if config.turns == "recorded"
             else "converted turns lead elsewhere: try turns=carry, or a larger tolerance"
         )
