@@ -134,7 +134,10 @@ def new_checkpoint(folder: Path, step: int, keep: int) -> Iterator[Path]:
 def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Write all that is not weights, into a checkpoint's folder: numbers, texts, tensors, and lists and dicts of them."""
     with (folder / _STATE).open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # closing its archive fails too, and that hides what went wrong: a full disk, say
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
         file.flush()
         os.fsync(file.fileno())
 

@@ -37,11 +37,12 @@ class Memory:
 
 
 def estimate_memory(stage: Stage, config: EngineConfig) -> Memory:
-    """Return what training needs on each device without sharding; activations are measured on one clip of the data."""
+    """Return what training needs on each device without sharding; activations are measured on two clips of the data."""
     weights = sum(parameter.numel() * _FLOAT for parameter in stage.parameters())
     trained = sum(parameter.numel() * _FLOAT for parameter in stage.parameters() if parameter.requires_grad)
     average = 0 if config.ema is None else weights
-    return Memory(weights, trained, 2 * trained, average, split(config, 1).clips * _clip_activations(stage, config))
+    one, two = (_activations(stage, config, clips) for clips in (1, 2))  # low precision also keeps copies of weights
+    return Memory(weights, trained, 2 * trained, average, one + (split(config, 1).clips - 1) * (two - one))
 
 
 def print_plan(stage: Stage, config: EngineConfig, console: Console) -> None:
@@ -93,9 +94,9 @@ def _schedule(config: EngineConfig, steps: int) -> Table:
     return table
 
 
-def _clip_activations(stage: Stage, config: EngineConfig) -> int:
-    """Return the bytes that a forward pass of one clip keeps for the backward pass."""
-    stage.share = Share(1)
+def _activations(stage: Stage, config: EngineConfig, clips: int) -> int:
+    """Return the bytes that a forward pass of some clips keeps for the backward pass."""
+    stage.share = Share(clips)
     own = {parameter.untyped_storage().data_ptr() for parameter in stage.parameters()}
     kept: dict[int, int] = {}
 
@@ -114,4 +115,4 @@ def _clip_activations(stage: Stage, config: EngineConfig) -> int:
     ):
         loss = stage.train().losses(batch, torch.Generator())["loss"]
     del loss
-    return sum(kept.values()) // len(batch)
+    return sum(kept.values())

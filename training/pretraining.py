@@ -25,7 +25,7 @@ from navloop.training.stages.coordination import CoordinationStage
 from navloop.training.stages.data import ClipSource, VideoSource
 from navloop.training.stages.masked import MaskedStage
 from navloop.training.stages.stage import Stage
-from navloop.training.steps import draw_seed
+from navloop.training.steps import count_steps, draw_seed, split
 
 _STAGES: dict[type[PretrainConfig], Callable[[Any, ClipSource], Stage]] = {
     MaskedPretrainConfig: MaskedStage,
@@ -45,9 +45,12 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
     """
     state = PartialState()
     console = console if state.is_main_process else Console(quiet=True)
+    source = VideoSource(config, folder / "unreadable.jsonl")
+    stage = create_stage(config, source)
+    stage.share = split(config.engine, state.num_processes, state.process_index)
+    count_steps(stage, config.engine)  # a recipe that does not fit is refused before there is a folder of it
     with _held(folder, config, state):
-        source = VideoSource(config, folder / "unreadable.jsonl")
-        report = train(create_stage(config, source), config.engine, folder, console)
+        report = train(stage, config.engine, folder, console)
         if source.quarantine.count:
             console.print(f"{source.quarantine.summary()}: {folder / 'unreadable.jsonl'}", highlight=False)
     words = ", ".join(

@@ -1,0 +1,154 @@
+"""Checkpoints are whole or absent; what is damaged, foreign or unwritable is told, and nothing is lost."""
+
+import errno
+import os
+import resource
+import signal
+from contextlib import contextmanager
+
+import pytest
+import torch
+from drifting_clips import Drifting, config
+
+from navloop.training.checkpoints import (
+    CheckpointError,
+    list_checkpoints,
+    new_checkpoint,
+    remove_unfinished,
+    write_state,
+    write_tensors,
+)
+from navloop.training.engine import train
+from navloop.training.pretraining import create_stage
+from navloop.weights import WeightsError
+
+STATE = {"step": 3, "place": {"epoch": 1}, "optimizer": {"a": torch.arange(3.0), "betas": (0.9, 0.95)}, "scaler": None}
+
+
+def write(folder, step, keep=2):
+    with new_checkpoint(folder, step, keep) as aside:
+        write_tensors(aside, "model", {"weight": torch.full((4,), float(step))})
+        write_state(aside, STATE)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_checkpoint_reads_back(tmp_path):
+    write(tmp_path, 7)
+    (checkpoint,) = list_checkpoints(tmp_path)
+    checkpoint.check()
+    assert checkpoint.step == 7
+    assert checkpoint.tensors("model")["weight"].tolist() == [7.0] * 4
+    state = checkpoint.state()
+    assert state["optimizer"].pop("a").tolist() == [0, 1, 2]
+    assert state == {**STATE, "optimizer": {"betas": (0.9, 0.95)}}
+    assert torch.load(checkpoint.folder / "state.pt", weights_only=True)["step"] == 3
+
+
+def test_the_newest_are_kept_and_the_last_is_linked(tmp_path):
+    for step in (5, 50, 500, 1_000_000):
+        write(tmp_path, step)
+    assert names(tmp_path) == ["last", "step_000500", "step_1000000"]
+    assert (tmp_path / "last").resolve().name == "step_1000000"
+
+
+def test_a_failure_half_way_leaves_the_others_as_they_were(tmp_path):
+    write(tmp_path, 1)
+    with pytest.raises(RuntimeError, match="half way"), new_checkpoint(tmp_path, 2, keep=1) as aside:
+        write_tensors(aside, "model", {"weight": torch.zeros(4)})
+        raise RuntimeError("half way")
+    assert names(tmp_path) == ["last", "step_000001"]
+    list_checkpoints(tmp_path)[0].check()
+
+
+def test_what_a_killed_writer_left_is_removed_and_never_taken_for_a_checkpoint(tmp_path):
+    write(tmp_path, 1)
+    left = tmp_path / ".step_000002.abc"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    assert [found.step for found in list_checkpoints(tmp_path)] == [1]
+    remove_unfinished(tmp_path)
+    assert names(tmp_path) == ["last", "step_000001"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.pt", "encoder.safetensors"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
+def test_a_damaged_checkpoint_is_told_and_nothing_is_lost(tmp_path, name, harm):
+    chosen = config(engine={"steps": 2, "checkpoint_every": 1})
+    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    path = tmp_path / "step_000002" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()
+    if harm != "remove":
+        path.write_bytes(data if harm == "flip" else data[: len(data) // 2])
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match=rf"{name}: .*; remove .*step_000002 to go on from step_000001"):
+        train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    assert (tmp_path / "step_000001" / "state.pt").is_file()
+
+
+@contextmanager
+def files_at_most(size: int):
+    """Let no file of this process grow beyond a size, which fails as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("size", [1_000_000, 4_000_000], ids=["weights", "state"])
+def test_a_full_disk_leaves_the_last_whole_checkpoint(tmp_path, size):
+    chosen = config(engine={"steps": 1, "checkpoint_every": 1})
+    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    assert (tmp_path / "last" / "state.pt").stat().st_size > 4_000_000
+    onward = config(engine={"steps": 2, "checkpoint_every": 1})
+    with files_at_most(size), pytest.raises(OSError) as caught:
+        train(create_stage(onward, Drifting()), onward.engine, tmp_path)
+    assert caught.value.filename == str(tmp_path / "step_000002")
+    assert [name for name in names(tmp_path) if "step" in name] == ["step_000001"]
+    report = train(create_stage(onward, Drifting()), onward.engine, tmp_path)
+    assert (report.resumed, report.steps) == (1, 2)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError) as caught:
+        write(tmp_path / "file" / "run", 1)
+    assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)
+    assert str(tmp_path / "file") in str(caught.value.filename)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    chosen = config(engine={"steps": 1})
+    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    other = config(encoder="videomae_small_p16_t16")
+    with pytest.raises(CheckpointError, match=r"is of another model, which .* shows: .* there, .* here"):
+        train(create_stage(other, Drifting()), other.engine, tmp_path)
+
+
+def test_an_average_that_is_not_there_is_told(tmp_path):
+    chosen = config(engine={"steps": 1})
+    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    averaged = config(engine={"steps": 2, "ema": 0.9})
+    with pytest.raises(CheckpointError, match=r"ema.safetensors: no such file; was the run begun with other settings"):
+        train(create_stage(averaged, Drifting()), averaged.engine, tmp_path)
+
+
+def test_reading_weights_of_a_checkpoint_by_mistake_says_what_it_is(tmp_path):
+    write(tmp_path, 1)
+    with pytest.raises(WeightsError, match=r"is a folder; name one of its files: model\.safetensors"):
+        create_stage(config(weights=str(tmp_path / "last")), Drifting())
+
+
+def test_the_mode_of_a_checkpoint_is_that_of_its_run(tmp_path):
+    os.chmod(tmp_path, 0o755)
+    write(tmp_path, 1)
+    assert (tmp_path / "step_000001").stat().st_mode & 0o777 == 0o755

@@ -1,0 +1,200 @@
+"""`navloop pretrain` on video files: it learns, resumes, and refuses what does not fit."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from drifting_clips import drifting
+from rich.console import Console
+
+from navloop.configs.loader import load
+from navloop.encoders import load_encoder
+from navloop.runs import RunError
+from navloop.training.cli import main
+from navloop.training.plans import estimate_memory
+from navloop.training.pretraining import create_stage, dry_run, pretrain
+from navloop.training.steps import split
+from navloop.training.videos import write_video
+from navloop.weights import digest
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory):
+    """A folder of films with the lists train.jsonl (24 rows) and unseen.jsonl (8)."""
+    folder = tmp_path_factory.mktemp("films")
+    frames = drifting(32, 0).numpy()
+    for number, clip in enumerate(frames):
+        write_video(folder / f"{number}.mp4", np.concatenate([clip, clip[::-1]]), fps=4)
+    for name, numbers in (("train", range(24)), ("unseen", range(24, 32))):
+        lines = [json.dumps({"video": f"{number}.mp4"}) for number in numbers]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def recipe(films, *changes):
+    lists = (f"clips.manifest={films / 'train.jsonl'}", f"held_out={films / 'unseen.jsonl'}", "clips.workers=0")
+    return [*lists, "engine.batch=8", "engine.steps=4", "engine.checkpoint_every=2", "engine.log_every=1", *changes]
+
+
+def config(films, *changes):
+    return load("masked_tiny", recipe(films, *changes), kind="pretrain")
+
+
+def test_the_command_learns_and_leaves_an_encoder(films, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert (
+        main(
+            ["pretrain", "masked_tiny", *recipe(films, "engine.steps=50", "engine.log_every=25"), "--run-dir", str(run)]
+        )
+        == 0
+    )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["held_out_loss"] < 0.6 * lines[-1]["held_out_baseline"]
+    encoder = load_encoder(run / "last" / "encoder.safetensors")
+    assert math.isfinite(encoder.encode_video(drifting(1, 9)).pooled.sum().item())
+    assert {"config.yaml", "provenance.json", "metrics.jsonl", "last", "tensorboard"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert "held_out_loss" in capsys.readouterr().err
+
+
+def test_a_longer_data_order_is_taken_up_where_it_was_left(films, tmp_path):
+    """A run that is stopped in the middle of an epoch of files ends as one that was not."""
+    pretrain(config(films), tmp_path / "whole", QUIET)
+    pretrain(config(films), tmp_path / "parts", QUIET)
+    for step in (4,):
+        for path in sorted((tmp_path / "parts" / f"step_{step:06d}").iterdir()):
+            path.unlink()
+        (tmp_path / "parts" / f"step_{step:06d}").rmdir()
+    report = pretrain(config(films), tmp_path / "parts", QUIET)
+    assert report.resumed == 2
+    assert (tmp_path / "parts" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+    one, two = (digest(tmp_path / name / "last" / "encoder.safetensors") for name in ("whole", "parts"))
+    assert one == two
+
+
+def test_workers_and_intervals_may_change_on_resume_and_nothing_else(films, tmp_path):
+    pretrain(config(films), tmp_path, QUIET)
+    report = pretrain(config(films, "clips.workers=1", "engine.keep=1", "name=other"), tmp_path, QUIET)
+    assert report.resumed == report.steps == 4
+    with pytest.raises(
+        RunError, match=r"began differently: engine.lr was 0.0015, now 0.1; mask_ratio was 0.5, now 0.25\."
+    ):
+        pretrain(config(films, "engine.lr=0.1", "mask_ratio=0.25"), tmp_path, QUIET)
+
+
+def test_the_recipe_of_another_stage_is_refused(films, tmp_path):
+    pretrain(config(films), tmp_path, QUIET)
+    other = load("contrastive_tiny", [f"clips.manifest={films / 'train.jsonl'}", "engine.batch=8"], kind="pretrain")
+    with pytest.raises(RunError, match="stage was masked, now contrastive"):
+        pretrain(other, tmp_path, QUIET)
+    assert (tmp_path / "last" / "encoder.safetensors").is_file()
+
+
+def test_changed_data_is_refused(films, tmp_path):
+    own = tmp_path / "train.jsonl"
+    own.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(8)))
+    pretrain(config(films, f"clips.manifest={own}"), tmp_path / "run", QUIET)
+    own.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(9)))
+    with pytest.raises(RunError, match=r"data of .*train.jsonl was sha256"):
+        pretrain(config(films, f"clips.manifest={own}"), tmp_path / "run", QUIET)
+
+
+def test_a_video_that_cannot_be_read_is_listed_and_told(films, tmp_path, capsys):
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    rows = [str(films / f"{n}.mp4") for n in range(9)] + [str(tmp_path / "broken.mp4")]
+    own = tmp_path / "train.jsonl"
+    own.write_text("".join(json.dumps({"video": row}) + "\n" for row in rows))
+    changes = [f"clips.manifest={own}", "clips.max_unreadable=0.1"]
+    pretrain(config(films, *changes), tmp_path / "run", Console(stderr=True))
+    assert "1 of 18 videos" in capsys.readouterr().err
+    assert "broken.mp4" in (tmp_path / "run" / "unreadable.jsonl").read_text()
+    with pytest.raises(ValueError, match=r"more than the 0\.00%"):
+        pretrain(config(films, changes[0], "clips.max_unreadable=0"), tmp_path / "strict", QUIET)
+
+
+def test_a_dry_run_counts_and_writes_nothing(films, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = ["engine.accumulate=2", "engine.epochs=10", "engine.steps=null", "engine.warmup=0.2"]
+    assert main(["pretrain", "masked_tiny", *recipe(films, *changes), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    for words in ("594,720", "731,184", "30 steps of 8 clips (2 x 4 on one process), 10 epochs of 24 clips, fp32"):
+        assert words in told
+    assert re.search(r" 6 \(warm-up ends\) │ +0\.0015 ", told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_memory_estimate_follows_batch_average_and_precision(films):
+    plain = config(films)
+    stage = create_stage(plain)
+    memory = estimate_memory(stage, plain.engine)
+    assert (memory.weights, memory.gradients, memory.optimizer, memory.average) == (2924736, 2924736, 5849472, 0)
+    stage.share = split(plain.engine, 1)
+    double = config(films, "engine.batch=16", "engine.ema=0.9")
+    assert estimate_memory(stage, double.engine).activations == pytest.approx(2 * memory.activations, rel=0.01)
+    assert estimate_memory(stage, double.engine).average == memory.weights
+    assert estimate_memory(stage, config(films, "engine.precision=bf16").engine).activations < memory.activations
+    again = create_stage(config(films, "recompute=true"))
+    assert estimate_memory(again, plain.engine).activations < 0.6 * memory.activations
+
+
+@pytest.mark.parametrize("name", ["masked_tiny", "masked_laptop", "masked_base"])
+def test_shipped_recipes_run_dry(films, name, capsys):
+    changes = [f"clips.manifest={films / 'train.jsonl'}", "clips.workers=0", "engine.batch=16"]
+    dry_run(load(name, changes, kind="pretrain"), Console(width=100))
+    assert "whole stage" in capsys.readouterr().out
+
+
+def test_faults_in_a_recipe_are_told_in_a_line(films, tmp_path, capsys):
+    for change, words in (
+        ("engine.epochs=3.0", "engine: say one of steps and epochs, not steps=4 and epochs=3.0"),
+        ("engine.batch=48", "48"),
+        ("encoder=viclip_tiny_p16_t4", "no masked branch"),
+        ("stage=contrastive", "the stage of a recipe is not for overriding"),
+        ("clips.manifest=nowhere.jsonl", "nowhere.jsonl: no such list of videos"),
+    ):
+        assert main(["pretrain", "masked_tiny", *recipe(films, change), "--run-dir", str(tmp_path / "run")]) == 2
+        told = capsys.readouterr().err
+        assert words in told
+        assert "Traceback" not in told
+        assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_run_the_command(films, tmp_path):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    launch += [
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--num_cpu_threads_per_process=1",
+        "--main_process_port=0",
+    ]
+    command = [*launch, "-m", "navloop.training.cli", "pretrain", "masked_tiny", *recipe(films), "--run-dir"]
+    done = subprocess.run([*command, str(tmp_path / "two")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    pretrain(config(films), tmp_path / "one", QUIET)
+    curves = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    for one, two in zip(*curves, strict=True):
+        assert two == pytest.approx(one, abs=1e-5)
+    refused = subprocess.run(
+        [*command, str(tmp_path / "two"), "mask_ratio=0.25"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode != 0
+    assert refused.stderr.count("mask_ratio was 0.5, now 0.25") == 1
