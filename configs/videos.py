@@ -93,7 +93,9 @@ class ClipsConfig(Config):
     repeats: int = Field(
         default=1, ge=1, description="Copies of each training clip, other crops of the same frames, side by side."
     )
-    augmentation: AugmentationConfig = AugmentationConfig()
+    augmentation: AugmentationConfig = Field(
+        default=AugmentationConfig(), description="How training clips are cut out and varied."
+    )
     captions: Literal["random", "first"] = Field(
         default="random", description="Which caption of several a training clip comes with; evaluation takes the first."
     )

@@ -11,6 +11,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
+from navloop.configs.encoders import MultimodalConfig
+from navloop.configs.schema import Config
 from navloop.configs.stages import ContrastivePretrainConfig
 from navloop.encoders.clip import from_open_clip
 from navloop.encoders.convert import load_released
@@ -68,7 +70,9 @@ class ContrastiveStage(ClipStage):
         if batch.texts is None:
             raise ValueError(f"clips have no captions, such as {batch.sources[0]}; contrast needs a list with them")
         ids = tokenize(batch.texts, self.encoder.text.config.context)
-        longest = int((ids != PADDING).sum(1).max())  # what comes after is padding for all; words see only those before them
+        longest = int(
+            (ids != PADDING).sum(1).max()
+        )  # what comes after is padding for all; words see only those before them
         ids = ids[:, :longest].to(batch.frames.device)
         text = self.encoder.text(ids)
         if isinstance(self.encoder, MultimodalEncoder):
@@ -134,23 +138,25 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def _create_encoder(config: ContrastivePretrainConfig) -> MultimodalEncoder | ViCLIPEncoder:
-    start = None
     if config.clip is not None:
         name, _, tag = config.clip.partition(":")
         start = from_open_clip(name, tag or None, frames=config.clips.frames)
-    shapes = stage_shapes(config) if start is None else with_trunks(start.config, checkpointing=config.recompute)
+        encoder = MultimodalEncoder(_multimodal_shapes(start.config, config))
+        encoder.load_state_dict({**encoder.state_dict(), **start.state_dict()})
+        return encoder
+    shapes = stage_shapes(config)
     if shapes.kind == "viclip":
         return ViCLIPEncoder(shapes)
-    if shapes.kind != "multimodal":
-        raise ValueError(
+    return MultimodalEncoder(_multimodal_shapes(shapes, config))
+
+
+def _multimodal_shapes(shapes: Config, config: ContrastivePretrainConfig) -> MultimodalConfig:
+    if not isinstance(shapes, MultimodalConfig):
+        raise ValueError(  # noqa: TRY004 - it is the recipe's value that is wrong
             f"encoder: {config.encoder} has no text tower; take a multimodal one, such as internvideo_mm_base_p16_t8"
         )
-    if config.captioner is not None:
-        shapes = shapes.model_copy(update={"captioner": config.captioner})
-    encoder = MultimodalEncoder(shapes)
-    if start is not None:
-        encoder.load_state_dict({**encoder.state_dict(), **start.state_dict()})
-    return encoder
+    captioner = config.captioner or shapes.captioner
+    return with_trunks(shapes, checkpointing=config.recompute).model_copy(update={"captioner": captioner})
 
 
 def _depth(encoder: MultimodalEncoder | ViCLIPEncoder) -> int:
