@@ -55,7 +55,7 @@ def print_plan(stage: Stage, config: EngineConfig, console: Console) -> None:
     epochs = steps * config.batch / stage.clips_per_epoch()
     console.print(
         f"{steps:,} steps of {config.batch} clips ({config.accumulate} x {stage.share.clips} on one process), "
-        f"{epochs:.4g} epochs of {stage.clips_per_epoch():,} clips, {config.precision}",
+        f"{epochs:.4g} epochs of {stage.clips_per_epoch():,} clips, {config.precision}, learning rate x {config.lr_factor:.4g}",
         highlight=False,
     )
     console.print(_schedule(config, steps))
@@ -76,7 +76,7 @@ def _count(part: nn.Module, trained: bool) -> int:
 
 
 def _memory(memory: Memory) -> Table:
-    table = Table("what", title="memory a process, estimated", title_justify="left")
+    table = Table("what", title="memory, about", title_justify="left")
     table.add_column("MiB", justify="right")
     for name in (*Memory.__dataclass_fields__, "total"):
         table.add_row(name, f"{getattr(memory, name) / 2**20:,.1f}")
@@ -87,7 +87,7 @@ def _schedule(config: EngineConfig, steps: int) -> Table:
     warmup = round(config.warmup * steps)
     at = {0, warmup, *(round(share * (steps - 1) / (_STEPS_SHOWN - 1)) for share in range(_STEPS_SHOWN))}
     shown = sorted(step for step in at if step < steps)
-    table = Table("step", title=f"learning rate (batch {config.batch}: x {config.lr_factor:.4g})", title_justify="left")
+    table = Table("step", title="learning rate", title_justify="left")
     table.add_column("lr", justify="right")
     for step, rate in zip(shown, learning_rates(config, steps, shown), strict=True):
         table.add_row(f"{step:,}{' (warm-up ends)' if step == warmup and warmup else ''}", f"{rate:.4g}")

@@ -133,7 +133,11 @@ def test_a_dry_run_counts_and_writes_nothing(films, tmp_path, capsys, monkeypatc
     changes = ["engine.accumulate=2", "engine.epochs=10", "engine.steps=null", "engine.warmup=0.2"]
     assert main(["pretrain", "masked_tiny", *recipe(films, *changes), "--dry-run"]) == 0
     told = capsys.readouterr().out
-    for words in ("594,720", "731,184", "30 steps of 8 clips (2 x 4 on one process), 10 epochs of 24 clips, fp32"):
+    for words in (
+        "594,720",
+        "731,184",
+        "30 steps of 8 clips (2 x 4 on one process), 10 epochs of 24 clips, fp32, learning rate x 1",
+    ):
         assert words in told
     assert re.search(r" 6 \(warm-up ends\) │ +0\.0015 ", told)
     assert list(tmp_path.iterdir()) == []
