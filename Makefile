@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/navloop report $(DEMO)
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
