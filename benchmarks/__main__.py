@@ -10,12 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import evaluation, generation, habitat, loading, rendering, streaming
+from benchmarks import encoders, evaluation, generation, habitat, loading, rendering, streaming
 
 SUITES = {
     "generation": generation.run,
     "rendering": rendering.run,
     "evaluation": evaluation.run,
+    "encoders": encoders.run,
     "streaming": streaming.run,
     "habitat": habitat.run,
     "loading": loading.run,

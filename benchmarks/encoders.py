@@ -23,7 +23,7 @@ from transformers import VideoMAEConfig, VideoMAEForPreTraining, VideoMAEModel
 from navloop.encoders.autoencoder import MaskedAutoencoder
 from navloop.encoders.losses import reconstruction_loss, reconstruction_targets
 from navloop.encoders.masked import MaskedEncoder
-from navloop.encoders.masking import tube_mask
+from navloop.encoders.masking import running_cell_mask, tube_mask
 from navloop.encoders.sizes import ENCODERS
 from navloop.encoders.tower import VideoTower
 
@@ -137,11 +137,20 @@ def theirs_masked_forward() -> Step:
 
 
 def ours_pretraining() -> Step:
+    return _pretraining(_tubes(0.9))
+
+
+def ours_pretraining_by_cells() -> Step:
+    cells = running_cell_mask((8, 14, 14), 0.5, 1, torch.Generator().manual_seed(0))
+    return _pretraining(_tubes(0.9) & ~cells)
+
+
+def _pretraining(predicted: Tensor) -> Step:
     model, clip, hidden = MaskedAutoencoder(_masked_config()), _clip(16), _tubes(0.9)
 
     def loss() -> Tensor:
-        targets = reconstruction_targets(clip, hidden, model.encoder.config)
-        return reconstruction_loss(model(clip, hidden), targets)
+        targets = reconstruction_targets(clip, predicted, model.encoder.config)
+        return reconstruction_loss(model(clip, hidden, predicted), targets)
 
     return _training(model, loss)
 
@@ -196,6 +205,7 @@ def theirs_frames_training() -> Step:
 DUELS = (
     Duel("masked trunk, forward, nothing hidden", ours_masked_forward, theirs_masked_forward, "transformers VideoMAE"),
     Duel("masked pretraining step, 90% hidden", ours_pretraining, theirs_pretraining, "transformers VideoMAE"),
+    Duel("the same, half of it predicted", ours_pretraining_by_cells, theirs_pretraining, "the same, all of it"),
     Duel("8 frames through CLIP's blocks, forward", ours_frames_forward, theirs_frames_forward, "open_clip ViT-B-16"),
     Duel("8 frames, training step", ours_frames_training, theirs_frames_training, "open_clip ViT-B-16"),
     Duel("8 frames with global blocks, forward", ours_video_forward, theirs_frames_forward, "the same, without them"),
