@@ -108,3 +108,9 @@ def test_no_module_is_longer_than_400_lines():
         str(path.relative_to(ROOT)): lines for path in modules() if (lines := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def test_no_two_test_files_share_a_name():
+    # Tests are no packages, so pytest knows a file by its name alone.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

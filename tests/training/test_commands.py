@@ -129,7 +129,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(finished, houses, 
     process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    _wait_for_rows(run, process, 3)
+    _wait_for_rows(run, process, 1)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -274,7 +274,7 @@ def _wait_for_rows(run, process, count):
         assert process.poll() is None, "the evaluation ended before it could be disturbed"
         if (run / "rows").is_dir() and sum(data.count(b"\n") for data in rows_of(run).values()) >= count:
             return
-        time.sleep(0.02)
+        time.sleep(0.001)
     pytest.fail("no rows appeared")
 
 
