@@ -6,7 +6,6 @@ Contenders take turns in one process, so that a busy machine slows both; memory 
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -42,12 +41,14 @@ class Duel(NamedTuple):
 
 def run(console: Console, folder: Path, seconds: float) -> None:
     threads = torch.get_num_threads()
-    table = Table(title=f"Encoders, base size, one clip, 224 px, float32, {threads} threads (median of turns)")
-    for column in ("what", "navloop", "theirs", "rival", "theirs / navloop", "peak memory"):
+    table = Table(
+        title=f"Encoders, base size, one clip, 224 px, float32, {threads} threads, beside transformers' and open_clip's"
+    )
+    for column in ("what", "navloop", "theirs", "rival", "ratio", "peak MiB"):
         table.add_column(column, justify="left" if column in ("what", "rival") else "right")
     for duel in DUELS:
         ours, theirs = _take_turns(duel.ours(), duel.theirs(), seconds)
-        memory = " : ".join(f"{_peak_memory(side) / 2**20:,.0f} MiB" for side in (duel.ours, duel.theirs))
+        memory = " : ".join(f"{_peak_memory(side) / 2**20:,.0f}" for side in (duel.ours, duel.theirs))
         table.add_row(
             duel.what, f"{ours * 1e3:,.0f} ms", f"{theirs * 1e3:,.0f} ms", duel.rival, f"{theirs / ours:.2f} x", memory
         )
@@ -73,9 +74,15 @@ def _peak_memory(create: Callable[[], Step]) -> int:
 
 
 def _grown_memory(create: Callable[[], Step]) -> int:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _highest_memory()
     create()()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return _highest_memory() - before
+
+
+def _highest_memory() -> int:
+    """Return the most bytes that this process had in memory; `getrusage` would begin with its parent's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def _visible_tokens(seconds: float) -> Table:
@@ -203,13 +210,11 @@ def theirs_frames_training() -> Step:
 
 
 DUELS = (
-    Duel("masked trunk, forward, nothing hidden", ours_masked_forward, theirs_masked_forward, "transformers VideoMAE"),
-    Duel("masked pretraining step, 90% hidden", ours_pretraining, theirs_pretraining, "transformers VideoMAE"),
-    Duel("the same, half of it predicted", ours_pretraining_by_cells, theirs_pretraining, "the same, all of it"),
-    Duel("8 frames through CLIP's blocks, forward", ours_frames_forward, theirs_frames_forward, "open_clip ViT-B-16"),
-    Duel("8 frames, training step", ours_frames_training, theirs_frames_training, "open_clip ViT-B-16"),
-    Duel("8 frames with global blocks, forward", ours_video_forward, theirs_frames_forward, "the same, without them"),
-    Duel(
-        "8 frames with global blocks, training", ours_video_training, theirs_frames_training, "the same, without them"
-    ),
+    Duel("whole clip, forward", ours_masked_forward, theirs_masked_forward, "VideoMAE"),
+    Duel("masked step, 90% hidden", ours_pretraining, theirs_pretraining, "VideoMAE"),
+    Duel("half of it predicted", ours_pretraining_by_cells, theirs_pretraining, "VideoMAE, all"),
+    Duel("8 frames, forward", ours_frames_forward, theirs_frames_forward, "CLIP"),
+    Duel("8 frames, step", ours_frames_training, theirs_frames_training, "CLIP"),
+    Duel("+ global blocks, forward", ours_video_forward, theirs_frames_forward, "CLIP, none"),
+    Duel("+ global blocks, step", ours_video_training, theirs_frames_training, "CLIP, none"),
 )
