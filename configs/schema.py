@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 NAME = r"^[A-Za-z0-9_-]+$"
 """Pattern of names that become folders."""
@@ -35,6 +36,25 @@ class Config(BaseModel):
     """Fields that may change when a run is resumed, because no result depends on them."""
 
 
+class LengthsConfig(Config):
+    """How long tours are: drawn from a log-normal distribution, within a range.
+
+    What a house is too small for is drawn again, so that what comes out of the defaults is nearer to R2R-CE's val_unseen: mean 8.9 and
+    deviation 2.67, from 3.8 to 21.0 (info.geodesic_distance, version v1-3).
+    """
+
+    mean: float = Field(default=9.8, gt=0, description="Mean of the distribution, metres.")
+    deviation: float = Field(default=3.4, gt=0, description="Its standard deviation, metres.")
+    shortest: float = Field(default=4.0, ge=1, description="Least length drawn, metres; a tour's own is within 6%.")
+    longest: float = Field(default=18.0, le=100, description="Greatest length drawn, metres.")
+
+    @model_validator(mode="after")
+    def _holds_the_mean(self) -> Self:
+        if not self.shortest < self.mean < self.longest:
+            raise ValueError(f"mean {self.mean} is not between shortest {self.shortest} and longest {self.longest}")
+        return self
+
+
 class HousesConfig(Config):
     """A data set of generated houses and the tours through them."""
 
@@ -52,6 +72,7 @@ class HousesConfig(Config):
     instructions_per_tour: int = Field(
         default=3, ge=1, le=8, description="Independent wordings of one walk, as in R2R."
     )
+    lengths: LengthsConfig = Field(default=LengthsConfig(), description="How long tours are.")
     workers: int = Field(default=0, ge=0, description="Processes that generate; 0 takes one a processor.")
 
 

@@ -14,6 +14,9 @@ from navloop.envs.houses.datasets import generate_dataset
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
 
+_HELD_BY_MANIFEST = ("lengths",)
+"""Fields that a data set compares by itself, so that a folder from before there was such a field is still its own."""
+
 
 def make_houses(config: HousesConfig, folder: Path, console: Console) -> None:
     """Generate a data set into a folder, with a progress bar where there is a terminal.
@@ -23,7 +26,7 @@ def make_houses(config: HousesConfig, folder: Path, console: Console) -> None:
         OSError: If it cannot be written.
     """
     with (
-        RunFolder(folder).open(dump(config), {}, config.RESUMABLE),
+        RunFolder(folder).open(dump(config), {}, (*config.RESUMABLE, *_HELD_BY_MANIFEST)),
         _progress(console) as bar,
     ):
         task = bar.add_task("houses", total=None)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import navloop
-from navloop.configs.schema import HousesConfig
+from navloop.configs.schema import HousesConfig, LengthsConfig
 from navloop.envs.houses.generate import generate_house, write_house
 from navloop.envs.houses.language import tell
 from navloop.envs.houses.sites import Site
@@ -110,7 +110,7 @@ def is_finished(config: HousesConfig, folder: Path) -> bool:
             f"{path}: not a data set's manifest ({error}); choose another folder or delete this one"
         ) from error
     wanted = {"format": FORMAT, **_identity(config)}
-    other = {key: (found.get(key), value) for key, value in wanted.items() if found.get(key) != value}
+    other = {key: (found.get(key), wanted.get(key)) for key in {**wanted, **found} if found.get(key) != wanted.get(key)}
     if other:
         listed = "; ".join(f"{key} is {there!r} there, {here!r} here" for key, (there, here) in other.items())
         raise ValueError(f"{folder} holds another data set: {listed}; choose another folder or delete this one")
@@ -120,8 +120,9 @@ def is_finished(config: HousesConfig, folder: Path) -> bool:
 
 
 def _identity(config: HousesConfig) -> dict[str, Any]:
-    """The fields of a config that the data set depends on."""
-    return config.model_dump(mode="json", exclude={*config.RESUMABLE, "kind"})
+    """The fields of a config that the data set depends on. A later field is there where it is not at its default: what was made is as it was."""
+    later = {"lengths"} if config.lengths == LengthsConfig() else set()
+    return config.model_dump(mode="json", exclude={*config.RESUMABLE, "kind", *later})
 
 
 def _each(make: Callable[[House], None], houses: Sequence[House], workers: int) -> Iterator[None]:
@@ -153,22 +154,22 @@ def _make_house(config: HousesConfig, folder: Path, house: House) -> None:
         for split, count in counts.items():
             # Each split has its own numbers, so that more tours for one do not change the other.
             rng = np.random.default_rng(for_tours[SPLITS.index(split)])
-            told = _told_tours(site, count, config.instructions_per_tour, rng)
+            told = _told_tours(site, count, config, rng)
             rows[split] = [tour_to_json(tour, texts) for tour, texts in told]
     part = {"format": FORMAT, "config": _identity(config), "tours": rows}
     write_text(_part(folder, house), json.dumps(part))
 
 
-def _told_tours(site: Site, count: int, wordings: int, rng: np.random.Generator) -> list[tuple[Tour, list[str]]]:
+def _told_tours(site: Site, count: int, config: HousesConfig, rng: np.random.Generator) -> list[tuple[Tour, list[str]]]:
     """Draw tours that can be told so that only one place is meant, with their instructions."""
     texts: list[list[str]] = []
 
     def accept(tour: Tour) -> bool:
-        told = tell(site, tour, wordings, rng)
+        told = tell(site, tour, config.instructions_per_tour, rng)
         texts.extend([told] if told is not None else [])
         return told is not None
 
-    return list(zip(draw_tours(site, count, rng, accept), texts, strict=True))
+    return list(zip(draw_tours(site, count, rng, accept, config.lengths), texts, strict=True))
 
 
 def _tours_of(config: HousesConfig, house: House) -> dict[str, int]:

@@ -11,21 +11,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 import shapely
 
+from navloop.configs.schema import LengthsConfig
 from navloop.envs.follower import ShortestPathFollower
 from navloop.envs.houses.sites import Site, Walker
 from navloop.envs.simulator import Action
 from navloop.geometry import Pose, Vector, heading_between, heading_vector, wrap_angle
 from navloop.records import GroundTruth
 
-LENGTHS = (9.8, 3.4)
-"""Mean and standard deviation that lengths are drawn with, metres. What a house is too small for is drawn again, so that what comes
-out is nearer to R2R-CE's val_unseen: 8.9 and 2.67 (info.geodesic_distance, version v1-3)."""
-
-SHORTEST, LONGEST = 4.0, 18.0
-"""Metres, the range that lengths are drawn from; val_unseen has 3.8 to 21.0."""
-
 NODE_SPACING = 1.98
-"""Metres between points of a reference path. Source: the same file, the mean distance between panoramas."""
+"""Metres between points of a reference path. Source: R2R-CE's val_unseen (version v1-3), the mean distance between panoramas."""
 
 FIRST_TURNS = ((0, 15, 0.104), (15, 45, 0.122), (45, 90, 0.227), (90, 135, 0.235), (135, 180, 0.312))
 """Degrees between where a walk looks at first and where it leads, and how often. Source: the same file, against the second panorama."""
@@ -92,7 +86,11 @@ def find_spots(site: Site, rng: np.random.Generator) -> list[Spot]:
 
 
 def draw_tours(
-    site: Site, count: int, rng: np.random.Generator, accept: Callable[[Tour], bool] = lambda tour: True
+    site: Site,
+    count: int,
+    rng: np.random.Generator,
+    accept: Callable[[Tour], bool] = lambda tour: True,
+    lengths: LengthsConfig = LengthsConfig(),  # noqa: B008 (frozen)
 ) -> list[Tour]:
     """Draw different tours through a site; fewer than `count` only where the house is too small for more.
 
@@ -103,22 +101,23 @@ def draw_tours(
         count: How many.
         rng: Source of randomness.
         accept: Says of a tour whether to keep it.
+        lengths: How long they are.
     """
     spots = find_spots(site, rng)
     starts = np.array([_clear_point(site, rng) for _ in range(max(48, 2 * count))])
-    lengths = np.array([site.geodesics.distances(starts, spot.point) for spot in spots])
-    lengths[np.array([spot.room for spot in spots])[:, None] == site.rooms_at(starts)] = np.inf
+    distances = np.array([site.geodesics.distances(starts, spot.point) for spot in spots])
+    distances[np.array([spot.room for spot in spots])[:, None] == site.rooms_at(starts)] = np.inf
     tours: list[Tour] = []
     for _ in range(ATTEMPTS * count):
         if len(tours) == count:
             break
-        pair = _draw_pair(spots, lengths, rng)
+        pair = _draw_pair(spots, distances, _draw_length(lengths, rng), rng)
         if pair is None:
             continue
         tour = _draw_tour(site, spots[pair[0]], starts[pair[1]], rng)
         if tour is not None and all(_differ(tour, other) for other in tours) and accept(tour):
             tours.append(tour)
-            lengths[pair] = np.inf
+            distances[pair] = np.inf
     return tours
 
 
@@ -126,10 +125,9 @@ KIND_WEIGHTS: dict[str, float] = {"object": 0.62, "on": 0.05, "doorway": 0.12, "
 """How often walks end at each kind of spot."""
 
 
-def _draw_pair(spots: list[Spot], lengths: Vector, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Draw a spot and a start about as far apart as in R2R, given their distances (spots, starts); None if none are."""
-    wanted = _draw_length(rng)
-    ends, starts = np.nonzero(np.abs(lengths - wanted) < TOLERANCE * wanted)
+def _draw_pair(spots: list[Spot], distances: Vector, wanted: float, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Draw a spot and a start about so many metres apart, given their distances (spots, starts); None if none are."""
+    ends, starts = np.nonzero(np.abs(distances - wanted) < TOLERANCE * wanted)
     if not len(ends):
         return None
     kinds = np.array([spots[end].kind for end in ends])
@@ -162,13 +160,11 @@ def _draw_heading(corners: Vector, rng: np.random.Generator) -> float:
     return wrap_angle(heading_between(corners[0], ahead) + away)
 
 
-def _draw_length(rng: np.random.Generator) -> float:
-    """Draw from the log-normal with R2R's mean and deviation, within the range."""
-    mean, deviation = LENGTHS
-    variance = math.log(1 + (deviation / mean) ** 2)
+def _draw_length(lengths: LengthsConfig, rng: np.random.Generator) -> float:
+    variance = math.log(1 + (lengths.deviation / lengths.mean) ** 2)
     while True:
-        length = float(rng.lognormal(math.log(mean) - variance / 2, math.sqrt(variance)))
-        if SHORTEST <= length <= LONGEST:
+        length = float(rng.lognormal(math.log(lengths.mean) - variance / 2, math.sqrt(variance)))
+        if lengths.shortest <= length <= lengths.longest:
             return length
 
 

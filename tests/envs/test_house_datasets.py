@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from navloop.configs.schema import HousesConfig
+from navloop.configs.schema import HousesConfig, LengthsConfig
 from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.episodes import ground_truth_path, read_episodes
 from navloop.envs.glb import read_glb
@@ -126,6 +126,13 @@ def test_a_finished_data_set_is_left_as_it_is(tiny):
 def test_another_config_does_not_mix_with_a_data_set(tiny):
     with pytest.raises(ValueError, match=r"seed is 3 there, 4 here"):
         generate_dataset(TINY.model_copy(update={"seed": 4}), tiny)
+
+
+def test_other_lengths_are_another_data_set_and_the_default_ones_are_not_told(tiny):
+    short = LengthsConfig(mean=4.6, deviation=1.2, shortest=3.25, longest=5.75)
+    with pytest.raises(ValueError, match="holds another data set: lengths is None there"):
+        generate_dataset(TINY.model_copy(update={"lengths": short}), tiny)
+    assert "lengths" not in json.loads((tiny / "dataset.json").read_text())["config"]
 
 
 def test_a_broken_manifest_is_not_taken_for_a_data_set(tmp_path):

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import shapely
 
+from navloop.configs.schema import LengthsConfig
 from navloop.envs.embedded.motion import move
 from navloop.envs.houses.generate import generate_house
 from navloop.envs.houses.sites import Site
-from navloop.envs.houses.tours import SHORTEST, Tour, draw_tours, resample
+from navloop.envs.houses.tours import Tour, draw_tours, resample
 from navloop.envs.simulator import Action, Body
 from navloop.geometry import heading_between, wrap_angle
 
@@ -44,7 +45,18 @@ def test_lengths_and_actions_are_those_of_r2r(tours):
     assert lengths.mean() == pytest.approx(REAL_LENGTH, rel=0.15)
     assert lengths.std() == pytest.approx(REAL_LENGTH_DEVIATION, rel=0.35)
     assert actions.mean() == pytest.approx(REAL_ACTIONS, rel=0.15)
-    assert lengths.min() >= 0.9 * SHORTEST
+    assert lengths.min() >= 0.9 * LengthsConfig().shortest
+
+
+def test_short_tours_are_as_short_as_asked(sites):
+    short = LengthsConfig(mean=4.6, deviation=1.2, shortest=3.25, longest=5.75)
+    drawn = [
+        tour for i, site in enumerate(sites) for tour in draw_tours(site, 10, np.random.default_rng(i), lengths=short)
+    ]
+    lengths = np.array([tour.length for tour in drawn])
+    assert len(drawn) == 6 * 10
+    assert 3.0 < lengths.min() < 3.75 and 5.25 < lengths.max() < 6.15
+    assert lengths.mean() == pytest.approx(4.6, abs=0.3)
 
 
 @pytest.mark.data
