@@ -15,6 +15,9 @@ import yaml
 from navloop.files import write_text
 from navloop.provenance import provenance
 
+_FIRST_FILES = (".lock", "provenance.json", ".provenance.json.", ".config.yaml.")
+"""Beginnings of names that a run killed in its first moments leaves behind."""
+
 
 class RunError(ValueError):
     """A run folder that cannot be used as asked; the message names the folder and the mend."""
@@ -64,9 +67,10 @@ class RunFolder:
         try:
             self._take(lock)
             self._check_same(yaml.safe_load(config), data, resumable)
-            write_text(self.config_file, config)
-            starts = [*self.starts(), {**provenance(), "data": dict(data)}]
+            earlier = self.starts() if self.config_file.exists() else []
+            starts = [*earlier, {**provenance(), "data": dict(data)}]
             write_text(self.path / "provenance.json", json.dumps({"starts": starts}, indent=1) + "\n")
+            write_text(self.config_file, config)  # last: a folder without it holds no run, whenever it was killed
             yield
         finally:
             os.close(lock)  # gives the lock back; so does the end of the process, however it comes
@@ -87,7 +91,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: not a folder; choose another with --run-dir")
         if self.path.is_dir() and not self.config_file.exists():
-            others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+            others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(_FIRST_FILES)]
             if others:
                 raise RunError(
                     f"{self.path}: holds other files ({others[0]}, ...) and no run; choose another with --run-dir"

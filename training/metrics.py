@@ -53,6 +53,14 @@ class MetricsLog:
         self._file.close()
 
 
+def last_metrics(folder: Path) -> dict[str, float]:
+    """Return the last value of each metric that a run has written; none if it has not begun."""
+    found: dict[str, float] = {}
+    for line in (folder / "metrics.jsonl").read_text().splitlines() if (folder / "metrics.jsonl").is_file() else []:
+        found |= json.loads(line)
+    return found
+
+
 def _lines_until(path: Path, step: int) -> list[str]:
     """Return the whole lines of steps up to `step`."""
     kept: list[str] = []

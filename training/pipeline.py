@@ -17,6 +17,7 @@ from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import HousesConfig
 from navloop.runs import RunFolder
 from navloop.training.houses import make_houses
+from navloop.training.metrics import last_metrics
 from navloop.training.pretraining import pretrain
 from navloop.training.replaying import replay_walks
 
@@ -25,7 +26,7 @@ _SHOWN = ("loss", "accuracy", "baseline")
 
 
 def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list[tuple[str, dict[str, float], float]]:
-    """Run what is left of a pipeline into a folder, a folder a step; finished steps are not run again.
+    """Run what is left of a pipeline into a folder, a folder a step; what finished steps left is not made again.
 
     Args:
         config: The recipe.
@@ -86,5 +87,6 @@ def _run(recipe: Recipe, folder: Path, console: Console) -> dict[str, float]:
     elif isinstance(recipe, ReplayConfig):
         replay_walks(recipe, folder, console)
     elif isinstance(recipe, PretrainConfig):
-        return pretrain(recipe, folder, console).metrics
+        pretrain(recipe, folder, console)
+        return last_metrics(folder)  # the report of a step that was finished before has none
     return {}

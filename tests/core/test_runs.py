@@ -70,6 +70,24 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
     assert len(RunFolder(tmp_path).starts()) == 2
 
 
+@pytest.mark.parametrize("moment", [0, 1, 2, 3])
+def test_a_run_killed_as_it_begins_can_begin_again(tmp_path, moment):
+    """Killed at each rename of its first files, before it or after it."""
+    program = (
+        "import os, signal; from pathlib import Path; from navloop.runs import RunFolder\n"
+        "rename, calls = os.replace, []\n"
+        "def replace(*paths):\n"
+        f"    for move in (lambda: None, lambda: rename(*paths)):\n"
+        f"        move(); calls.append(1)\n"
+        f"        if len(calls) > {moment}: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.replace = replace\n"
+        f"with RunFolder(Path({str(tmp_path)!r})).open({CONFIG!r}, {DATA!r}): pass"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    start(tmp_path)
+    assert RunFolder(tmp_path).starts()[-1]["data"] == DATA
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(RunError, match="holds other files"):
