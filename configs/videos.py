@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -23,6 +24,18 @@ def _scales(scales: tuple[float, ...]) -> tuple[float, ...]:
     if min(scales) <= 0 or max(scales) > 1:
         raise ValueError("a scale is above 0 and at most 1")
     return scales
+
+
+def check_label_maps(maps: Sequence[str | None], lists: Sequence[str], field: str, of: str) -> None:
+    """Refuse maps of labels that are not one a list.
+
+    Raises:
+        ValueError: Naming both fields.
+    """
+    if maps and len(maps) != len(lists):
+        raise ValueError(
+            f"{field} has {len(maps)} entries for the {len(lists)} lists of {of}; say one for each, null where labels stay"
+        )
 
 
 _Range = Annotated[tuple[float, float], AfterValidator(_range)]
@@ -62,15 +75,22 @@ class MixConfig(Config):
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing.")
 
 
-class ClipsConfig(Config):
-    """Clips from video files and frame folders."""
+class ViewsConfig(Config):
+    """Videos as an encoder is measured on them: the same clips and crops of each, every time."""
 
     manifest: tuple[str, ...] = Field(
         min_length=1,
         description="Lists of videos: .jsonl, .json, .csv or space-separated text; or folders with a folder a class.",
     )
-    frames: int = Field(default=16, ge=1, description="Frames T of a clip.")
-    size: int = Field(default=224, ge=8, description="Height and width of a clip, pixels: what the encoder sees.")
+    label_maps: tuple[str | None, ...] = Field(
+        default=(),
+        description="For each list of `manifest`, a file that says which label each of its numbers stands for: a .json list, or a "
+        "number a line; null where labels stay. Empty: all stay.",
+    )
+    frames: int | None = Field(default=None, ge=1, description="Frames T of a clip; null: what the encoder takes.")
+    size: int | None = Field(
+        default=None, ge=8, description="Height and width of a clip, pixels, and what the encoder sees; null: its own."
+    )
     sampler: Literal["strided", "dense", "sparse", "ssv2", "middle"] = Field(
         default="strided",
         description="Which frames. strided: every `stride`-th from a random start (masked pretraining); dense: evenly over a "
@@ -90,15 +110,6 @@ class ClipsConfig(Config):
     interpolation: Literal["bilinear", "bicubic"] = Field(
         default="bilinear", description="How frames are resized; shrinking is antialiased."
     )
-    repeats: int = Field(
-        default=1, ge=1, description="Copies of each training clip, other crops of the same frames, side by side."
-    )
-    augmentation: AugmentationConfig = Field(
-        default=AugmentationConfig(), description="How training clips are cut out and varied."
-    )
-    captions: Literal["random", "first"] = Field(
-        default="random", description="Which caption of several a training clip comes with; evaluation takes the first."
-    )
     num_classes: int | None = Field(
         default=None, ge=1, description="Labels are below this; null: whatever the lists say."
     )
@@ -110,7 +121,7 @@ class ClipsConfig(Config):
         default=12.0, gt=0, description="Frames a second of frame folders, which cannot say (Something-Something: 12)."
     )
     workers: int = Field(
-        default=2, ge=0, le=256, description="Processes that decode; 0 decodes in the training process."
+        default=2, ge=0, le=256, description="Processes that decode; 0 decodes in the process that encodes."
     )
     max_unreadable: float = Field(
         default=0.01, ge=0, le=1, description="Share of the videos that may turn out unreadable before the run stops."
@@ -118,9 +129,25 @@ class ClipsConfig(Config):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.short_side is not None and self.short_side < self.size:
+        if self.short_side is not None and self.size is not None and self.short_side < self.size:
             raise ValueError(f"short_side {self.short_side} is below size {self.size}: crops would not fit")
         return self
+
+
+class ClipsConfig(ViewsConfig):
+    """Clips from video files and frame folders, to train on."""
+
+    frames: int = Field(default=16, ge=1, description="Frames T of a clip.")
+    size: int = Field(default=224, ge=8, description="Height and width of a clip, pixels: what the encoder sees.")
+    repeats: int = Field(
+        default=1, ge=1, description="Copies of each training clip, other crops of the same frames, side by side."
+    )
+    augmentation: AugmentationConfig = Field(
+        default=AugmentationConfig(), description="How training clips are cut out and varied."
+    )
+    captions: Literal["random", "first"] = Field(
+        default="random", description="Which caption of several a training clip comes with; evaluation takes the first."
+    )
 
     @property
     def resized_side(self) -> int:
