@@ -57,6 +57,24 @@ def create_simulator(world: str, scenes: Path | str, protocol: Protocol, **setti
     return WORLDS[world](Path(scenes), protocol.body, protocol.cameras, **settings)
 
 
+def create_simulators(
+    count: int, world: str, scenes: Path | str, protocol: Protocol, **settings: Any
+) -> list[Simulator]:
+    """Return simulators for as many agents of one process. Those of the embedded world share their scenes and renderer.
+
+    Args:
+        count: How many, at least 1.
+        world: As in `create_simulator`, and so the rest.
+        scenes: Folder that scene ids are relative to.
+        protocol: Whose embodiment to take.
+        **settings: Of the world.
+    """
+    first = create_simulator(world, scenes, protocol, **settings)
+    if world == "embedded":
+        return [first, *(first.twin() for _ in range(count - 1))]  # type: ignore[attr-defined]
+    return [first, *(create_simulator(world, scenes, protocol, **settings) for _ in range(count - 1))]
+
+
 def _settings_of(world: str) -> frozenset[str]:
     return frozenset([*inspect.signature(WORLDS[world]).parameters][3:])
 

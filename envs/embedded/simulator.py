@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ from navloop.envs.embedded.motion import move
 from navloop.envs.embedded.rays import Hits, RayCaster, camera_rays, depth_image
 from navloop.envs.embedded.renderer import PandaRenderer, PandaScene, RendererMissing
 from navloop.envs.embedded.shading import Shader
+from navloop.envs.embedded.stock import Stock
 from navloop.envs.embedded.visibility import Visibility
 from navloop.envs.simulator import Action, Body, Camera, FloorPlan, SceneError, Simulator
 from navloop.geometry import Pose, Vector, wrap_angle
@@ -118,10 +118,22 @@ class EmbeddedSimulator(Simulator):
         self._cameras = tuple(cameras)
         self._pictures = tuple(camera for camera in cameras if camera.kind == "rgb")
         self._choice = renderer
-        self._loaded: OrderedDict[str, Scene] = OrderedDict()
+        self._stock = Stock(self._load, SCENES_KEPT)
+        self._stock.enter(self)
+        self._model: EmbeddedSimulator = self
         self._scene: Scene | None = None
         self._pose: Pose | None = None
         self._tilt = 0.0
+
+    def twin(self) -> EmbeddedSimulator:
+        """Return a simulator with an agent of its own, alike in all else, that shares this one's scenes and renderer.
+
+        What several agents of one process walk in is so in memory once. It is given back when the last of them is closed.
+        """
+        twin = EmbeddedSimulator(self._folder, self._body, self._cameras, self._choice)
+        twin._stock, twin._model = self._stock, self._model
+        twin._stock.enter(twin)
+        return twin
 
     @property
     def scene(self) -> Scene:
@@ -136,15 +148,10 @@ class EmbeddedSimulator(Simulator):
 
     def load_scene(self, scene_id: str) -> None:
         """See `Simulator.load_scene`; the last few scenes are kept."""
-        if scene_id in self._loaded:
-            self._loaded.move_to_end(scene_id)
-        else:
-            self._loaded[scene_id] = Scene(
-                self._path(scene_id), self._body, "egl" if self._choice == "egl" else "panda"
-            )
-            if len(self._loaded) > SCENES_KEPT:
-                self._loaded.popitem(last=False)[1].release()
-        self._scene = self._loaded[scene_id]
+        self._scene = self._stock.take(self, scene_id)
+
+    def _load(self, scene_id: str) -> Scene:
+        return Scene(self._path(scene_id), self._body, "egl" if self._choice == "egl" else "panda")
 
     def _path(self, scene_id: str) -> Path:
         path = (self._folder / scene_id).resolve()
@@ -197,10 +204,10 @@ class EmbeddedSimulator(Simulator):
     def render(self) -> dict[str, NDArray[np.generic]]:
         """See `Simulator.render`."""
         frames: dict[str, NDArray[np.generic]] = {}
-        if self._pictures and self._panda is not None:
+        if self._pictures and self._model._panda is not None:
             scene = self.scene.drawn
             scene.show(self._rooms_in_sight(self._pictures))
-            frames.update(self._panda.render(scene, self.pose, self._tilt))
+            frames.update(self._model._panda.render(scene, self.pose, self._tilt))
         cast: dict[tuple[float, ...], Hits] = {}
         for camera in self._cameras:
             if camera.name not in frames:
@@ -277,13 +284,11 @@ class EmbeddedSimulator(Simulator):
 
     def close(self) -> None:
         """See `Simulator.close`."""
-        for scene in self._loaded.values():
-            scene.release()
-        self._loaded.clear()
         self._scene = None
-        panda = self.__dict__.pop("_panda", None)
-        if panda is not None:
-            panda.close()
+        if self._stock.leave(self):
+            panda = self._model.__dict__.pop("_panda", None)
+            if panda is not None:
+                panda.close()
 
 
 _warned: set[str] = set()
