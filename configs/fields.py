@@ -38,18 +38,28 @@ def list_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[FieldEntr
     for name, info in schema.model_fields.items():
         path = f"{prefix}{name}"
         yield FieldEntry(path, info.annotation, describe_type(info), _default(info), info.description or "")
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from list_fields(info.annotation, f"{path}.")
+        for part in _alternatives(info.annotation):
+            if is_section(part):
+                yield from list_fields(part, f"{path}.")
 
 
 def is_section(annotation: Any) -> bool:
-    """Whether a field holds further fields."""
+    """Whether a field holds further fields, and never null."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def holds_fields(annotation: Any) -> bool:
+    """Whether a field may hold further fields: a section, or null in its place."""
+    return any(is_section(part) for part in _alternatives(annotation))
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
 def is_optional(annotation: Any) -> bool:
     """Whether a field may be null."""
-    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+    return len(_alternatives(annotation)) > 1 and type(None) in _alternatives(annotation)
 
 
 def describe_type(info: FieldInfo) -> str:
@@ -64,8 +74,8 @@ def type_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         choices = get_args(annotation)
         return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else f"{choices[0]}"
-    if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(type_words(part) for part in get_args(annotation))
+    if len(_alternatives(annotation)) > 1:
+        return " or ".join(type_words(part) for part in _alternatives(annotation))
     if get_origin(annotation) is tuple:
         return f"list of {type_words(get_args(annotation)[0])}"
     if is_section(annotation):

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from navloop.configs.fields import FieldEntry, is_optional, is_section, list_fields
+from navloop.configs.fields import FieldEntry, holds_fields, is_optional, is_section, list_fields
 from navloop.configs.kinds import KINDS, STAGES, Recipe
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
@@ -194,7 +194,9 @@ def _unquoted(text: str) -> str:
 def _set(data: dict[str, Any], path: str, value: Any, override: str) -> None:
     *sections, name = path.split(".")
     for section in sections:
-        data = data.setdefault(section, {})
+        if data.get(section) is None:  # an optional section begins with its first field
+            data[section] = {}
+        data = data[section]
         if not isinstance(data, dict):
             raise RecipeError(f"override {override!r}: {section} is not a section in the recipe")
     data[name] = value
@@ -222,7 +224,7 @@ def _explain(fault: Any, fields: Mapping[str, FieldEntry], places: Mapping[str, 
     if fault["type"] == "extra_forbidden":
         return f"{place}: {_unknown(path, fields)}"
     known = next((fields[name] for name in _ancestors(path) if name in fields), None)
-    if fault["type"] == "value_error" and (known is None or is_section(known.annotation)):
+    if fault["type"] == "value_error" and (known is None or holds_fields(known.annotation)):
         return f"{place}: {path}: {fault['ctx']['error']}" if path else f"{place}: {fault['ctx']['error']}"
     kind = known.kind if known else fault["msg"]
     if fault["type"] == "missing":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from navloop.configs.engine import EngineConfig
 from navloop.configs.schema import NAME, Config
-from navloop.configs.videos import ClipsConfig
+from navloop.configs.videos import ClipsConfig, check_label_maps
 
 
 class PretrainConfig(Config):
@@ -37,7 +38,26 @@ class PretrainConfig(Config):
     held_out: tuple[str, ...] = Field(
         default=(), description="Lists of videos, as clips.manifest, to measure the losses on; never trained on."
     )
+    held_out_label_maps: tuple[str | None, ...] = Field(
+        default=(), description="What clips.label_maps is to clips.manifest, for the lists of `held_out`."
+    )
     engine: EngineConfig = Field(description="How it is trained.")
+
+    @model_validator(mode="after")
+    def _maps_fit(self) -> Self:
+        maps = self.held_out_label_maps
+        check_label_maps(maps, self.held_out, "held_out_label_maps", "held_out")
+        if self.clips.label_maps and self.held_out and not maps:
+            raise ValueError(
+                "clips.label_maps changes the labels that are trained on, and held_out_label_maps says nothing of the others; "
+                "say a file for each list of held_out, null where labels are as trained on"
+            )
+        return self
+
+    def data_files(self) -> tuple[str, ...]:
+        """Return the lists, and what else decides the clips and their labels."""
+        maps = [name for name in (*self.clips.label_maps, *self.held_out_label_maps) if name is not None]
+        return (*self.clips.manifest, *self.held_out, *maps)
 
 
 class MaskedPretrainConfig(PretrainConfig):

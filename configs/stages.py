@@ -4,11 +4,39 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.configs.pretraining import PretrainConfig
-from navloop.configs.videos import MixConfig
+from navloop.configs.schema import Config
+from navloop.configs.videos import AugmentationConfig, MixConfig
+
+
+class ImagesConfig(Config):
+    """Images and their texts, in batches of their own between those of videos: an image is a clip of one frame.
+
+    Source: paper, section 3.1.2 (100 M images of LAION-400M beside the videos); CoTrain takes turns, step by step.
+    """
+
+    manifest: tuple[str, ...] = Field(
+        min_length=1,
+        description="Lists of images with captions, as clips.manifest: {image, caption} a line, or a .csv that begins with the "
+        "line path,caption. Of a video, one frame is taken.",
+    )
+    held_out: tuple[str, ...] = Field(
+        default=(), description="Lists of images to measure the losses on; never trained on."
+    )
+    batch: int = Field(ge=1, description="Images an optimiser step, over all processes and accumulation.")
+    steps: int = Field(default=1, ge=1, description="Steps in a row that are of images.")
+    after: int = Field(default=1, ge=1, description="Steps of videos before them; 1 and 1: they take turns.")
+    augmentation: AugmentationConfig | None = Field(
+        default=None, description="How images are cut out and varied; null: as clips.augmentation."
+    )
+
+    def takes(self, step: int) -> bool:
+        """Return whether a step, counted from 1, is of images."""
+        return (step - 1) % (self.after + self.steps) >= self.after
 
 
 class ContrastivePretrainConfig(PretrainConfig):
@@ -32,6 +60,27 @@ class ContrastivePretrainConfig(PretrainConfig):
     mask_ratio: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the tokens withheld at random, for ViCLIP alone."
     )
+    images: ImagesConfig | None = Field(
+        default=None, description="Images with captions to train on between steps of videos; null: none."
+    )
+
+    @model_validator(mode="after")
+    def _images_fit(self) -> Self:
+        if self.images is None:
+            return self
+        if self.clips.frames == 1:
+            raise ValueError(
+                "clips.frames is 1: clips are images already; put the lists of `images` into clips.manifest"
+            )
+        if self.images.batch % self.engine.accumulate:
+            raise ValueError(
+                f"images.batch {self.images.batch} does not divide into {self.engine.accumulate} parts (engine.accumulate)"
+            )
+        return self
+
+    def data_files(self) -> tuple[str, ...]:
+        """Return the lists, those of images among them."""
+        return super().data_files() + (() if self.images is None else (*self.images.manifest, *self.images.held_out))
 
 
 class ClassificationPretrainConfig(PretrainConfig):
@@ -41,6 +90,16 @@ class ClassificationPretrainConfig(PretrainConfig):
     """
 
     stage: Literal["classification"] = Field(default="classification", description="What the encoder is trained to do.")
+    classifier: str | None = Field(
+        default=None,
+        description="Classifier to begin with, head and all, in place of `weights`: an earlier stage's classifier.safetensors, or a "
+        "released one.",
+    )
+    classifier_rows: str | None = Field(
+        default=None,
+        description="File of the classes of `classifier` to keep, in the order of this recipe's: a .json list, or a number a line. "
+        "The list that merges K600 into K710 makes a K710 classifier one of K600. null: all.",
+    )
     mix: MixConfig | None = Field(default=None, description="Mixup and cutmix of a batch's clips; null: none.")
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing where `mix` is null.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the classifier.")
@@ -50,6 +109,18 @@ class ClassificationPretrainConfig(PretrainConfig):
     freeze: bool = Field(
         default=False, description="Train the classifier alone, on the encoder as it is: a linear probe."
     )
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.classifier is not None and self.weights is not None:
+            raise ValueError("weights and classifier both say what to begin with; keep one of them")
+        if self.classifier_rows is not None and self.classifier is None:
+            raise ValueError("classifier_rows chooses from a classifier, and none is named (classifier)")
+        return self
+
+    def data_files(self) -> tuple[str, ...]:
+        """Return the lists and the maps of labels."""
+        return super().data_files() + (() if self.classifier_rows is None else (self.classifier_rows,))
 
 
 class CoordinationPretrainConfig(PretrainConfig):

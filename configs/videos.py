@@ -128,7 +128,8 @@ class ViewsConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
+    def _consistent(self) -> Self:
+        check_label_maps(self.label_maps, self.manifest, "label_maps", "manifest")
         if self.short_side is not None and self.size is not None and self.short_side < self.size:
             raise ValueError(f"short_side {self.short_side} is below size {self.size}: crops would not fit")
         return self

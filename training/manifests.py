@@ -6,11 +6,12 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from navloop.configs.videos import ClipsConfig
+from navloop.configs.videos import ClipsConfig, check_label_maps
+from navloop.training.label_maps import read_index_list
 from navloop.training.listings import VIDEO_KEYS, ManifestError, read_records
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
@@ -47,10 +48,14 @@ class ClipRow:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Which labels are right: numbers below `count`, and names if there are any."""
+    """Which labels are right: numbers below `count`, and names if there are any; what the numbers of a list become."""
 
     count: int | None
     names: Mapping[str, int]
+    becomes: tuple[int, ...] | None = None
+    """For each number that a list may have, the label that it stands for; None: itself."""
+    source: str = ""
+    """File of `becomes`."""
 
 
 def read_manifests(config: ClipsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> tuple[ClipRow, ...]:
@@ -63,8 +68,11 @@ def read_manifests(config: ClipsConfig, need: Sequence[Literal["label", "caption
     Raises:
         ManifestError: If a list is missing or empty, or lines are wrong: several at once, each with its mend.
     """
-    labels = read_labels(config)
-    rows = tuple(row for path in config.manifest for row in read_manifest(Path(path), labels))
+    rows = tuple(
+        row
+        for path, labels in zip(config.manifest, _labels_of_lists(config), strict=True)
+        for row in read_manifest(Path(path), labels)
+    )
     for field in need:
         bare = [row for row in rows if getattr(row, field) in (None, ())]
         if bare:
@@ -127,6 +135,18 @@ def read_labels(config: ClipsConfig) -> Labels:
     return Labels(len(names), numbers)
 
 
+def _labels_of_lists(config: ClipsConfig) -> list[Labels]:
+    try:
+        check_label_maps(config.label_maps, config.manifest, "clips.label_maps", "clips.manifest")
+    except ValueError as error:
+        raise ManifestError(str(error)) from None
+    labels = read_labels(config)
+    return [
+        labels if name is None else replace(labels, becomes=read_index_list(Path(name), labels.count), source=name)
+        for name in config.label_maps or [None] * len(config.manifest)
+    ]
+
+
 def _class_names(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -187,10 +207,12 @@ def _label(value: Any, place: str, labels: Labels) -> int | None:
             "it is not among the class names" if labels.names else "give a number, or name the classes (clips.classes)"
         )
         raise ManifestError(f"{place}: label is {_short(value)}; {mend}")
-    if number < 0 or (labels.count is not None and number >= labels.count):
-        known = f"from 0 to {labels.count - 1}" if labels.count is not None else "at least 0"
-        raise ManifestError(f"{place}: label {number} is out of range; labels are {known}")
-    return number
+    count = labels.count if labels.becomes is None else len(labels.becomes)
+    if number < 0 or (count is not None and number >= count):
+        known = f"from 0 to {count - 1}" if count is not None else "at least 0"
+        why = f", of which {labels.source} has one each" if labels.becomes is not None else ""
+        raise ManifestError(f"{place}: label {number} is out of range; labels are {known}{why}")
+    return number if labels.becomes is None else labels.becomes[number]
 
 
 def _seconds(record: Mapping[str, Any], key: str, place: str) -> float | None:
@@ -229,19 +251,24 @@ def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
     """A folder a class, by name; in it videos, or folders of frames."""
     classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     rows = [
-        ClipRow(path=str(entry), place=f"{folder}/{name}", label=labels.names.get(name, number))
+        ClipRow(path=str(entry), place=f"{folder}/{name}", label=_folder_label(name, number, labels))
         for number, name in enumerate(classes)
         for entry in sorted((folder / name).iterdir())
         if entry.is_dir() or entry.suffix.lower() in VIDEO_SUFFIXES
     ]
     if not rows:
         raise ManifestError(f"{folder}: holds no videos; expected {folder}/<class>/<video>.mp4")
-    unknown = sorted(set(classes) - set(labels.names)) if labels.names else []
-    if unknown or (labels.count is not None and len(classes) > labels.count):
-        raise ManifestError(
-            f"{folder}: {len(classes)} class folders, {unknown or classes} are not all among {labels.count}"
-        )
+    unknown = sorted(set(classes) - set(labels.names)) if labels.names and labels.becomes is None else []
+    count = labels.count if labels.becomes is None else len(labels.becomes)
+    if unknown or (count is not None and len(classes) > count):
+        raise ManifestError(f"{folder}: {len(classes)} class folders, {unknown or classes} are not all among {count}")
     return rows
+
+
+def _folder_label(name: str, number: int, labels: Labels) -> int:
+    if name in labels.names or labels.becomes is None or number >= len(labels.becomes):  # the last is refused
+        return labels.names.get(name, number)
+    return labels.becomes[number]
 
 
 def _short(value: Any) -> str:
