@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -66,6 +65,7 @@ class ViCLIPEncoder(VideoEncoder):
         Raises:
             ValueError: If the pixels or `hidden` have another shape or type, or clips hide unequal numbers of tokens.
         """
+        self.check_pixels(pixels)
         states = self._states(pixels, hidden)
         pooled = unit_vectors(states[:, 0] @ self.video_proj, self.dtype)
         return EncoderOutput(tokens=states[:, 1:], pooled=pooled, grid=self.grid, hidden=hidden)
@@ -74,7 +74,11 @@ class ViCLIPEncoder(VideoEncoder):
         """Return the class token after the last norm, float (B, D).
 
         `features(pixels) @ video_proj` is the embedding (B, J) that `EncoderOutput.pooled` is the unit vector of.
+
+        Clips of one frame, images, are taken too: their place in time is the mean of all. Source: InternVideo1/Pretrain/ViCLIP.
         """
+        if pixels.ndim != 5 or pixels.shape[2] != 1:
+            self.check_pixels(pixels)
         return self._states(pixels, hidden)[:, 0]
 
     @torch.no_grad()
@@ -101,12 +105,12 @@ class ViCLIPEncoder(VideoEncoder):
 
     def _states(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
         """Return the normed last states, float (B, 1 + N, D), the class token's first."""
-        self.check_pixels(pixels)
         x = self.patch(pixels).flatten(3).permute(0, 2, 3, 1)  # (B, T, h*w, D)
-        x = x + self.positions[1:] + self.temporal_positions.view(-1, 1, self.width)
+        times = self.temporal_positions if pixels.shape[2] > 1 else self.temporal_positions.mean(1)
+        x = x + self.positions[1:] + times.view(-1, 1, self.width)
         x = x.flatten(1, 2)  # (B, N, D)
         if hidden is not None:
-            visible = self._visible(hidden, len(x))
+            visible = self._visible(hidden, x.shape[:2])
             x = x.gather(1, visible[:, :, None].expand(-1, -1, self.width))  # (B, N_visible, D)
         class_token = (self.class_token + self.positions[0]).expand(len(x), 1, -1)
         x = self.norm_pre(torch.cat((class_token, x), dim=1))  # (B, 1 + N, D)
@@ -114,8 +118,7 @@ class ViCLIPEncoder(VideoEncoder):
             x = run(block, x, checkpointing=self.config.trunk.checkpointing)
         return self.norm_post(x)  # type: ignore[no-any-return]
 
-    def _visible(self, hidden: Tensor, batch: int) -> Tensor:
-        shape = (batch, math.prod(self.grid))
+    def _visible(self, hidden: Tensor, shape: torch.Size) -> Tensor:
         if hidden.dtype != torch.bool or hidden.shape != shape:
-            raise ValueError(f"hidden is {hidden.dtype} {tuple(hidden.shape)}, not torch.bool {shape}")
+            raise ValueError(f"hidden is {hidden.dtype} {tuple(hidden.shape)}, not torch.bool {tuple(shape)}")
         return selected_indices(~hidden)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from rich.console import Console
@@ -19,7 +19,7 @@ from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.schedules import create_schedule
 from navloop.training.stages.stage import Stage
 from navloop.training.state import TrainingState
-from navloop.training.steps import Batches, count_steps, draw_seed, split
+from navloop.training.steps import Supply, check_precision, count_steps, draw_seed, split
 
 _HELD_OUT = 2**32 - 1  # a step that no run reaches: masks of held-out clips are drawn as if in it
 
@@ -62,6 +62,7 @@ def train(stage: Stage, config: EngineConfig, folder: Path, console: Console | N
         ValueError: If the batch does not divide among the processes, or the data has less than one batch.
         OSError: If something cannot be written.
     """
+    check_precision(config, PartialState().device)
     accelerator = _accelerator(config, stage.leaves_unused)
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     try:
@@ -83,7 +84,7 @@ class _Training:
         self.state = TrainingState(stage, config, accelerator)
         self.schedule = create_schedule(self.state.inner, config, self.steps)
         self.start, place = self.state.restore(folder)
-        self.batches = Batches(stage, **place)
+        self.supply = Supply(stage, place)
         self.window: list[tuple[int, tuple[str, ...], dict[str, Tensor]]] = []  # step, clips, metrics; not yet logged
 
     def run(self, console: Console | None) -> TrainReport:
@@ -114,7 +115,7 @@ class _Training:
                 if log is not None:
                     log.add(done, found, progress.clips_per_s)
             if self._due(done, self.config.checkpoint_every):
-                self.state.save(self.folder, done, {"epoch": self.batches.epoch, "clips": self.batches.clips})
+                self.state.save(self.folder, done, self.supply.place)
         return last
 
     def _due(self, done: int, every: int | None) -> bool:
@@ -129,7 +130,7 @@ class _Training:
         model.train()
         clips = 0
         for _ in range(self.config.accumulate):
-            batch = next(self.batches)
+            batch = self.supply.take(done)
             with self.accelerator.accumulate(model):
                 losses = model(batch.to(self.accelerator.device), generator)
                 self.accelerator.backward(losses["loss"])
@@ -147,9 +148,8 @@ class _Training:
         """Return what there is to log after a step: nothing, most often."""
         metrics: dict[str, float] = {}
         if self._due(done, self.config.log_every) or self._due(done, self.config.checkpoint_every):
-            epoch = self.batches.epoch + self.batches.clips / self.stage.clips_per_epoch()
             rate = max(group["lr"] for group in self.state.inner.param_groups)
-            metrics |= {"epoch": round(epoch, 6), "lr": rate, **self._means()}
+            metrics |= {"epoch": round(self.supply.epoch, 6), "lr": rate, **self._means()}
         if self._due(done, self.config.evaluate_every):
             metrics |= {f"held_out_{name}": value for name, value in self._evaluate().items()}
         return metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 
 from navloop.configs.engine import EngineConfig
 from navloop.training.schedules import learning_rates
-from navloop.training.stages.stage import Share, Stage
+from navloop.training.stages.stage import Feed, Share, Stage
 from navloop.training.steps import count_steps, split
 
 _STEPS_SHOWN = 5
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.bfloat16}  # of the same size, and known to every processor
 _FLOAT = 4  # bytes
 
 
@@ -41,8 +42,11 @@ def estimate_memory(stage: Stage, config: EngineConfig) -> Memory:
     weights = sum(parameter.numel() * _FLOAT for parameter in stage.parameters())
     trained = sum(parameter.numel() * _FLOAT for parameter in stage.parameters() if parameter.requires_grad)
     average = 0 if config.ema is None else weights
-    one, two = (_activations(stage, config, clips) for clips in (1, 2))  # low precision also keeps copies of weights
-    return Memory(weights, trained, 2 * trained, average, one + (split(config, 1).clips - 1) * (two - one))
+    stage.share = split(config, 1)
+    clips = {name: feed.share.clips for name, feed in stage.feeds().items()}
+    activations = max(_activations(stage, config, name, count) for name, count in clips.items())
+    stage.share = split(config, 1)
+    return Memory(weights, trained, 2 * trained, average, activations)
 
 
 def print_plan(stage: Stage, config: EngineConfig, console: Console) -> None:
@@ -51,14 +55,18 @@ def print_plan(stage: Stage, config: EngineConfig, console: Console) -> None:
     steps = count_steps(stage, config)
     console.print(_parameters(stage))
     console.print(_memory(estimate_memory(stage, config)))
-    stage.share = split(config, 1)
-    epochs = steps * config.batch / stage.clips_per_epoch()
-    console.print(
-        f"{steps:,} steps of {config.batch} clips ({config.accumulate} x {stage.share.clips} on one process), "
-        f"{epochs:.4g} epochs of {stage.clips_per_epoch():,} clips, {config.precision}, learning rate x {config.lr_factor:.4g}",
-        highlight=False,
-    )
+    taken = Counter(stage.feed_of(step) for step in range(1, steps + 1))
+    words = [_words(name, taken[name], feed, config) for name, feed in stage.feeds().items()]
+    console.print(f"{'; '.join(words)}, {config.precision}, learning rate x {config.lr_factor:.4g}", highlight=False)
     console.print(_schedule(config, steps))
+
+
+def _words(name: str, steps: int, feed: Feed, config: EngineConfig) -> str:
+    batch = feed.share.total * config.accumulate
+    return (
+        f"{steps:,} steps of {batch} {name} ({config.accumulate} x {feed.share.clips} on one process), "
+        f"{steps * batch / feed.clips_per_epoch:.4g} epochs of {feed.clips_per_epoch:,} {name}"
+    )
 
 
 def _parameters(stage: Stage) -> Table:
@@ -94,8 +102,13 @@ def _schedule(config: EngineConfig, steps: int) -> Table:
     return table
 
 
-def _activations(stage: Stage, config: EngineConfig, clips: int) -> int:
-    """Return the bytes that a forward pass of some clips keeps for the backward pass."""
+def _activations(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:
+    """Return the bytes that a forward pass of so many clips keeps for the backward pass, from those of one and two."""
+    one, two = (_kept(stage, config, feed, few) for few in (1, 2))  # low precision also keeps copies of weights
+    return one + (clips - 1) * (two - one)
+
+
+def _kept(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:
     stage.share = Share(clips)
     own = {parameter.untyped_storage().data_ptr() for parameter in stage.parameters()}
     kept: dict[int, int] = {}
@@ -106,7 +119,7 @@ def _activations(stage: Stage, config: EngineConfig, clips: int) -> int:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    batch = next(iter(stage.loader(0, 0)))
+    batch = next(iter(stage.feeds()[feed].load(Share(clips), 0, 0)))
     low = _AUTOCAST.get(config.precision)
     with (
         torch.random.fork_rng(),

@@ -14,7 +14,12 @@ from rich.console import Console
 
 from navloop.configs.loader import dump
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
-from navloop.configs.stages import ClassificationPretrainConfig, ContrastivePretrainConfig, CoordinationPretrainConfig
+from navloop.configs.stages import (
+    ClassificationPretrainConfig,
+    ContrastivePretrainConfig,
+    CoordinationPretrainConfig,
+    ImagesConfig,
+)
 from navloop.files import fingerprint
 from navloop.runs import RunFolder
 from navloop.training.engine import TrainReport, train
@@ -25,11 +30,10 @@ from navloop.training.stages.coordination import CoordinationStage
 from navloop.training.stages.data import ClipSource, VideoSource
 from navloop.training.stages.masked import MaskedStage
 from navloop.training.stages.stage import Stage
-from navloop.training.steps import count_steps, draw_seed, split
+from navloop.training.steps import check_precision, count_steps, draw_seed, split
 
 _STAGES: dict[type[PretrainConfig], Callable[[Any, ClipSource], Stage]] = {
     MaskedPretrainConfig: MaskedStage,
-    ContrastivePretrainConfig: ContrastiveStage,
     ClassificationPretrainConfig: ClassificationStage,
     CoordinationPretrainConfig: CoordinationStage,
 }
@@ -45,14 +49,18 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
     """
     state = PartialState()
     console = console if state.is_main_process else Console(quiet=True)
-    source = VideoSource(config, folder / "unreadable.jsonl")
-    stage = create_stage(config, source)
+    check_precision(config.engine, state.device)
+    source, images = VideoSource(config, folder / "unreadable.jsonl"), None
+    if isinstance(config, ContrastivePretrainConfig) and config.images is not None:
+        images = VideoSource(images_recipe(config, config.images), folder / "unreadable_images.jsonl")
+    stage = create_stage(config, source, images)
     stage.share = split(config.engine, state.num_processes, state.process_index)
     count_steps(stage, config.engine)  # a recipe that does not fit is refused before there is a folder of it
     with _held(folder, config, state):
         report = train(stage, config.engine, folder, console)
-        if source.quarantine.count:
-            console.print(f"{source.quarantine.summary()}: {folder / 'unreadable.jsonl'}", highlight=False)
+        for read in (source, images):
+            if read is not None and read.quarantine.count:
+                console.print(f"{read.quarantine.summary()}: {read.quarantine.path}", highlight=False)
     words = ", ".join(
         f"{name} {value:.4g}" for name, value in report.metrics.items() if "loss" in name or "baseline" in name
     )
@@ -64,8 +72,8 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
 @contextmanager
 def _held(folder: Path, config: PretrainConfig, state: PartialState) -> Iterator[None]:
     """Hold a run folder, in the first process; the others wait, and leave without a word if it may not be used."""
-    lists = (Path(name) for name in (*config.clips.manifest, *config.held_out))
-    data = {str(path): fingerprint(path) for path in lists if path.is_file()}
+    files = map(Path, config.data_files())
+    data = {str(path): fingerprint(path) for path in files if path.is_file()}
     if not state.is_main_process:
         if not all(gather_object([True])):
             raise SystemExit(2)
@@ -90,16 +98,31 @@ def dry_run(config: PretrainConfig, console: Console) -> None:
     print_plan(create_stage(config), config.engine, console)
 
 
-def create_stage(config: PretrainConfig, source: ClipSource | None = None) -> Stage:
+def create_stage(config: PretrainConfig, source: ClipSource | None = None, images: ClipSource | None = None) -> Stage:
     """Return a recipe's stage, with the weights that it begins with.
 
     Args:
         config: The recipe.
         source: Where clips come from; None: the recipe's videos.
+        images: Where images come from, as clips of one frame; None: the recipe's images, if it has any.
 
     Raises:
         ValueError: If the recipe does not fit its encoder or its data.
     """
     with torch.random.fork_rng():
         torch.manual_seed(draw_seed(config.engine.seed))
-        return _STAGES[type(config)](config, source or VideoSource(config))
+        source = source or VideoSource(config)
+        if isinstance(config, ContrastivePretrainConfig):
+            if images is None and config.images is not None:
+                images = VideoSource(images_recipe(config, config.images))
+            return ContrastiveStage(config, source, images)
+        return _STAGES[type(config)](config, source)
+
+
+def images_recipe(config: PretrainConfig, images: ImagesConfig) -> PretrainConfig:
+    """Return the recipe as it would be of its images alone: clips of one frame each."""
+    changes = {"manifest": images.manifest, "frames": 1, "repeats": 1, "clips": 1, "crops": 1}
+    clips = config.clips.model_copy(
+        update={**changes, "augmentation": images.augmentation or config.clips.augmentation}
+    )
+    return config.model_copy(update={"clips": clips, "held_out": images.held_out})

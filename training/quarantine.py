@@ -61,6 +61,11 @@ class Quarantine:
             self._check()
 
     @property
+    def path(self) -> Path | None:
+        """The list's file."""
+        return self._path
+
+    @property
     def reasons(self) -> Mapping[tuple[str, int], str]:
         """What is wrong with each unreadable video, by its path and row: of several segments of one, some may be good."""
         return self._reasons

@@ -19,6 +19,7 @@ from navloop.encoders.convert import load_released
 from navloop.encoders.zoo import create_encoder, save_encoder
 from navloop.training.augmentation import mix
 from navloop.training.clips import ClipBatch
+from navloop.training.label_maps import read_index_list
 from navloop.training.manifests import read_labels
 from navloop.training.stages.data import ClipSource, ClipStage
 from navloop.training.stages.shapes import stage_shapes, with_trunks
@@ -65,6 +66,9 @@ class ClassificationStage(ClipStage):
         )
         if config.weights is not None:
             load_released(self.classifier.encoder, config.weights)
+        if config.classifier is not None:
+            rows = None if config.classifier_rows is None else read_index_list(Path(config.classifier_rows))
+            load_released(self.classifier, config.classifier, classes=rows)
         for name, parameter in self.classifier.encoder.named_parameters():
             # Towers that no class depends on get no gradient, and processes would wait for it.
             parameter.requires_grad_(not config.freeze and not name.startswith(_UNUSED))

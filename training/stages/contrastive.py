@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,12 +20,17 @@ from navloop.encoders.convert import load_released
 from navloop.encoders.losses import caption_loss, contrastive_loss
 from navloop.encoders.masking import random_mask
 from navloop.encoders.multimodal import MultimodalEncoder
+from navloop.encoders.pixels import to_pixels
 from navloop.encoders.text import PADDING, tokenize
 from navloop.encoders.viclip import ViCLIPEncoder
 from navloop.encoders.zoo import save_encoder
 from navloop.training.clips import ClipBatch
 from navloop.training.stages.data import ClipSource, ClipStage
 from navloop.training.stages.shapes import stage_shapes, with_trunks
+from navloop.training.stages.stage import CLIPS, Feed, Share
+
+IMAGES = "images"
+"""Name of the feed of images, and of the recipe's field."""
 
 _BLOCK = re.compile(r"encoder\.(?:video|text)?\.?blocks\.(\d+)\.")
 
@@ -36,21 +42,26 @@ class ContrastiveStage(ClipStage):
     "caption" the mean cross-entropy of each next token; "loss" their weighted sum. "accuracy" is the share of clips whose own
     text is the nearest of the batch.
 
-    With `engine.accumulate`, each part is contrasted with itself alone.
+    With `engine.accumulate`, each part is contrasted with itself alone. With images, whole steps are of images, one frame
+    each, and each metric but "loss" and "scale" says what it is of: "video_contrastive", "image_contrastive".
 
     Args:
         config: The recipe.
         source: Where clips with captions come from.
+        images: Where images with captions come from, as clips of one frame; needed if the recipe says when they are taken.
 
     Raises:
-        ValueError: If the encoder has no text tower, or captions are asked of one without a caption decoder.
+        ValueError: If the encoder has no text tower, captions are asked of one without a caption decoder, or images are not both
+            given and wanted.
 
     Source: paper, section 3.1.2; InternVideo1/Downstream/multi-modalities-downstream/CoTrain.
     """
 
-    def __init__(self, config: ContrastivePretrainConfig, source: ClipSource) -> None:
+    def __init__(self, config: ContrastivePretrainConfig, source: ClipSource, images: ClipSource | None = None) -> None:
         super().__init__(source)
-        self.config = config
+        if (images is None) != (config.images is None):
+            raise ValueError("the recipe's field images and a source of images come together; one of them is missing")
+        self.config, self.images = config, images
         self.encoder = _create_encoder(config)
         if config.weights is not None:
             load_released(self.encoder, config.weights)
@@ -60,6 +71,37 @@ class ContrastiveStage(ClipStage):
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the towers and the caption decoder."""
         return dict(self.encoder.named_children())
+
+    def feeds(self) -> Mapping[str, Feed]:
+        """Return the videos and, if there are any, the images.
+
+        Raises:
+            ValueError: If a batch of images does not divide among the processes.
+        """
+        if self.images is None:
+            return super().feeds()
+        return {
+            **super().feeds(),
+            IMAGES: Feed(self._image_share(), self.images.clips_per_epoch(), self.images.training),
+        }
+
+    def feed_of(self, step: int) -> str:
+        """Return where a step takes its clips from, as the recipe's turns say."""
+        return IMAGES if self.config.images is not None and self.config.images.takes(step) else CLIPS
+
+    def held_out(self) -> Iterable[ClipBatch]:
+        """Return the batches of the recipe's lists of held-out videos, and then of images."""
+        return chain(super().held_out(), () if self.images is None else self.images.held_out(self._image_share()))
+
+    def _image_share(self) -> Share:
+        assert self.config.images is not None
+        batch, parts = self.config.images.batch, self.share.world * self.config.engine.accumulate
+        if batch % parts:
+            raise ValueError(
+                f"images.batch {batch} does not divide among {self.share.world} processes x "
+                f"{self.config.engine.accumulate} parts (engine.accumulate); take a multiple of {parts}"
+            )
+        return Share(batch // parts, self.share.rank, self.share.world)
 
     def losses(self, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return "loss", its parts, "accuracy" and "scale".
@@ -76,7 +118,7 @@ class ContrastiveStage(ClipStage):
         ids = ids[:, :longest].to(batch.frames.device)
         text = self.encoder.text(ids)
         if isinstance(self.encoder, MultimodalEncoder):
-            sight = self.encoder.see(self.encoder.to_pixels(batch.frames))
+            sight = self.encoder.see(self._pixels(batch))
             features, captions = sight.features, self._caption(sight.frame_tokens, text.states, ids)
         else:
             features, captions = self._masked_features(batch, generator), {}
@@ -85,8 +127,22 @@ class ContrastiveStage(ClipStage):
         contrast = contrastive_loss(videos, texts, self.encoder.scale())
         nearest = (videos @ texts.T).argmax(1) == torch.arange(len(videos), device=videos.device)
         loss = contrast + self.config.captions_weight * captions.get("caption", 0.0)
-        shown = {"accuracy": nearest.float().mean(), "scale": self.encoder.scale().detach()}
-        return {"loss": loss, "contrastive": contrast, **captions, **shown}
+        found = {"contrastive": contrast, **captions, "accuracy": nearest.float().mean()}
+        return {"loss": loss, **self._named(found, loss, batch), "scale": self.encoder.scale().detach()}
+
+    def _named(self, found: dict[str, Tensor], loss: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
+        if self.images is None:
+            return found
+        kind = "image" if self._are_images(batch) else "video"
+        return {f"{kind}_{name}": value for name, value in {"loss": loss, **found}.items()}
+
+    def _are_images(self, batch: ClipBatch) -> bool:
+        return self.images is not None and batch.frames.shape[1] == 1
+
+    def _pixels(self, batch: ClipBatch) -> Tensor:
+        if self._are_images(batch):  # which an encoder takes from nobody who may have meant a clip
+            return to_pixels(batch.frames, self.encoder.pixels, self.encoder.device, self.encoder.dtype)
+        return self.encoder.to_pixels(batch.frames)
 
     def _caption(self, frame_tokens: Tensor, states: Tensor, ids: Tensor) -> dict[str, Tensor]:
         assert isinstance(self.encoder, MultimodalEncoder)
@@ -99,9 +155,10 @@ class ContrastiveStage(ClipStage):
 
     def _masked_features(self, batch: ClipBatch, generator: torch.Generator) -> Tensor:
         assert isinstance(self.encoder, ViCLIPEncoder)
-        pixels, hidden = self.encoder.to_pixels(batch.frames), None
+        pixels, hidden = self._pixels(batch), None
         if self.config.mask_ratio and self.training:
-            drawn = random_mask(self.encoder.grid, self.config.mask_ratio, len(batch) * self.share.world, generator)
+            grid = (pixels.shape[2], *self.encoder.grid[1:])  # of an image, one frame
+            drawn = random_mask(grid, self.config.mask_ratio, len(batch) * self.share.world, generator)
             hidden = self.share.mine(drawn).to(pixels.device)
         return self.encoder.features(pixels, hidden)
 

@@ -46,7 +46,8 @@ class VideoSource:
     def __init__(self, config: PretrainConfig, unreadable: Path | None = None) -> None:
         self._clips, self._seed = config.clips, config.engine.seed
         self._rows = read_manifests(self._clips)
-        self._held_out = self._clips.model_copy(update={"manifest": config.held_out})
+        maps = {"manifest": config.held_out, "label_maps": config.held_out_label_maps}
+        self._held_out = self._clips.model_copy(update=maps)
         self._held_out_rows = read_manifests(self._held_out) if config.held_out else ()
         total = len(self._rows) + len(self._held_out_rows)
         self.quarantine = Quarantine(total, self._clips.max_unreadable, unreadable)

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from navloop.training.clips import ClipBatch
 
+CLIPS = "clips"
+"""Name of the feed that every stage has."""
+
 _UNDECAYED = ("token", "positions", "query", "queries", "scale", "temperature", "gate", "class_embedding")
 """Ends of the names of parameters that are not matrices, whatever their shape."""
 
@@ -34,6 +37,18 @@ class Share:
     def mine(self, rows: Tensor) -> Tensor:
         """Return this process's part of rows that were drawn for the clips of all, one equal part a process."""
         return rows.chunk(self.world)[self.rank]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One kind of data that a stage learns from."""
+
+    share: Share
+    """What of each of its batches is this process's."""
+    clips_per_epoch: int
+    """Clips of a pass over it, over all processes."""
+    load: Callable[[Share, int, int], Iterable[ClipBatch]]
+    """Returns, for a share, the batches of an epoch from a number on: (share, epoch, start_batch)."""
 
 
 class Stage(nn.Module, ABC):
@@ -69,6 +84,17 @@ class Stage(nn.Module, ABC):
     @abstractmethod
     def clips_per_epoch(self) -> int:
         """Return how many clips an epoch has over all processes, copies of one clip counted once."""
+
+    def feeds(self) -> Mapping[str, Feed]:
+        """Return the kinds of data by name; epochs are counted by the first, which is what `loader` gives."""
+        own = Feed(
+            self.share, self.clips_per_epoch(), lambda share, epoch, start_batch: self.loader(epoch, start_batch)
+        )
+        return {CLIPS: own}
+
+    def feed_of(self, step: int) -> str:
+        """Return the name of the feed that a step, counted from 1, takes all its clips from; it depends on nothing else."""
+        return CLIPS
 
     def held_out(self) -> Iterable[ClipBatch]:
         """Return the batches of `share.clips` clips that are never trained on, the same ones each time; none by default."""
