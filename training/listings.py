@@ -16,6 +16,7 @@ COLUMNS: dict[int, tuple[str, ...]] = {
     5: ("video", "duration", "start", "end", "label"),
 }
 """What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
+VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
 VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
 
 
