@@ -50,12 +50,27 @@ def save_classifier(classifier: VideoClassifier | CoordinatedClassifier, path: s
 
 
 def load_classifier(
-    path: str | os.PathLike[str], *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    path: str | os.PathLike[str],
+    *,
+    encoder: str | None = None,
+    frames: int | None = None,
+    size: int | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> VideoClassifier | CoordinatedClassifier:
     """Return the classifier that `save_classifier` wrote, in eval mode.
 
+    Args:
+        path: The file.
+        encoder: Name of the encoder that it has to be of; None takes the one that the file says.
+        frames: Frames T of a clip; None for those it was written with.
+        size: Height and width in pixels; None as above.
+        device: Where the parameters are.
+        dtype: Type of the parameters.
+
     Raises:
-        WeightsError: If the file is damaged, or does not say what classifier it is of.
+        WeightsError: If the file is damaged, of another encoder, or does not say what classifier it is of.
+        ValueError: If the encoder cannot take such frames.
     """
     read = read_weights(path)
     if CLASSIFIER not in read.metadata:
@@ -67,13 +82,13 @@ def load_classifier(
         head = _Head.model_validate(json.loads(read.metadata[CLASSIFIER]))
     except (ValidationError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path}: a classifier that this version does not know: {error}") from error
-    encoder = create_encoder(config_said(read))
+    made = create_encoder(encoder or config_said(read), frames=frames, size=size)
     classifier: VideoClassifier | CoordinatedClassifier
     if head.kind == "linear":
-        classifier = VideoClassifier(encoder, head.num_classes, norm=head.norm, dropout=head.dropout)
-    elif isinstance(encoder, InternVideo):
-        classifier = CoordinatedClassifier(encoder, head.num_classes)
+        classifier = VideoClassifier(made, head.num_classes, norm=head.norm, dropout=head.dropout)
+    elif isinstance(made, InternVideo):
+        classifier = CoordinatedClassifier(made, head.num_classes)
     else:
-        raise WeightsError(f"{path}: says that it is of a coordinated classifier over {type(encoder).__name__}")
+        raise WeightsError(f"{path}: says that it is of a coordinated classifier over {type(made).__name__}")
     load_released(classifier, read)
     return classifier.to(device=device, dtype=dtype).eval()

@@ -33,6 +33,7 @@ class ClipRow:
         stride: In place of the config's, for lists that mix data sets; None takes the config's.
         captions: What happens in it, in other words each; empty where the list has none.
         label: Class; None where the list has none.
+        scene: What it shares with other rows that are like it (`scene_id`); None where the list does not say.
     """
 
     path: str
@@ -44,6 +45,7 @@ class ClipRow:
     stride: int | None = None
     captions: tuple[str, ...] = ()
     label: int | None = None
+    scene: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
         stride=_count(record, "stride", place),
         captions=_captions(record, place),
         label=_label(record.get("label"), place, labels),
+        scene=None if record.get("scene_id") is None else str(record["scene_id"]),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from scipy import stats
 from navloop.geometry import Vector
 
 RESAMPLES = 5000
+UNIT_RESAMPLES = 1000
+"""Of numbers that are more than sums over clusters, and so take longer."""
 CONFIDENCE = 0.95
 
 
@@ -110,6 +112,49 @@ def compare(
         first_only=wins if binary else None,
         second_only=losses if binary else None,
     )
+
+
+def bootstrap_ends(
+    statistic: Callable[[Vector], float],
+    value: float,
+    scenes: Sequence[str],
+    trajectories: Sequence[str],
+    rng: np.random.Generator,
+) -> tuple[float, float] | None:
+    """Return the ends of the 95% interval of any number over units, as those of a mean in `mean_interval`.
+
+    Args:
+        statistic: The number, given how often each unit is drawn, float64 (N,); NaN where those drawn do not define it.
+        value: The number of the units as they are.
+        scenes: N scene ids.
+        trajectories: N trajectory ids, or whatever has several units, unique within a scene.
+        rng: Source of randomness.
+
+    Returns:
+        Low and high; None where all units are of one trajectory, or hardly a resample defines the number.
+    """
+    scene_names, scene_of_unit = np.unique(scenes, return_inverse=True)
+    walks, walk_of_unit = np.unique(np.stack([scene_of_unit, _codes(trajectories)]), axis=1, return_inverse=True)
+    walk_of_unit = walk_of_unit.reshape(-1)
+    if walks.shape[1] < 2:
+        return None
+    sizes = np.bincount(walks[0])  # trajectories of each scene; those of a scene stand side by side
+    firsts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
+    values = np.empty(UNIT_RESAMPLES)
+    for resample in range(UNIT_RESAMPLES):
+        drawn = rng.integers(len(scene_names), size=len(scene_names))
+        # A scene drawn k times gives k * T draws of its T trajectories.
+        places = np.repeat(firsts[drawn], sizes[drawn]), np.repeat(sizes[drawn], sizes[drawn])
+        picked = places[0] + (rng.random(len(places[0])) * places[1]).astype(np.int64)
+        values[resample] = statistic(np.bincount(picked, minlength=walks.shape[1])[walk_of_unit].astype(np.float64))
+    values = values[np.isfinite(values)]
+    if len(values) < UNIT_RESAMPLES // 2:
+        return None
+    return _ends(value, values, len(scene_names))
+
+
+def _codes(names: Sequence[str]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].reshape(-1)
 
 
 Clusters = list[tuple[Vector, Vector]]

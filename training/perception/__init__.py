@@ -1,0 +1,1 @@
+"""Evaluation of perception: what an encoder makes of videos, measured."""

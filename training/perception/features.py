@@ -1,0 +1,227 @@
+"""What an encoder makes of lists of videos: computed once, kept in the run folder, told which videos could not be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional as F
+
+from navloop.configs.perception import PerceptionConfig
+from navloop.configs.videos import ClipsConfig, ViewsConfig
+from navloop.encoders.classifier import VideoClassifier
+from navloop.files import fingerprint
+from navloop.training.clips import ClipBatch
+from navloop.training.loading import create_loader
+from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.perception.progress import EmbeddingProgress
+from navloop.training.perception.results import Groups, groups_of
+from navloop.training.perception.subject import Subject
+from navloop.training.quarantine import Quarantine
+from navloop.weights import read_weights, write_weights
+
+Readout = Literal["features", "pooled", "logits"]
+"""Of an encoder: `VideoEncoder.features`, the embedding beside texts, a classifier's scores."""
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """What an encoder makes of the N videos of some lists that could be read, in their order.
+
+    Attributes:
+        values: float32 (N, D) features or (N, J) pooled, means over the views; (N, views, classes) logits.
+        rows: N rows.
+        listed: How many videos the lists have.
+        views: Clips and crops a video.
+        fingerprint: Over the lists and the sizes of their files.
+        protocol: How the videos were shown: every field of `ViewsConfig` that decides it.
+    """
+
+    values: NDArray[np.float32]
+    rows: tuple[ClipRow, ...]
+    listed: int
+    views: tuple[int, int]
+    fingerprint: str
+    protocol: Mapping[str, object]
+
+    @property
+    def unreadable(self) -> int:
+        """How many videos could not be read."""
+        return self.listed - len(self.rows)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Classes, (N,).
+
+        Raises:
+            ValueError: If a row has none.
+        """
+        bare = [row for row in self.rows if row.label is None]
+        if bare:
+            raise ValueError(f"{bare[0].place}: has no label, and this task needs one in every row")
+        return np.array([row.label for row in self.rows], dtype=np.int64)
+
+    @property
+    def groups(self) -> Groups:
+        """Which of the videos are alike."""
+        return groups_of(self.rows)
+
+
+class FeatureStore:
+    """Embeds lists of videos, each readout of each once.
+
+    Args:
+        recipe: The run's.
+        subject: What is measured.
+        folder: Of the run: values go into its `features/`, what cannot be read into its `unreadable/`.
+        console: Where to show the progress; None shows nothing.
+    """
+
+    def __init__(self, recipe: PerceptionConfig, subject: Subject, folder: Path, console: Console | None) -> None:
+        self._recipe, self._subject, self._folder, self._console = recipe, subject, folder, console
+
+    def embed(
+        self, readout: Readout, views: ViewsConfig, need: Sequence[Literal["label", "captions"]] = ()
+    ) -> Embedded:
+        """Return what the encoder makes of lists, from the run folder if it is there.
+
+        Raises:
+            ManifestError: If a list is wrong.
+            ValueError: If the readout needs a classifier and there is none, or nothing can be read.
+            TooManyUnreadableError: If more videos than `views.max_unreadable` allows cannot be read.
+        """
+        clips = self.clips(views)
+        rows = read_manifests(clips, need)
+        data = data_fingerprint(clips, rows)
+        protocol = _protocol(clips)
+        said = json.dumps([self._subject.digest, self._recipe.precision, protocol, data]).encode()
+        key = fingerprint(said).removeprefix("sha256:")
+        file = self._folder / "features" / f"{key}_{readout}.safetensors"
+        if not file.is_file():
+            self._compute(readout, clips, rows, key)
+        state = read_weights(file).state
+        kept = state["rows"].tolist()
+        return Embedded(
+            values=state["values"].numpy(),
+            rows=tuple(rows[row] for row in kept),
+            listed=len(rows),
+            views=(clips.clips, clips.crops),
+            fingerprint=data,
+            protocol=protocol,
+        )
+
+    def clips(self, views: ViewsConfig) -> ClipsConfig:
+        """Return views with the frames and the size that the encoder takes filled in.
+
+        Where the recipe says no size, frames come as large as the encoder's own preprocessing resizes them to, and it cuts
+        the centre out of them: the way of released evaluations.
+        """
+        encoder = self._subject.encoder
+        pixels = encoder.pixels
+        shape = {"frames": views.frames or encoder.num_frames, "size": views.size or pixels.resize_to or pixels.size}
+        return ClipsConfig.model_validate({**views.model_dump(), **shape})
+
+    def _compute(self, readout: Readout, clips: ClipsConfig, rows: Sequence[ClipRow], key: str) -> None:
+        """Run the encoder over the videos, for one readout and those that come with it, and write them."""
+        reading = self._readings(readout)
+        quarantine = Quarantine(len(rows), clips.max_unreadable, self._folder / "unreadable" / f"{key}.jsonl")
+        loader = create_loader(
+            clips,
+            batch=self._recipe.batch,
+            seed=self._recipe.seed,
+            epoch=0,
+            training=False,
+            rows=rows,
+            quarantine=quarantine,
+        )
+        views = clips.clips * clips.crops
+        parts: dict[Readout, list[Tensor]] = {name: [] for name in reading}
+        kept: list[Tensor] = []
+        with EmbeddingProgress(self._console, clips.manifest, len(rows), views) as progress, torch.inference_mode():
+            for batch in loader:
+                for name, values in self._read(batch, reading).items():
+                    parts[name].append(_of_videos(name, values, views))
+                kept.append(batch.rows[::views])
+                progress.advance(len(batch) // views)
+        if not kept:
+            raise ValueError(f"{quarantine.summary()}; there is nothing to measure in {', '.join(clips.manifest)}")
+        for name, tensors in parts.items():
+            file = self._folder / "features" / f"{key}_{name}.safetensors"
+            write_weights(
+                file, {"values": torch.cat(tensors), "rows": torch.cat(kept)}, {"unreadable": str(quarantine.count)}
+            )
+
+    def _readings(self, readout: Readout) -> tuple[Readout, ...]:
+        """Return what is read together: a linear classifier's scores cost nothing beside its encoder's features."""
+        if readout == "logits":
+            self._subject.require_classifier()
+        if readout != "pooled" and isinstance(self._subject.classifier, VideoClassifier):
+            return ("features", "logits")
+        return (readout,)
+
+    def _read(self, batch: ClipBatch, readouts: Sequence[Readout]) -> dict[Readout, Tensor]:
+        subject, device = self._subject, self._subject.device
+        dtype = _DTYPES.get(self._recipe.precision)
+        with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
+            pixels = subject.encoder.to_pixels(batch.frames)
+            if readouts == ("features", "logits"):
+                assert isinstance(subject.classifier, VideoClassifier)
+                features = subject.encoder.features(pixels)
+                logits = subject.classifier.head(subject.classifier.norm(features))
+                return {"features": features.float().cpu(), "logits": logits.float().cpu()}
+            if readouts == ("pooled",):
+                return {"pooled": subject.encoder(pixels).pooled.float().cpu()}
+            if readouts == ("logits",):
+                return {"logits": subject.require_classifier()(pixels).float().cpu()}
+            return {"features": subject.encoder.features(pixels).float().cpu()}
+
+
+def data_fingerprint(clips: ClipsConfig, rows: Sequence[ClipRow]) -> str:
+    """Return the fingerprint of lists, of what says their labels, and of the sizes of their files."""
+    files = [*clips.manifest, *(name for name in (*clips.label_maps, clips.classes) if name is not None)]
+    sizes = json.dumps([_size(path) for path in dict.fromkeys(row.path for row in rows)]).encode()
+    return fingerprint(*(Path(name) for name in files if Path(name).is_file()), sizes)
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; -1 if it is not there. Of a frame folder, how many entries it has."""
+    try:
+        return sum(1 for _ in Path(path).iterdir()) if Path(path).is_dir() else Path(path).stat().st_size
+    except OSError:
+        return -1
+
+
+def _protocol(clips: ClipsConfig) -> dict[str, object]:
+    fields = (
+        "frames",
+        "size",
+        "sampler",
+        "stride",
+        "clips",
+        "crops",
+        "short_side",
+        "squash",
+        "interpolation",
+        "folder_fps",
+    )
+    return {name: getattr(clips, name) for name in fields}
+
+
+def _of_videos(readout: Readout, values: Tensor, views: int) -> Tensor:
+    """Gather the views of each video, (B * views, ...): scores side by side, vectors as their mean."""
+    values = values.unflatten(0, (-1, views))  # (B, views, ...)
+    if readout == "logits":
+        return values
+    mean = values.mean(1)
+    return F.normalize(mean, dim=-1) if readout == "pooled" else mean
