@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -30,6 +30,70 @@ class Agent(Protocol):
 
     def act(self, observation: Observation, info: dict[str, Any]) -> int:
         """Return a code of `navloop.envs.simulator.Action` for the newest observation and info."""
+
+
+class BatchAgent(Protocol):
+    """Whoever chooses actions for several environments at once, each with a walk of its own.
+
+    Environments have places, 0 to E - 1. A place takes part from `restart` until it is left out of a call: then its
+    walk is over, and it must be restarted before it acts again.
+    """
+
+    @property
+    def looks_at(self) -> frozenset[str] | None:
+        """As `Agent.looks_at`."""
+        return None
+
+    def start(self, environments: int) -> None:
+        """Make room for E environments; every place must be restarted before it acts."""
+
+    def restart(self, place: int, env: NavigationEnv, seed: int) -> None:
+        """Start an episode at a place, right after `env.reset`; the instruction is that of its next observation.
+
+        Args:
+            place: Of the environment, in [0, E).
+            env: Its environment; as for `Agent.reset`.
+            seed: Decides every random choice of this episode.
+        """
+
+    def act_all(
+        self, places: Sequence[int], observations: Sequence[Observation], infos: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Return an action for each of these places, given their newest observations and infos, in the same order."""
+
+    def override(self, place: int, action: int) -> None:
+        """Say that a place takes another action than the last `act_all` chose for it; before the next call."""
+
+
+class SeparateAgents:
+    """Agents of one environment each, together a `BatchAgent`.
+
+    Args:
+        create: Makes one.
+    """
+
+    def __init__(self, create: Callable[[], Agent]) -> None:
+        self._create = create
+        self._agents: list[Agent] = []
+        self.looks_at: frozenset[str] | None = getattr(create(), "looks_at", None)
+
+    def start(self, environments: int) -> None:
+        """Make an agent for each of E environments."""
+        self._agents = [self._create() for _ in range(environments)]
+
+    def restart(self, place: int, env: NavigationEnv, seed: int) -> None:
+        """Start an episode at a place."""
+        self._agents[place].reset(env, seed)
+
+    def act_all(
+        self, places: Sequence[int], observations: Sequence[Observation], infos: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Return an action for each of these places."""
+        rows = zip(places, observations, infos, strict=True)
+        return [self._agents[place].act(observation, info) for place, observation, info in rows]
+
+    def override(self, place: int, action: int) -> None:
+        """Agents that do not remember what they chose need not be told."""
 
 
 AGENTS: Registry[Callable[[], Agent]] = Registry("agent")

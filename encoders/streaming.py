@@ -91,6 +91,13 @@ class Stream(ABC):
         self._started = True
         return output
 
+    def frame_tokens(self) -> Tensor | None:
+        """Return what a tower of single frames makes of the newest ones, (E, 1 + h * w, D), the class token first.
+
+        It is a copy, of the last `step`. None where no part of the encoder looks at single frames.
+        """
+        return None
+
     @property
     def nbytes(self) -> int:
         """Bytes that the windows take on the device."""
@@ -189,6 +196,10 @@ class FrameStream(Stream):
         tokens = window.frame_tokens()[:, :, 1:].flatten(1, 2)
         return EncoderOutput(tokens, unit_vectors(fused, self.encoder.dtype), self.encoder.grid)
 
+    def frame_tokens(self) -> Tensor:
+        """Return the video tower's tokens of the newest frames, (E, 1 + h * w, D)."""
+        return self._window.newest_tokens().clone()
+
     def _state(self) -> list[Tensor]:
         return self._window.tensors()
 
@@ -225,6 +236,10 @@ class CoordinatedStream(Stream):
             self._tokens = _updated(self._tokens, self.encoder.enhance_tokens(self._masked.clips(rows), seen), rows)
         features = self.encoder.enhance_features(placed, self._multimodal.class_tokens(), self._tokens)
         return self.encoder.output(CoordinatedSight(self._tokens, features))
+
+    def frame_tokens(self) -> Tensor:
+        """Return the multimodal tower's tokens of the newest frames, (E, 1 + h * w, D')."""
+        return self._multimodal.newest_tokens().clone()
 
     def _state(self) -> list[Tensor]:
         return [*self._masked.tensors(), *self._multimodal.tensors(), self._tokens]

@@ -120,6 +120,10 @@ class TowerWindow:
         oldest = (self._newest(self._steps) + 1) % self._length
         return in_order(self._last[self._steps % self._stride], oldest, dim=1)
 
+    def newest_tokens(self) -> Tensor:
+        """Return the newest frame's tokens after the last block, a view (E, 1 + h * w, D), the class token first."""
+        return self._last[self._steps % self._stride, :, self._newest(self._steps)]
+
     def tensors(self) -> list[Tensor]:
         """Return all that is kept."""
         return [self._last, *self._placed, *self._to_after]

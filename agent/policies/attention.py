@@ -1,0 +1,138 @@
+"""Attention of the streaming policy: to its own past, with a cache that it writes step by step, and to words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from navloop.agent.policies.words import Words
+
+
+class Past:
+    """Keys and values of the last steps of E environments of any age: a ring of fixed size, one a layer.
+
+    Args:
+        environments: Environments E.
+        heads: Attention heads.
+        length: Steps that are kept, the newest included.
+        width: Width of a head.
+        like: A tensor of the type and on the device wanted.
+    """
+
+    def __init__(self, environments: int, heads: int, length: int, width: int, like: Tensor) -> None:
+        self.keys = like.new_zeros(environments, heads, length, width)
+        self.values = torch.zeros_like(self.keys)
+
+    def write(self, keys: Tensor, values: Tensor, ages: Tensor) -> None:
+        """Take in each environment's newest key and value, (E, heads, d), at its age, int64 (E,)."""
+        rows = torch.arange(len(ages), device=ages.device)
+        slots = ages % self.keys.shape[2]
+        self.keys[rows, :, slots] = keys
+        self.values[rows, :, slots] = values
+
+
+class CausalAttention(nn.Module):
+    """Multi-head attention of each step to itself and those before it, no more than `memory` of them.
+
+    Positions enter as rotations of queries and keys, so only distances in time count.
+
+    Args:
+        width: Width W.
+        heads: Number of heads.
+        memory: Steps that it looks back, itself included.
+        dropout: On the weights.
+
+    Source: Su et al., RoFormer, 2021 (rotary positions).
+    """
+
+    def __init__(self, width: int, heads: int, memory: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.memory, self.dropout = heads, memory, dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map walks (B, S, W) to (B, S, W)."""
+        batch, steps, _ = x.shape
+        q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, S, d) each
+        turns = rotations(torch.arange(steps, device=x.device), q.shape[-1])
+        q, k = rotate(q, turns), rotate(k, turns)
+        rate = self.dropout if self.training else 0.0
+        if steps <= self.memory:
+            x = F.scaled_dot_product_attention(q, k, v, dropout_p=rate, is_causal=True)
+        else:
+            near = torch.ones(steps, steps, dtype=torch.bool, device=x.device).tril().triu(1 - self.memory)
+            x = F.scaled_dot_product_attention(q, k, v, near, rate)
+        return self.proj(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def step(self, x: Tensor, past: Past, ages: Tensor, filled: int) -> Tensor:
+        """Map one step (E, W) to (E, W), and write it into the past.
+
+        Args:
+            x: Of each environment.
+            past: Of this layer.
+            ages: int64 (E,), steps that each environment took before this one.
+            filled: Slots of the past that any of them uses, this step included.
+        """
+        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).unbind(1)  # (E, heads, d) each
+        turns = rotations(ages, q.shape[-1])[:, None]
+        past.write(rotate(k, turns), v, ages)
+        keys, values = past.keys[:, :, :filled], past.values[:, :, :filled]
+        there = torch.arange(filled, device=x.device) <= ages[:, None]  # (E, filled); all, once the ring is full
+        x = F.scaled_dot_product_attention(rotate(q, turns)[:, :, None], keys, values, there[:, None, None])
+        return self.proj(x.flatten(1))  # type: ignore[no-any-return]
+
+
+class HeldWords(NamedTuple):
+    """What one layer attends to of instructions: keys and values, (B, heads, L, d), and which are words, bool (B, L)."""
+
+    keys: Tensor
+    values: Tensor
+    valid: Tensor
+
+
+class WordAttention(nn.Module):
+    """Multi-head attention of steps to the words of their instruction.
+
+    Args:
+        width: Width W of steps and words.
+        heads: Number of heads.
+        dropout: On the weights.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.proj = nn.Linear(width, width)
+
+    def hold(self, words: Words) -> HeldWords:
+        """Return keys and values of instructions; they serve for whole walks."""
+        batch, length, _ = words.states.shape
+        keys, values = self.key_value(words.states).view(batch, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return HeldWords(keys, values, words.valid)
+
+    def forward(self, x: Tensor, held: HeldWords) -> Tensor:
+        """Map steps (B, S, W) to what they take from the words, (B, S, W)."""
+        q = self.query(x).view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, S, d)
+        rate = self.dropout if self.training else 0.0
+        taken = F.scaled_dot_product_attention(q, held.keys, held.values, held.valid[:, None, None], rate)
+        return self.proj(taken.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def rotations(positions: Tensor, width: int) -> Tensor:
+    """Return the angles of positions (...,) for heads of an even width: cosines and sines, float (..., 2, width / 2)."""
+    rates = 1000.0 ** (-torch.arange(width // 2, device=positions.device) / (width // 2))
+    angles = positions[..., None] * rates
+    return torch.stack((angles.cos(), angles.sin()), -2)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the halves of x (..., d) against each other by angles from `rotations`."""
+    first, second = x.chunk(2, -1)
+    cos, sin = turns.to(x.dtype).unbind(-2)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), -1)
