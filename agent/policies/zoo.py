@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 
 from navloop.agent.percepts import Layout
+from navloop.agent.policies.cma import CMAPolicy
 from navloop.agent.policies.policy import Policy
+from navloop.agent.policies.seq2seq import Seq2SeqPolicy
 from navloop.agent.policies.streaming import StreamingPolicy
 from navloop.agent.policies.words import Reader
 from navloop.configs.agents import PolicyConfig
 from navloop.encoders.text import TextTower
 
-_POLICIES: dict[str, type[Policy]] = {"streaming": StreamingPolicy}
+_POLICIES: dict[str, type[Policy]] = {"seq2seq": Seq2SeqPolicy, "cma": CMAPolicy, "streaming": StreamingPolicy}
 
 
 def create_policy(
