@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from navloop.configs.videos import ClipsConfig, check_label_maps
+from navloop.training.annotations import SUFFIXES, read_annotations
 from navloop.training.label_maps import read_index_list
-from navloop.training.listings import VIDEO_KEYS, ManifestError, read_records
+from navloop.training.listings import VIDEO_KEYS, VIDEO_SUFFIXES, ManifestError, read_records
 
-VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
 SHOWN_FAULTS = 5
 CAPTION_KEYS = ("caption", "captions", "sentence", "text")
 
@@ -99,12 +99,13 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ManifestError(
-            f"{path}: no such list of videos; name a .jsonl, .json, .csv or text file, or a folder"
+            f"{path}: no such list of videos; name a .jsonl, .json, .csv, text or annotations .yaml file, or a folder"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     rows, faults = [], []
-    for place, record in read_records(path, text):
+    records = read_annotations(path, text) if path.suffix in SUFFIXES else read_records(path, text)
+    for place, record in records:
         try:
             if isinstance(record, ManifestError):
                 raise record
