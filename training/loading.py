@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from navloop.configs.videos import ClipsConfig
 from navloop.training.augmentation import augment, view_crops
 from navloop.training.clips import ClipBatch
+from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.quarantine import Fault, Quarantine
-from navloop.training.readers import Decoding, UnreadableError, Video, open_video
+from navloop.training.readers import Video, open_video
 from navloop.training.samplers import TRAINING, VIEWS, Clip
 
 MAX_STAND_INS = 16

@@ -1,46 +1,25 @@
-"""Frames out of video files (decord), frame folders and images (Pillow): only those asked for, uint8, or a named fault."""
+"""Frames out of video files, frame folders and images (Pillow): only those asked for, uint8, or a named fault."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import av
-import decord
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from navloop.training.decoding import Decoding, Frames, Indices, Seconds, UnreadableError, VideoFile, explained
 from navloop.training.manifests import ClipRow
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 PREFIXES = ("img_", "image_")
 """Of frame files: img_00001.jpg (default, Something-Something), image_000001.jpg (AVA)."""
 FRAME_FILE = re.compile(r"^(.*?)(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
-WORTH_SHRINKING = 1.5
-"""A video is decoded at reduced size where it is this much larger: below, little is saved, and frames keep their own pixels."""
-
-LONGEST = 1e9
-"""Seconds; a time stamp beyond is none."""
-FAULTS = (
-    *(OSError, ValueError, RuntimeError, AssertionError, IndexError, SyntaxError),
-    *(decord.DECORDError, Image.DecompressionBombError),
-)
-"""What decord, PyAV and Pillow raise on files that they cannot read."""
-
-Frames = NDArray[np.uint8]
-Indices = NDArray[np.int64]
-Seconds = NDArray[np.float64]
-
-
-class UnreadableError(ValueError):
-    """A video that cannot be read as its list says; the message names the file and what is wrong with it."""
 
 
 class Video(Protocol):
@@ -60,30 +39,6 @@ class Video(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How frames are decoded.
-
-    Attributes:
-        side: Short side in pixels that much larger videos are reduced to; None keeps the size of the file.
-        squash: Both sides are reduced to `side`.
-        folder_fps: Frames a second of frame folders.
-    """
-
-    side: int | None = None
-    squash: bool = False
-    folder_fps: float = 12.0
-
-    def size_for(self, height: int, width: int) -> tuple[int, int]:
-        """Return (height, width) to decode a frame of that size at."""
-        if self.side is None or min(height, width) < WORTH_SHRINKING * self.side:
-            return height, width
-        if self.squash:
-            return self.side, self.side
-        scale = self.side / min(height, width)
-        return round(height * scale), round(width * scale)
-
-
 def open_video(row: ClipRow, decoding: Decoding) -> Video:
     """Open what a row names, narrowed to its segment.
 
@@ -92,7 +47,7 @@ def open_video(row: ClipRow, decoding: Decoding) -> Video:
     """
     path = Path(row.path)
     video: Video
-    with _explained(row.path):
+    with explained(row.path):
         if path.is_dir():
             video = FrameFolder(path, row, decoding)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
@@ -100,40 +55,6 @@ def open_video(row: ClipRow, decoding: Decoding) -> Video:
         else:
             video = VideoFile(path, decoding)
         return _segment(video, row)
-
-
-class VideoFile:
-    """A file that FFmpeg can decode. Constant or variable frame rate; the rotation that cameras note is applied."""
-
-    def __init__(self, path: Path, decoding: Decoding) -> None:
-        self._path = str(path)
-        decord.logging.set_level(decord.logging.FATAL)  # what goes wrong is raised; FFmpeg's own lines name no file
-        with _explained(self._path):
-            (height, width), stated = _probe(self._path, decoding)
-            self._reader = decord.VideoReader(self._path, height=height, width=width, num_threads=1, fault_tol=1)
-            self.num_frames: int = len(self._reader)
-            self._stamps = self._read_stamps()
-        if stated - self._stamps[-1] > 0.5 + 2 * np.diff(self._stamps).max(initial=0.0):
-            raise UnreadableError(f"{path}: is cut off at {self._stamps[-1]:.1f} of {stated:.1f} s")
-
-    def read(self, indices: Indices) -> Frames:
-        """Return uint8 (K, H, W, 3) RGB."""
-        with _explained(self._path):
-            frames: Frames = self._reader.get_batch(indices).asnumpy()
-        return frames
-
-    def seconds(self, indices: Indices) -> Seconds:
-        """Return when the frames are shown, by the file's own time stamps."""
-        seconds: Seconds = self._stamps[indices] - self._stamps[0]
-        return seconds
-
-    def _read_stamps(self) -> Seconds:
-        stamps: Seconds = self._reader.get_frame_timestamp(range(self.num_frames))[:, 0].astype(np.float64)
-        if not _rising(stamps):  # decord finds none in some Matroska files
-            stamps = _packet_stamps(self._path)
-        if len(stamps) != self.num_frames or not _rising(stamps):  # AVI need not say
-            stamps = np.arange(self.num_frames) / float(self._reader.get_avg_fps())
-        return stamps
 
 
 class FrameFiles:
@@ -158,7 +79,7 @@ class FrameFiles:
         return indices / self._decoding.folder_fps
 
     def _decode(self, path: Path) -> Frames:
-        with _explained(str(path)), Image.open(path) as image:
+        with explained(str(path)), Image.open(path) as image:
             height, width = self._decoding.size_for(image.height, image.width)
             if (height, width) == (image.height, image.width):
                 return np.asarray(image.convert("RGB"))
@@ -217,37 +138,6 @@ def _segment(video: Video, row: ClipRow) -> Video:
     return video if (first, last) == (0, video.num_frames) else _Part(video, first, last - first)
 
 
-def _probe(path: str, decoding: Decoding) -> tuple[tuple[int, int], float]:
-    """Return (height, width) to ask decord for, -1 being the file's own, and the seconds that the file says it lasts, or 0.
-
-    Only Matroska says so of its pictures, and needs to: what is cut off of such a file is not missed when it is read.
-    """
-    with av.open(path) as container:
-        if not container.streams.video:
-            raise UnreadableError(f"{path}: has no video stream")
-        stream = container.streams.video[0]
-        hours, minutes, seconds = map(float, stream.metadata.get("DURATION", "0:0:0").split(":"))
-        stated = 3600 * hours + 60 * minutes + seconds
-        shown = (stream.height, stream.width)
-        if decoding.size_for(*shown) == shown:
-            return (-1, -1), stated
-        # decord scales to the size as shown, and only a decoded frame says which way up that is.
-        frame = next(container.decode(stream), None)
-        return decoding.size_for(*(shown[::-1] if frame is not None and frame.rotation % 180 else shown)), stated
-
-
-def _rising(stamps: Seconds) -> bool:
-    return bool((np.diff(stamps) > 0).all()) and abs(float(stamps[0])) < LONGEST
-
-
-def _packet_stamps(path: str) -> Seconds:
-    """Return when each frame is shown, in order, read off the packets without decoding them."""
-    with av.open(path) as container:
-        stream = container.streams.video[0]
-        times = [packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None]
-    return np.sort(np.array(times or [0.0], np.float64))
-
-
 def _numbered(folder: Path) -> dict[int, Path]:
     found: dict[str, dict[int, Path]] = {}
     for name in os.listdir(folder):
@@ -261,17 +151,3 @@ def _numbered(folder: Path) -> dict[int, Path]:
     if prefix is None:
         raise UnreadableError(f"{folder}: holds frames of several names ({', '.join(sorted(found))}); keep one")
     return found[prefix]
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    """Turn whatever the libraries raise on a bad file into an UnreadableError that names it."""
-    try:
-        yield
-    except UnreadableError:
-        raise
-    except FileNotFoundError:
-        raise UnreadableError(f"{path}: no such file") from None
-    except FAULTS as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UnreadableError(f"{path}: cannot be decoded ({reason.removesuffix(f': {path!r}')})") from error

@@ -8,10 +8,11 @@ import torch
 
 from navloop.configs.videos import AugmentationConfig, ClipsConfig
 from navloop.training.augmentation import view_crops
+from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.loading import create_loader
 from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.quarantine import Quarantine, TooManyUnreadableError
-from navloop.training.readers import Decoding, UnreadableError, open_video
+from navloop.training.readers import open_video
 from navloop.training.samplers import VIEWS, Clip
 from navloop.training.videos import write_video
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.manifests import ClipRow
-from navloop.training.readers import Decoding, UnreadableError, open_video
+from navloop.training.readers import open_video
 from navloop.training.videos import write_video
 
 COUNT, STEP, FPS = 40, 6, 10
@@ -180,7 +181,7 @@ def corrupt(walk, path, kind):
 def test_a_broken_video_is_named(walk, tmp_path, kind):
     path = tmp_path / "broken.mp4"
     corrupt(walk, path, kind)
-    with pytest.raises(UnreadableError, match=r"broken\.mp4: cannot be decoded \(.+\)"):
+    with pytest.raises(UnreadableError, match=r"broken\.mp4: (cannot be decoded \(.+\)|is cut off at 1\.\d of 4\.0 s)"):
         open_video(row(path), Decoding()).read(np.arange(0, COUNT, 3))
 
 
