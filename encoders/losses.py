@@ -1,4 +1,4 @@
-"""What the encoders are trained to do: reconstruct pixels, match videos with texts, caption."""
+"""What the encoders are trained to do: reconstruct pixels, match videos with texts, caption, know what they do not know."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from navloop.configs.encoders import MaskedConfig
 from navloop.encoders.masked import as_tubelets, gather_tubelets
 from navloop.encoders.masking import selected_indices
 
+_MOST = 10.0  # logit beyond which evidence does not grow, or shrink
 _EPS = 1e-6  # added to a tubelet's standard deviation
 
 
@@ -84,3 +85,32 @@ def caption_loss(logits: Tensor, ids: Tensor, padding: int = 0) -> Tensor:
     Source: paper, section 3.1.2; InternVideo1/Downstream/multi-modalities-downstream/CoTrain.
     """
     return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), ignore_index=padding)
+
+
+def evidential_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over clips of the expected surprise under the Dirichlet distribution that logits stand for, float32.
+
+    Args:
+        logits: float (B, classes).
+        targets: Classes, int64 (B,), or shares of them, float (B, classes), as mixing and smoothing make.
+
+    Source: Sensoy et al., Evidential Deep Learning, 2018, equation 4; InternVideo1/Downstream/Open-Set-Action-Recognition, with
+        neither its KL term nor its calibration, as published.
+    """
+    alpha = concentrations(logits)
+    shares = targets if targets.is_floating_point() else F.one_hot(targets, alpha.shape[1]).to(alpha.dtype)
+    return (shares * (alpha.sum(1, keepdim=True).log() - alpha.log())).sum(1).mean()
+
+
+def concentrations(logits: Tensor) -> Tensor:
+    """Return the Dirichlet concentrations that logits (..., classes) stand for: 1 and evidence exp(logit), float32, above 1."""
+    return logits.float().clamp(-_MOST, _MOST).exp() + 1
+
+
+def evidential_uncertainty(logits: Tensor) -> Tensor:
+    """Return how little is known of clips, float32 (...): classes over the sum of their concentrations, in (0, 1).
+
+    Source: Bao et al., DEAR, ICCV 2021, equation 2.
+    """
+    alpha = concentrations(logits)
+    return alpha.shape[-1] / alpha.sum(-1)

@@ -16,6 +16,8 @@ from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.stages import ClassificationPretrainConfig
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.convert import load_released
+from navloop.encoders.losses import evidential_loss
+from navloop.encoders.saving import save_classifier
 from navloop.encoders.zoo import create_encoder, save_encoder
 from navloop.training.augmentation import mix
 from navloop.training.clips import ClipBatch
@@ -23,7 +25,6 @@ from navloop.training.label_maps import read_index_list
 from navloop.training.manifests import read_labels
 from navloop.training.stages.data import ClipSource, ClipStage
 from navloop.training.stages.shapes import stage_shapes, with_trunks
-from navloop.weights import write_weights
 
 _BLOCK = re.compile(r"classifier\.encoder\.(?:video\.)?blocks\.(\d+)\.")
 _EMBEDDING = re.compile(
@@ -38,7 +39,7 @@ _UNUSED = ("text.", "captioner.", "video_proj", "logit_scale", "temperature")
 class ClassificationStage(ClipStage):
     """A classifier over one encoder.
 
-    "loss" is the cross-entropy, of mixed labels where clips are mixed; "accuracy" the share of clips whose class comes first,
+    "loss" is the recipe's, of mixed labels where clips are mixed; "accuracy" the share of clips whose class comes first,
     among clips that are not mixed.
 
     Args:
@@ -94,15 +95,23 @@ class ClassificationStage(ClipStage):
         pixels = self.classifier.encoder.to_pixels(batch.frames)
         if self.training and self.config.mix is not None:
             pixels, targets = mix(pixels, labels, self.num_classes, self.config.mix, generator)
-            return {"loss": F.cross_entropy(self.classifier(pixels).float(), targets.to(pixels.device))}
+            return {"loss": self._loss(self.classifier(pixels).float(), targets.to(pixels.device), 0.0)}
         logits = self.classifier(pixels).float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.smoothing if self.training else 0.0)
+        loss = self._loss(logits, labels, self.config.smoothing if self.training else 0.0)
         return {"loss": loss, "accuracy": accuracy(logits, labels)}
+
+    def _loss(self, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """Return the loss of a batch for classes (B,) or shares of them (B, classes)."""
+        if self.config.loss == "cross_entropy":
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        if smoothing:
+            targets = F.one_hot(targets, self.num_classes) * (1 - smoothing) + smoothing / self.num_classes
+        return evidential_loss(logits, targets)
 
     def save(self, folder: Path) -> None:
         """Write encoder.safetensors, for `load_encoder`, and classifier.safetensors, for coordination and evaluation."""
         save_encoder(self.classifier.encoder, folder / "encoder.safetensors")
-        write_weights(folder / "classifier.safetensors", self.classifier.state_dict())
+        save_classifier(self.classifier, folder / "classifier.safetensors")
 
     def layer_of(self, name: str) -> int:
         """Return 0 for what embeds patches, k + 1 for block k, L + 1 for all after them, the head among it."""

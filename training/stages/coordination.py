@@ -13,12 +13,12 @@ from navloop.configs.stages import CoordinationPretrainConfig
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.convert import load_released
 from navloop.encoders.coordination import CoordinatedClassifier, InternVideo
+from navloop.encoders.saving import save_classifier
 from navloop.encoders.zoo import save_encoder
 from navloop.training.clips import ClipBatch
 from navloop.training.stages.classification import accuracy, labels_of, num_classes
 from navloop.training.stages.data import ClipSource, ClipStage
 from navloop.training.stages.shapes import stage_shapes
-from navloop.weights import write_weights
 
 
 class CoordinationStage(ClipStage):
@@ -82,7 +82,7 @@ class CoordinationStage(ClipStage):
     def save(self, folder: Path) -> None:
         """Write encoder.safetensors, for `load_encoder`, and classifier.safetensors, for evaluation."""
         save_encoder(self.classifier.encoder, folder / "encoder.safetensors")
-        write_weights(folder / "classifier.safetensors", self.classifier.state_dict())
+        save_classifier(self.classifier, folder / "classifier.safetensors")
 
     def layer_of(self, name: str) -> int:
         """Return 0: the paper decays no learning rate by layer here."""
