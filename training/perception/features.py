@@ -43,16 +43,16 @@ class Embedded:
         values: float32 (N, D) features or (N, J) pooled, means over the views; (N, views, classes) logits.
         rows: N rows.
         listed: How many videos the lists have.
-        views: Clips and crops a video.
-        fingerprint: Over the lists and the sizes of their files.
+        fingerprint: Over which part of which files they show, and the sizes of these.
+        files: Fingerprint of each list.
         protocol: How the videos were shown: every field of `ViewsConfig` that decides it.
     """
 
     values: NDArray[np.float32]
     rows: tuple[ClipRow, ...]
     listed: int
-    views: tuple[int, int]
     fingerprint: str
+    files: Mapping[str, str]
     protocol: Mapping[str, object]
 
     @property
@@ -101,9 +101,12 @@ class FeatureStore:
             ValueError: If the readout needs a classifier and there is none, or nothing can be read.
             TooManyUnreadableError: If more videos than `views.max_unreadable` allows cannot be read.
         """
+        return self.embed_rows(readout, views, read_manifests(self.clips(views), need))
+
+    def embed_rows(self, readout: Readout, views: ViewsConfig, rows: Sequence[ClipRow]) -> Embedded:
+        """Return what the encoder makes of rows that were read from the lists of `views`, as `embed` does."""
         clips = self.clips(views)
-        rows = read_manifests(clips, need)
-        data = data_fingerprint(clips, rows)
+        data = video_fingerprint(rows)
         protocol = _protocol(clips)
         said = json.dumps([self._subject.digest, self._recipe.precision, protocol, data]).encode()
         key = fingerprint(said).removeprefix("sha256:")
@@ -116,8 +119,8 @@ class FeatureStore:
             values=state["values"].numpy(),
             rows=tuple(rows[row] for row in kept),
             listed=len(rows),
-            views=(clips.clips, clips.crops),
             fingerprint=data,
+            files=file_fingerprints(clips),
             protocol=protocol,
         )
 
@@ -187,11 +190,25 @@ class FeatureStore:
             return {"features": subject.encoder.features(pixels).float().cpu()}
 
 
-def data_fingerprint(clips: ClipsConfig, rows: Sequence[ClipRow]) -> str:
-    """Return the fingerprint of lists, of what says their labels, and of the sizes of their files."""
-    files = [*clips.manifest, *(name for name in (*clips.label_maps, clips.classes) if name is not None)]
-    sizes = json.dumps([_size(path) for path in dict.fromkeys(row.path for row in rows)]).encode()
-    return fingerprint(*(Path(name) for name in files if Path(name).is_file()), sizes)
+def video_fingerprint(rows: Sequence[ClipRow]) -> str:
+    """Return the fingerprint of what rows show: which part of which file, and how large that is."""
+    sizes = {path: _size(path) for path in dict.fromkeys(row.path for row in rows)}
+    shown = [[row.path, sizes[row.path], row.start, row.end, row.first, row.total, row.stride] for row in rows]
+    return fingerprint(json.dumps(shown).encode())
+
+
+def file_fingerprints(clips: ViewsConfig) -> dict[str, str]:
+    """Return the fingerprint of each list, and of what else says what its labels are; of a folder, of the names in it."""
+    names = [*clips.manifest, *(name for name in (*clips.label_maps, clips.classes) if name is not None)]
+    return {name: list_fingerprint(Path(name)) for name in names}
+
+
+def list_fingerprint(path: Path) -> str:
+    """Return the fingerprint of a list of videos, or of the names in a folder of them; "none" if it is not there."""
+    if path.is_dir():
+        names = sorted(f"{entry.parent.name}/{entry.name}" for entry in path.glob("*/*"))
+        return fingerprint(*(name.encode() for name in names))
+    return fingerprint(path) if path.is_file() else "none"
 
 
 def _size(path: str) -> int:

@@ -19,6 +19,7 @@ from navloop.configs.perception import PerceptionConfig, TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import fingerprint
 from navloop.registry import Registry
+from navloop.training.manifests import ClipRow
 from navloop.training.perception.features import Embedded, FeatureStore, Readout
 from navloop.training.perception.results import Findings
 from navloop.training.perception.subject import Subject
@@ -64,6 +65,7 @@ class Bench:
         role: str = "videos",
         manifest: Sequence[str] = (),
         single_view: bool = False,
+        labelled: bool = True,
         need: Sequence[Literal["label", "captions"]] = (),
     ) -> Embedded:
         """Return what the encoder makes of every video of a list, one row of values each, computed once a run.
@@ -73,13 +75,36 @@ class Bench:
             role: What the videos are to the task, for the record.
             manifest: Lists; empty: the task's own, or else the recipe's.
             single_view: Take the middle clip and the central crop alone.
+            labelled: Whether labels are of the recipe's classes, and wrong if they are not.
             need: What every row has to have.
 
         Raises:
             ManifestError: If a list is wrong.
             TooManyUnreadableError: If more videos than clips.max_unreadable allows cannot be read.
         """
-        found = self._store.embed(readout, self.views(manifest, single_view=single_view), need)
+        views = self.views(manifest, single_view=single_view)
+        if not labelled:
+            views = views.model_copy(update={"num_classes": None, "classes": None})
+        found = self._store.embed(readout, views, need)
+        self.used[role] = found
+        return found
+
+    def embed_rows(
+        self, readout: Readout, rows: Sequence[ClipRow], files: Sequence[str], *, role: str = "videos"
+    ) -> Embedded:
+        """Return what the encoder makes of videos whose rows a task has read itself.
+
+        Args:
+            readout: As of `embed`.
+            rows: Of the videos; what cannot be read is missing from the result's rows.
+            files: That the rows were read from, for the record.
+            role: As of `embed`.
+
+        Raises:
+            TooManyUnreadableError: If more videos than clips.max_unreadable allows cannot be read.
+        """
+        views = self.views().model_copy(update={"manifest": tuple(files), "label_maps": ()})
+        found = self._store.embed_rows(readout, views, rows)
         self.used[role] = found
         return found
 

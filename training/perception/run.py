@@ -1,0 +1,71 @@
+"""The command that measures an encoder: every task of a recipe, each once, into a run folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+# Each enters its tasks into TASKS.
+import navloop.training.perception.classes
+import navloop.training.perception.linear
+import navloop.training.perception.neighbours
+import navloop.training.perception.open_set  # noqa: F401
+from navloop.configs.loader import dump
+from navloop.configs.perception import PerceptionConfig, TaskConfig
+from navloop.runs import RunFolder
+from navloop.training.perception.features import FeatureStore, list_fingerprint
+from navloop.training.perception.outcomes import Outcome, Perception, gather, outcome_of, read_outcome, write_outcome
+from navloop.training.perception.subject import Subject, load_subject
+from navloop.training.perception.task import TASKS, Bench
+
+
+def evaluate_perception(recipe: PerceptionConfig, folder: Path, console: Console | None = None) -> Perception:
+    """Return what an encoder is measured to be, measuring the tasks that the run folder does not have yet.
+
+    The folder gets `results.json`, `tasks/<name>.json` as each is done, `features/` with what the encoder made of the videos, for
+    the tasks to come, `unreadable/` with lists of what could not be read, and the run's own files (`navloop.runs`).
+
+    Args:
+        recipe: What to measure.
+        folder: Of the run, new or begun.
+        console: Where to show the progress; None shows nothing.
+
+    Raises:
+        ValueError: If encoder, weights, videos and tasks do not fit each other, or the folder holds another run.
+        TooManyUnreadableError: If more videos than clips.max_unreadable allows cannot be read.
+        OSError: If the folder cannot be written.
+    """
+    for task in recipe.tasks:
+        TASKS[task.task]
+    subject = load_subject(recipe)
+    outcomes: list[Outcome] = []
+    with RunFolder(folder).open(dump(recipe), _data(recipe, subject), recipe.RESUMABLE):
+        store = FeatureStore(recipe, subject, folder, console)
+        for task in recipe.tasks:
+            outcome = read_outcome(folder, task, subject)
+            if outcome is None:
+                outcome = _measure(task, recipe, subject, store)
+                write_outcome(folder, outcome, subject)
+            elif console is not None:
+                console.print(f"{task.title}: measured before", highlight=False)
+            outcomes.append(outcome)
+            found = gather(recipe, folder, subject, outcomes)
+    return found
+
+
+def _measure(task: TaskConfig, recipe: PerceptionConfig, subject: Subject, store: FeatureStore) -> Outcome:
+    began = time.perf_counter()
+    bench = Bench(task, recipe, subject, store)
+    try:
+        findings = TASKS[task.task](task, bench)
+    except ValueError as error:
+        raise ValueError(f"task {task.title}: {error}") from error
+    return outcome_of(task, findings, bench.used, time.perf_counter() - began)
+
+
+def _data(recipe: PerceptionConfig, subject: Subject) -> dict[str, str]:
+    """Return the fingerprint of each file that all tasks share; those of one task alone are in its outcome."""
+    names = (*recipe.clips.manifest, *recipe.train, *recipe.unknown)
+    return {"weights": subject.digest, **{name: list_fingerprint(Path(name)) for name in names}}
