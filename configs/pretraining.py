@@ -24,6 +24,9 @@ class PretrainConfig(Config):
         "engine.evaluate_every",
     )
 
+    NEEDS: ClassVar[tuple[Literal["label", "captions"], ...]] = ()
+    """What every row of its lists has to have."""
+
     kind: Literal["pretrain"] = Field(default="pretrain", description="Which command the recipe is for.")
     stage: str = Field(description="What the encoder is trained to do; it decides which other fields there are.")
     name: str = Field(default="pretrain", pattern=NAME, description="Folder of the run below runs/.")

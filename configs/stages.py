@@ -45,6 +45,8 @@ class ContrastivePretrainConfig(PretrainConfig):
     Source: paper, section 3.1.2; Radford et al., CLIP, 2021; Yu et al., CoCa, 2022; ViCLIP (mask_ratio).
     """
 
+    NEEDS = ("captions",)
+
     stage: Literal["contrastive"] = Field(default="contrastive", description="What the encoder is trained to do.")
     clip: str | None = Field(
         default=None,
@@ -89,6 +91,8 @@ class ClassificationPretrainConfig(PretrainConfig):
     Source: paper, section 3.1.3 (K710); the fine-tuning of VideoMAE and UniFormerV2.
     """
 
+    NEEDS = ("label",)
+
     stage: Literal["classification"] = Field(default="classification", description="What the encoder is trained to do.")
     classifier: str | None = Field(
         default=None,
@@ -100,14 +104,14 @@ class ClassificationPretrainConfig(PretrainConfig):
         description="File of the classes of `classifier` to keep, in the order of this recipe's: a .json list, or a number a line. "
         "The list that merges K600 into K710 makes a K710 classifier one of K600. null: all.",
     )
-    mix: MixConfig | None = Field(default=None, description="Mixup and cutmix of a batch's clips; null: none.")
-    smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing where `mix` is null.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the classifier.")
-    drop_path: float = Field(default=0.0, ge=0, lt=1, description="Drop path of the encoder's last block.")
     loss: Literal["cross_entropy", "evidential"] = Field(
         default="cross_entropy",
         description="evidential: scores become evidence for classes, and how little there is tells unknown ones (open set).",
     )
+    mix: MixConfig | None = Field(default=None, description="Mixup and cutmix of a batch's clips; null: none.")
+    smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing where `mix` is null.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the classifier.")
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="Drop path of the encoder's last block.")
     norm: bool = Field(default=False, description="A layer norm before the classifier, as UniFormerV2 has.")
     init_scale: float = Field(default=0.001, gt=0, description="Factor of the classifier's first weights.")
     freeze: bool = Field(
@@ -132,6 +136,8 @@ class CoordinationPretrainConfig(PretrainConfig):
 
     Source: paper, section 3.2.
     """
+
+    NEEDS = ("label",)
 
     stage: Literal["coordination"] = Field(default="coordination", description="What the encoder is trained to do.")
     masked: str | None = Field(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navloop.configs.fields import list_fields
-from navloop.configs.kinds import KINDS
+from navloop.configs.kinds import KINDS, STAGES
 from navloop.configs.loader import RecipeError, dump, list_recipes, load
 from navloop.configs.schema import EvalConfig, HousesConfig, ReportConfig
 
@@ -56,7 +56,7 @@ def test_every_shipped_recipe_loads_by_name(name):
     assert load(name).kind in (name.split("_")[0], "pretrain")
 
 
-@pytest.mark.parametrize("schema", KINDS.values())
+@pytest.mark.parametrize("schema", [*KINDS.values(), *STAGES.values()])
 def test_every_field_is_described(schema):
     assert [field.path for field in list_fields(schema) if not field.description.endswith(".")] == []
 
@@ -81,6 +81,23 @@ def test_an_override_is_read_by_the_type_of_its_field(tmp_path, override, path, 
     for name in path.split("."):
         found = getattr(found, name)
     assert found == value
+
+
+def test_sections_that_may_be_null_take_overrides(tmp_path):
+    text = (
+        "kind: pretrain\nstage: contrastive\nencoder: e\nclips: {manifest: [a]}\nengine: {batch: 2, lr: 1, steps: 1}\n"
+    )
+    path = write(tmp_path, text)
+    assert load(path).images is None
+    found = load(path, ["images.manifest=b,c", "images.batch=4", "images.augmentation.flip=0.5"])
+    assert (found.images.manifest, found.images.batch, found.images.augmentation.flip) == (("b", "c"), 4, 0.5)
+    again = write(tmp_path, dump(found))
+    assert load(again) == found
+    assert load(again, ["images=null"]) == load(path, ["images=null"]) == load(write(tmp_path, text))
+    with pytest.raises(RecipeError, match=r"unknown key 'images.bach'; did you mean 'images.batch'\?"):
+        load(path, ["images.bach=4"])
+    with pytest.raises(RecipeError, match=r"the field images.batch is missing; it must be integer, at least 1"):
+        load(path, ["images.manifest=b"])
 
 
 def test_later_overrides_win(tmp_path):

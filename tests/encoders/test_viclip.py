@@ -177,6 +177,20 @@ def test_visible_tokens_are_those_of_the_reference(released, ratio):
     assert output.hidden.equal(hidden)
 
 
+def test_an_image_is_embedded_as_by_the_reference(released):
+    reference, ours = released
+    image, times = reference.tensors["video"][:, :, :1], "vision_encoder.temporal_positional_embedding"
+    state = {**reference.state, times: reference.state[times].mean(1, keepdim=True)}
+    hidden = hide(0.5, grid=(1, *ours.grid[1:]))
+    with torch.no_grad():
+        for given in (None, hidden):
+            shown = torch.zeros_like(hidden) if given is None else given
+            expected = reference_states(state, image, shown, heads=2)[:, 0]
+            torch.testing.assert_close(ours.features(image, given), expected, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="this encoder takes"):
+        ours(image)  # whose tokens would not be of the grid
+
+
 def test_parameters_have_the_names_that_files_are_converted_to():
     config = TINY.model_copy(update={"trunk": TRUNK.model_copy(update={"depth": 1})})
     expected = {"patch.weight", "class_token", "positions", "temporal_positions", "video_proj", "temperature"}

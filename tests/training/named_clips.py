@@ -1,8 +1,12 @@
 """Clips that say what they are: a coloured square that moves left or right. Run as a program, it trains a stage on them.
 
-python named_clips.py FOLDER RECIPE
+With images in the recipe, single frames of such clips are its images.
+
+python named_clips.py FOLDER RECIPE [losses to die in]
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from navloop.configs.pretraining import PretrainConfig
 from navloop.training.clips import ClipBatch
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
+from navloop.training.stages.stage import Stage
 
 SIZE = 32
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "white": (240, 240, 240)}
@@ -78,11 +83,30 @@ def config(stage: str, encoder: str, frames: int, **changes) -> PretrainConfig:
     return STAGES[stage].model_validate(fields)
 
 
-def main(folder: str, recipe: str) -> None:
+def stage_of(chosen: PretrainConfig) -> Stage:
+    """Return a recipe's stage over such clips, and such images if it takes any."""
+    return create_stage(chosen, Named(chosen.clips.frames), Named(1) if getattr(chosen, "images", None) else None)
+
+
+def mortal(stage: Stage, losses: int) -> Stage:
+    """Return a stage that kills its process in the loss of that number."""
+    left, healthy = [losses], stage.losses
+
+    def dying(batch, generator):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return healthy(batch, generator)
+
+    stage.losses = dying
+    return stage
+
+
+def main(folder: str, recipe: str, death: str = "0") -> None:
     torch.set_num_threads(1)
     text = Path(recipe).read_text()
     chosen = next(schema for name, schema in STAGES.items() if f'"stage":"{name}"' in text).model_validate_json(text)
-    train(create_stage(chosen, Named(chosen.clips.frames)), chosen.engine, Path(folder))
+    train(mortal(stage_of(chosen), int(death)), chosen.engine, Path(folder))
 
 
 if __name__ == "__main__":

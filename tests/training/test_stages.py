@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from named_clips import CLASSES, Named, config
+from named_clips import CLASSES, Named, config, stage_of
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.encoders import load_encoder
@@ -18,6 +18,15 @@ from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
 from navloop.training.stages.stage import Share
 from navloop.weights import read_weights
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 PROGRAM = Path(__file__).with_name("named_clips.py")
 MASKED, MULTIMODAL, VICLIP, BOTH = (
@@ -29,6 +38,7 @@ MASKED, MULTIMODAL, VICLIP, BOTH = (
 RECIPES = {
     "contrastive": ("contrastive", MULTIMODAL, 4),
     "viclip": ("contrastive", VICLIP, 4),
+    "images": ("contrastive", MULTIMODAL, 4),
     "classification": ("classification", MASKED, 4),
     "coordination": ("coordination", BOTH, 4),
 }
@@ -36,7 +46,7 @@ RECIPES = {
 
 def trained(folder: Path, stage: str, encoder: str, frames: int, **changes):
     chosen = config(stage, encoder, frames, **changes)
-    made = create_stage(chosen, Named(frames))
+    made = stage_of(chosen)
     return train(made, chosen.engine, folder), made
 
 
@@ -47,8 +57,9 @@ def lines(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None:
     stage, encoder, frames = RECIPES[name]
-    changes = {"mask_ratio": 0.5} if name == "viclip" else {}
-    engine = {"steps": 3, "clip": 1.0}
+    images = {"manifest": ("none",), "batch": 4}
+    changes = {"viclip": {"mask_ratio": 0.5}, "images": {"images": images}}.get(name, {})
+    engine = {"steps": 4, "clip": 1.0}
     trained(tmp_path / "one", stage, encoder, frames, engine=engine, **changes)
     (tmp_path / "recipe.json").write_text(config(stage, encoder, frames, engine=engine, **changes).model_dump_json())
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
@@ -65,6 +76,21 @@ def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
     first, second = (read_weights(tmp_path / run / "last" / "encoder.safetensors").state for run in ("one", "two"))
     assert max((first[key] - second[key]).abs().max().item() for key in first) < 1e-4
+
+
+CURVES = {
+    "contrastive": (MULTIMODAL, {"images": {"manifest": ("none",), "batch": 8}}),
+    "classification": (MASKED, {"mix": {}, "drop_path": 0.1, "dropout": 0.2, "init_scale": 1.0}),
+    "coordination": (BOTH, {"smoothing": 0.1}),
+}
+
+
+@pytest.mark.parametrize("stage", CURVES)
+def test_the_loss_curve_is_the_golden_one(stage: str, tmp_path: Path, golden) -> None:
+    encoder, changes = CURVES[stage]
+    engine = {"steps": 20, "ema": 0.9, "clip": 1.0, "layer_decay": None if stage == "coordination" else 0.9}
+    trained(tmp_path, stage, encoder, 4, engine=engine, **changes)
+    golden(stage, [(line["step"], line["loss"]) for line in lines(tmp_path)])
 
 
 def test_contrast_and_captions_are_learned(tmp_path: Path) -> None:

@@ -40,15 +40,15 @@ class VideoSource:
         unreadable: File that videos which cannot be read are listed in; None keeps no list.
 
     Raises:
-        ValueError: If a list is wrong, or more videos of it than the recipe allows are known to be unreadable.
+        ValueError: If a list is wrong or lacks what the stage needs, or more videos of it than the recipe allows are known to be unreadable.
     """
 
     def __init__(self, config: PretrainConfig, unreadable: Path | None = None) -> None:
         self._clips, self._seed = config.clips, config.engine.seed
-        self._rows = read_manifests(self._clips)
+        self._rows = read_manifests(self._clips, config.NEEDS)
         maps = {"manifest": config.held_out, "label_maps": config.held_out_label_maps}
         self._held_out = self._clips.model_copy(update=maps)
-        self._held_out_rows = read_manifests(self._held_out) if config.held_out else ()
+        self._held_out_rows = read_manifests(self._held_out, config.NEEDS) if config.held_out else ()
         total = len(self._rows) + len(self._held_out_rows)
         self.quarantine = Quarantine(total, self._clips.max_unreadable, unreadable)
 
