@@ -123,6 +123,11 @@ class ViewsConfig(Config):
     workers: int = Field(
         default=2, ge=0, le=256, description="Processes that decode; 0 decodes in the process that encodes."
     )
+    memory_mb: int = Field(
+        default=256,
+        ge=0,
+        description="MB of decoded frames that each worker keeps: short, small videos, so that they are decoded once for all epochs.",
+    )
     max_unreadable: float = Field(
         default=0.01, ge=0, le=1, description="Share of the videos that may turn out unreadable before the run stops."
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +68,14 @@ class Decoding:
 class VideoFile:
     """A file that FFmpeg can decode. Constant or variable frame rate; the rotation that cameras note is applied.
 
-    Opening reads where the frames are, without decoding any. No file stays open.
+    Opening reads where the frames are, without decoding any; the first reading closes the file, and later ones open it again.
     """
 
     def __init__(self, path: Path, decoding: Decoding) -> None:
         self._path = str(path)
-        with explained(self._path), av.open(self._path) as container:
+        with explained(self._path):
+            container = av.open(self._path)
+            self._opened: Any = container  # to open it again would cost as much as to decode a few small frames
             if not container.streams.video:
                 raise UnreadableError(f"{path}: has no video stream")
             stream = container.streams.video[0]
@@ -98,45 +100,46 @@ class VideoFile:
     def read(self, indices: Indices) -> Frames:
         """Return uint8 (K, H, W, 3) RGB; a frame asked for twice is decoded once."""
         distinct, places = np.unique(indices, return_inverse=True)
-        with explained(self._path), av.open(self._path) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # workers are the threads
-            frames = None if self._counted else self._by_stamp(container, stream, distinct)
+        with explained(self._path):
+            frames = None if self._counted else self._by_stamp(distinct)
             if frames is None:
-                container.seek(0)
                 self._counted = True
-                frames = self._by_number(container, stream, distinct)
-        return frames if len(places) == len(distinct) else frames[places]
+                frames = self._by_number(distinct)
+        return frames if np.array_equal(distinct, indices) else frames[places]
 
     def seconds(self, indices: Indices) -> Seconds:
         """Return when the frames are shown, by the file's own time stamps."""
         seconds: Seconds = self._index.seconds[indices] - self._index.seconds[0]
         return seconds
 
-    def _by_stamp(self, container: Any, stream: Any, wanted: Indices) -> Frames | None:
+    @contextmanager
+    def _open(self) -> Iterator[_Reel]:
+        """Give the packets of the file from its start."""
+        container, self._opened = self._opened, None
+        if container is not None:
+            container.seek(0)
+        with container or av.open(self._path) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1  # workers are the threads
+            yield _Reel(container, stream, self._index)
+
+    def _by_stamp(self, wanted: Indices) -> Frames | None:
         """Return the frames, each known by its time stamp; None if the decoder stamps them otherwise than the file."""
-        index, taken = self._index, _Taken(self._size, self._path)
-        rows = {int(stamp): row for row, stamp in enumerate(index.stamps[wanted])}
-        reel = _Reel(container, stream, index)
-        codec, mode = stream.codec_context, ""
-        for run in index.runs(wanted):
-            for packet in reel.packets(run):
-                # What nothing refers to and nobody asked for is not decoded.
-                if mode != (mode := "DEFAULT" if packet.pts in rows else "NONREF"):
-                    codec.skip_frame = mode
-                for frame in codec.decode(packet):
-                    taken.offer(rows.get(frame.pts), frame)
-            for frame in codec.decode(None):
-                taken.offer(rows.get(frame.pts), frame)
-            codec.flush_buffers()
+        rows = {int(stamp): row for row, stamp in enumerate(self._index.stamps[wanted])}
+        taken = _Taken(self._size, self._path)
+        with self._open() as reel:
+            for run in self._index.runs(wanted):
+                reel.decode(run, rows, taken)
         return taken.stacked() if len(taken) == len(wanted) else None
 
-    def _by_number(self, container: Any, stream: Any, wanted: Indices) -> Frames:
+    def _by_number(self, wanted: Indices) -> Frames:
         """Return the frames, counted from the start of the file."""
-        rows, taken, count = {int(number): row for row, number in enumerate(wanted)}, _Taken(self._size, self._path), 0
-        for frame in container.decode(stream):
-            taken.offer(rows.get(count), frame)
-            count += 1
+        rows = {int(number): row for row, number in enumerate(wanted)}
+        taken, count = _Taken(self._size, self._path), 0
+        with av.open(self._path) as container:
+            for frame in container.decode(video=0):
+                taken.offer(rows.get(count), frame)
+                count += 1
         if count != self.num_frames:
             raise UnreadableError(f"{self._path}: cannot be decoded (gives {count} of {self.num_frames} frames)")
         return taken.stacked()
@@ -197,8 +200,20 @@ class _Reel:
         self._container, self._stream, self._index = container, stream, index
         self._packets, self._number = container.demux(stream), 0
 
-    def packets(self, run: _Run) -> Iterator[Any]:
-        """Yield the packets of a run."""
+    def decode(self, run: _Run, rows: Mapping[int, int], taken: _Taken) -> None:
+        """Decode a run, and keep the frames with the time stamps in `rows`."""
+        codec, mode = self._stream.codec_context, ""
+        for packet in self._read(run):
+            # What nothing refers to and nobody asked for is not decoded.
+            if mode != (mode := "DEFAULT" if packet.pts in rows else "NONREF"):
+                codec.skip_frame = mode
+            for frame in codec.decode(packet):
+                taken.offer(rows.get(frame.pts), frame)
+        for frame in codec.decode(None):
+            taken.offer(rows.get(frame.pts), frame)
+        codec.flush_buffers()
+
+    def _read(self, run: _Run) -> Iterator[Any]:
         if run.first - self._number > WORTH_SEEKING:
             self._seek(run)
         for packet in self._packets:
@@ -235,7 +250,7 @@ class _Taken:
 
     def __init__(self, size: tuple[int, int], path: str) -> None:
         self._size, self._path = size, path
-        self._reformatter = VideoReformatter()  # one for all frames: setting it up costs as much as using it
+        self._reformatter = VideoReformatter()  # one for all frames: to set it up costs as much as to use it
         self._frames: dict[int, Frames] = {}
 
     def __len__(self) -> int:
@@ -250,7 +265,8 @@ class _Taken:
                 f"{self._path}: cannot be decoded (the picture at {frame.time or 0:.2f} s is damaged)"
             )
         height, width = self._size
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24").to_ndarray()
+        # Threads that share the work on a picture take longer to begin than to do it.
+        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
         self._frames[row] = np.rot90(rgb, frame.rotation // 90) if frame.rotation else rgb
 
     def stacked(self) -> Frames:

@@ -17,7 +17,7 @@ from navloop.training.clips import ClipBatch
 from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.quarantine import Fault, Quarantine
-from navloop.training.readers import Video, open_video
+from navloop.training.readers import Films, Video, open_video
 from navloop.training.samplers import TRAINING, VIEWS, Clip
 
 MAX_STAND_INS = 16
@@ -85,33 +85,37 @@ class ClipDataset(Dataset[Place]):
     """What each place of a pass holds: a function of (seed, epoch, place) and the files alone."""
 
     def __init__(
-        self, rows: Sequence[ClipRow], config: ClipsConfig, plan: Pass, avoid: frozenset[tuple[str, int]]
+        self, rows: Sequence[ClipRow], config: ClipsConfig, training: bool, avoid: frozenset[tuple[str, int]]
     ) -> None:
         self._rows = rows
         self._config = config
-        self._plan = plan
         self._avoid = avoid
-        self._order = plan.order(len(rows))
+        self._plan: Pass | None = None
+        self._order = np.arange(0)
         self._captioned = all(row.captions for row in rows)
         self._labelled = all(row.label is not None for row in rows)
-        cropped = config.augmentation.crop in ("multiscale", "resized") and plan.training
+        cropped = config.augmentation.crop in ("multiscale", "resized") and training
         # A crop that is resized afterwards may come from a reduced frame, but from an undistorted one.
         side, squash = (config.short_side, False) if cropped else (config.resized_side, config.squash)
         self._decoding = Decoding(side, squash, config.folder_fps)
+        self._films = Films(self._decoding, config.memory_mb << 20)
 
     def __len__(self) -> int:
-        """Return the number of places."""
+        """Return the number of places of a pass."""
         return len(self._rows)
 
-    def __getitem__(self, place: int) -> Place:
-        """Return what place `place` holds. In training, another row stands in for one that cannot be read, and is told."""
+    def __getitem__(self, asked: tuple[Pass, int]) -> Place:
+        """Return what a place of a pass holds. In training, another row stands in for one that cannot be read, and is told."""
+        plan, place = asked
+        if plan != self._plan:
+            self._plan, self._order = plan, plan.order(len(self._rows))
         row = int(self._order[place])
-        if not self._plan.training:
+        if not plan.training:
             try:
                 return Place(self._view(row), ())
             except UnreadableError as error:
                 return Place(None, (Fault(row, self._rows[row].path, str(error)),))
-        rng = self._plan.generator(1, place)
+        rng = plan.generator(1, place)
         tried: list[tuple[int, str]] = []
         while len(tried) < MAX_STAND_INS:
             try:
@@ -125,7 +129,7 @@ class ClipDataset(Dataset[Place]):
     def _open(self, row: int) -> Video:
         if (self._rows[row].path, row) in self._avoid:
             raise UnreadableError(f"{self._rows[row].path}: is on the list of unreadable videos")
-        return open_video(self._rows[row], self._decoding)
+        return open_video(self._rows[row], self._decoding, self._films)
 
     def _wanted(self, row: int) -> Clip:
         return Clip(self._config.frames, self._rows[row].stride or self._config.stride)
@@ -164,22 +168,68 @@ class ClipDataset(Dataset[Place]):
         )
 
 
+class Decoders:
+    """The processes that make clips, from pass to pass: what they have decoded stays with them.
+
+    Args:
+        config: How clips are made.
+        rows: Of which videos.
+        quarantine: Videos on its list are not tried.
+        training: For training; else for evaluation.
+    """
+
+    def __init__(
+        self, config: ClipsConfig, rows: Sequence[ClipRow], quarantine: Quarantine, *, training: bool = True
+    ) -> None:
+        self.config, self.rows, self.quarantine, self.training = config, rows, quarantine, training
+        self._asked = _Asked(len(rows))
+        workers = config.workers
+        self._loader = DataLoader(
+            ClipDataset(rows, config, training, frozenset(quarantine.reasons)),
+            batch_sampler=self._asked,
+            num_workers=workers,
+            collate_fn=collate,
+            prefetch_factor=2 if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the global one stays as it is
+        )
+
+    def load(self, plan: Pass, start: int) -> Iterator[Loaded]:
+        """Yield the batches of a pass from number `start` on; a pass that was under way ends."""
+        self._asked.plan, self._asked.start = plan, start
+        yield from self._loader
+
+
+class _Asked:
+    """The places of each batch of the pass that is under way."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self.plan: Pass | None = None
+        self.start = 0
+
+    def __iter__(self) -> Iterator[list[tuple[Pass, int]]]:
+        plan = self.plan
+        assert plan is not None
+        for number in range(self.start, plan.batches(self._rows)):
+            if places := plan.places(number, self._rows):
+                yield [(plan, place) for place in places]
+
+
 class ClipLoader:
     """The batches of one pass from `start_batch` on; iterate once, or again for the same batches."""
 
-    def __init__(
-        self, rows: Sequence[ClipRow], config: ClipsConfig, plan: Pass, quarantine: Quarantine, start_batch: int
-    ) -> None:
-        self._rows = rows
-        self._config = config
+    def __init__(self, decoders: Decoders, plan: Pass, start_batch: int) -> None:
+        self._decoders = decoders
         self._plan = plan
         self._start = start_batch
-        self.quarantine = quarantine
+        self.quarantine = decoders.quarantine
 
     @property
     def num_batches(self) -> int:
         """Batches of the whole pass."""
-        return self._plan.batches(len(self._rows))
+        return self._plan.batches(len(self._decoders.rows))
 
     def __len__(self) -> int:
         """Return how many batches remain from `start_batch` on."""
@@ -191,18 +241,7 @@ class ClipLoader:
         Raises:
             TooManyUnreadableError: If more videos than the config allows cannot be read.
         """
-        parts = [self._plan.places(number, len(self._rows)) for number in range(self._start, self.num_batches)]
-        workers = self._config.workers
-        loader = DataLoader(
-            ClipDataset(self._rows, self._config, self._plan, frozenset(self.quarantine.reasons)),
-            batch_sampler=[list(part) for part in parts if part],
-            num_workers=workers,
-            collate_fn=collate,
-            prefetch_factor=2 if workers else None,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(self._plan.seed),  # the global one stays as it is
-        )
-        for loaded in loader:
+        for loaded in self._decoders.load(self._plan, self._start):
             for fault in loaded.faults:
                 self.quarantine.add(fault)
             if loaded.unfilled and self._plan.training:
@@ -256,6 +295,7 @@ def create_loader(
     training: bool = True,
     rows: Sequence[ClipRow] | None = None,
     quarantine: Quarantine | None = None,
+    decoders: Decoders | None = None,
 ) -> ClipLoader:
     """Return the batches of one pass over the videos of a config.
 
@@ -274,16 +314,24 @@ def create_loader(
         training: Random order, clips and crops; False takes every row once, in order, as `clips` x `crops` views.
         rows: The rows of the lists, if they have been read already (`read_manifests`).
         quarantine: Where unreadable videos are listed and counted; keep one over all epochs. None begins a new one.
+        decoders: Who makes the clips, of their own rows and with their own quarantine; keep them over all epochs, as they keep
+            what they decode. None starts new ones.
 
     Raises:
         ManifestError: If the lists are wrong.
-        ValueError: If the batch does not split over the processes, or there are fewer rows than one batch.
+        ValueError: If the batch does not split over the processes, there are fewer rows than one batch, or the decoders are
+            for other clips.
     """
     if batch % world or not 0 <= rank < world:
         raise ValueError(f"a batch of {batch} does not split over {world} processes (this is number {rank})")
-    rows = read_manifests(config) if rows is None else rows
-    if training and len(rows) < batch:
-        raise ValueError(f"{len(rows)} rows do not fill one batch of {batch}; take a smaller batch or more videos")
-    if quarantine is None:
-        quarantine = Quarantine(len(rows), config.max_unreadable)
-    return ClipLoader(rows, config, Pass(batch, seed, epoch, rank, world, training), quarantine, start_batch)
+    if decoders is None:
+        rows = read_manifests(config) if rows is None else rows
+        quarantine = Quarantine(len(rows), config.max_unreadable) if quarantine is None else quarantine
+        decoders = Decoders(config, rows, quarantine, training=training)
+    elif (decoders.config, decoders.training) != (config, training):
+        raise ValueError("the decoders are for clips of another config, or for evaluation and not training")
+    if training and len(decoders.rows) < batch:
+        raise ValueError(
+            f"{len(decoders.rows)} rows do not fill one batch of {batch}; take a smaller batch or more videos"
+        )
+    return ClipLoader(decoders, Pass(batch, seed, epoch, rank, world, training), start_batch)

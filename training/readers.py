@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from navloop.training.manifests import ClipRow
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 PREFIXES = ("img_", "image_")
 """Of frame files: img_00001.jpg (default, Something-Something), image_000001.jpg (AVA)."""
+LARGEST_SHARE = 1 / 16
+"""Of the room for decoded videos, what one may take."""
+OPENED = 256
+"""Video files that a process remembers, beside those that it keeps decoded."""
 FRAME_FILE = re.compile(r"^(.*?)(\d+)\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
 
@@ -39,8 +44,13 @@ class Video(Protocol):
         ...
 
 
-def open_video(row: ClipRow, decoding: Decoding) -> Video:
+def open_video(row: ClipRow, decoding: Decoding, films: Films | None = None) -> Video:
     """Open what a row names, narrowed to its segment.
+
+    Args:
+        row: What to open.
+        decoding: How frames are decoded.
+        films: Where video files that were opened before are found; None opens the file anew.
 
     Raises:
         UnreadableError: If it is missing, no video, or has no frame in the segment.
@@ -53,8 +63,59 @@ def open_video(row: ClipRow, decoding: Decoding) -> Video:
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             video = FrameFiles([path], decoding)
         else:
-            video = VideoFile(path, decoding)
+            video = films.open(path) if films else VideoFile(path, decoding)
         return _segment(video, row)
+
+
+class Films:
+    """The video files that a process reads: where their frames are, and of small ones the frames, while there is room.
+
+    Of many videos asked for in random order, those that came first are as likely to come again as those that came last: what
+    is kept stays.
+
+    Args:
+        decoding: How frames are decoded.
+        room: Bytes of frames that are kept.
+    """
+
+    def __init__(self, decoding: Decoding, room: int) -> None:
+        self._decoding = decoding
+        self._largest = room * LARGEST_SHARE
+        self._room = room
+        self._kept: dict[Path, Video] = {}
+        self._opened: OrderedDict[Path, VideoFile] = OrderedDict()
+
+    def open(self, path: Path) -> Video:
+        """Return a video file. Raises UnreadableError."""
+        if path in self._kept:
+            return self._kept[path]
+        film = self._opened.pop(path, None) or VideoFile(path, self._decoding)
+        if film.num_bytes <= min(self._room, self._largest):
+            self._room -= film.num_bytes
+            self._kept[path] = _Kept(film, film.read(np.arange(film.num_frames)))
+            return self._kept[path]
+        self._opened[path] = film
+        if len(self._opened) > OPENED:
+            self._opened.popitem(last=False)
+        return film
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A video whose frames have all been decoded."""
+
+    video: VideoFile
+    frames: Frames
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.frames)
+
+    def read(self, indices: Indices) -> Frames:
+        return self.frames[indices]
+
+    def seconds(self, indices: Indices) -> Seconds:
+        return self.video.seconds(indices)
 
 
 class FrameFiles:
@@ -123,7 +184,7 @@ class _Part:
 def _segment(video: Video, row: ClipRow) -> Video:
     """Narrow a video to the frames shown in [start, end) seconds; in a file, list columns start and total count frames."""
     first, last = 0, video.num_frames
-    if isinstance(video, VideoFile) and row.total is not None:
+    if not isinstance(video, FrameFiles) and row.total is not None:
         first = row.first or 0
         last = min(last, first + row.total)
     if row.start is not None or row.end is not None:

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from navloop.configs.pretraining import PretrainConfig
 from navloop.training.clips import ClipBatch
-from navloop.training.loading import create_loader
+from navloop.training.loading import Decoders, create_loader
 from navloop.training.manifests import read_manifests
 from navloop.training.quarantine import Quarantine
 from navloop.training.stages.stage import Share, Stage
@@ -51,6 +51,8 @@ class VideoSource:
         self._held_out_rows = read_manifests(self._held_out, config.NEEDS) if config.held_out else ()
         total = len(self._rows) + len(self._held_out_rows)
         self.quarantine = Quarantine(total, self._clips.max_unreadable, unreadable)
+        self._decoders = Decoders(self._clips, self._rows, self.quarantine)
+        self._held_out_decoders: Decoders | None = None
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return the same source: copies of a stage (its moving average) share its data."""
@@ -66,8 +68,7 @@ class VideoSource:
             start_batch=start_batch,
             rank=share.rank,
             world=share.world,
-            rows=self._rows,
-            quarantine=self.quarantine,
+            decoders=self._decoders,
         )
 
     def clips_per_epoch(self) -> int:
@@ -80,6 +81,8 @@ class VideoSource:
         rows = self._held_out_rows[: len(self._held_out_rows) // max(batch, 1) * batch]
         if not rows:
             return ()
+        if self._held_out_decoders is None or len(self._held_out_decoders.rows) != len(rows):
+            self._held_out_decoders = Decoders(self._held_out, rows, self.quarantine, training=False)
         return create_loader(
             self._held_out,
             batch=batch,
@@ -88,8 +91,7 @@ class VideoSource:
             rank=share.rank,
             world=share.world,
             training=False,
-            rows=rows,
-            quarantine=self.quarantine,
+            decoders=self._held_out_decoders,
         )
 
 
