@@ -104,6 +104,9 @@ class EvalConfig(Config):
         "scene_dataset_config",
         "gpu_devices",
         "workers",
+        "lanes",
+        "device",
+        "reply_seconds",
         "report",
     )
     # Scenes and episodes may move: their contents are held by fingerprints. What draws moves nobody.
@@ -128,8 +131,14 @@ class EvalConfig(Config):
     scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(min_length=1, description="Episode file in the R2R-VLNCE or RxR-VLNCE schema (.json.gz).")
     protocol: str = Field(min_length=1, description="Embodiment and success rule, by name.")
+    pixels: int | None = Field(
+        default=None, ge=16, description="Height and width of the frames drawn; null: the protocol's own."
+    )
+    depth: bool = Field(default=False, description="Add a depth camera, where the protocol has none.")
     agents: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
-        min_length=1, description="Agents to measure, by name."
+        min_length=1,
+        description="Agents to measure: names, folders of saved agents or of their training, 'command:PROGRAM'; "
+        "'NAME=' before one names it, '+shuffled' or '+blank' after one makes it a control.",
     )
     max_episodes: int | None = Field(
         default=None,
@@ -137,6 +146,20 @@ class EvalConfig(Config):
         description="Take this many episodes, drawn with the seed, evenly over scenes; null takes all.",
     )
     workers: int = Field(default=0, ge=0, le=256, description="Processes that walk; 0 takes one a processor.")
+    lanes: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Episodes that a saved agent walks at once in each process, in one batch; 0 takes 8. Others walk one.",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="What the networks are on: cpu, cuda, cuda:1, ...; auto: the GPUs in turn where there are any.",
+    )
+    reply_seconds: float = Field(
+        default=120.0, gt=0, description="Longest that a program may take for an action; ten times as long to start."
+    )
     report: ReportConfig = Field(default=ReportConfig(), description="What the page about the run shows.")
 
     @property

@@ -168,13 +168,20 @@ class Terms(NamedTuple):
     fields: Mapping[str, Any]
 
 
-def get_protocol(name: str) -> Protocol:
-    """Return a registered protocol.
+def get_protocol(name: str, pixels: int | None = None, depth: bool = False) -> Protocol:
+    """Return a registered protocol, or a variant of it, whose label says so.
+
+    Args:
+        name: Of the protocol.
+        pixels: Height and width of all frames; None leaves them.
+        depth: Whether there must be a depth camera.
 
     Raises:
         ValueError: If there is none of that name, with the nearest ones.
     """
-    return _PROTOCOLS[name]
+    protocol = _PROTOCOLS[name]
+    protocol = protocol.with_depth() if depth else protocol
+    return protocol if pixels is None else protocol.with_resolution(pixels)
 
 
 def list_protocols() -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 
-from navloop.agent import cameras_of, create_agent
 from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import EpisodeFile, read_episodes, select
@@ -22,6 +21,8 @@ from navloop.files import fingerprint
 from navloop.provenance import usable_processors
 from navloop.records import Episode
 from navloop.runs import RunFolder
+from navloop.training.controls import shuffle_instructions
+from navloop.training.entrants import Entrant, find_entrants, needs_network
 from navloop.training.progress import EvaluationProgress
 from navloop.training.results import (
     Evaluation,
@@ -34,7 +35,7 @@ from navloop.training.results import (
     write_summary,
 )
 from navloop.training.rows import Row, RowWriter, read_rows, sort_rows
-from navloop.training.workers import Job, run_jobs
+from navloop.training.workers import Job, prepare_workers, run_jobs
 
 
 def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) -> Evaluation:
@@ -54,9 +55,11 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
         WorkerError: If an episode cannot be walked. What was finished is kept.
         OSError: If the folder cannot be written.
     """
-    protocol = get_protocol(config.protocol)
-    cameras = {agent: [c.name for c in cameras_of(create_agent(agent), protocol)] for agent in config.agents}
-    split, episodes, data = read_selection(config)
+    protocol = get_protocol(config.protocol, config.pixels, config.depth)
+    require_world(config.world)
+    prepare_workers(config.world, needs_network(config))
+    entrants = find_entrants(config)
+    split, episodes, data, others = read_selection(config)
     with RunFolder(run_dir).open(dump(config), data, config.RESUMABLE):
         header = Header(
             protocol=protocol.label,
@@ -67,14 +70,14 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             split=split,
             episodes=len(episodes),
             seed=config.seed,
-            weights=dict.fromkeys(config.agents),
-            cameras=cameras,
+            weights={entrant.label: entrant.weights for entrant in entrants},
+            cameras={entrant.label: list(entrant.cameras) for entrant in entrants},
         )
         if (run_dir / "header.json").is_file():
             header = _continued(header, read_evaluation(run_dir))
         write_header(run_dir, header)
         try:
-            _walk_missing(config, run_dir, header, episodes, console)
+            _Run(config, run_dir, header, entrants).walk_missing(episodes, others, console)
         except BaseException:
             with suppress(OSError):  # on a full disk the first error is the one to tell
                 write_summary(read_evaluation(run_dir))
@@ -90,11 +93,13 @@ class Selection(NamedTuple):
         split: Name of the split.
         episodes: Those that the config asks for, in the file's order.
         data: Fingerprint by what it is of.
+        spoken: All episodes of the file in a language of the protocol, from which shuffled instructions are drawn.
     """
 
     split: str
     episodes: list[Episode]
     data: dict[str, str]
+    spoken: list[Episode]
 
 
 def read_selection(config: EvalConfig) -> Selection:
@@ -104,7 +109,7 @@ def read_selection(config: EvalConfig) -> Selection:
         ValueError: If there are none, a file or scene is missing or broken, or the world is not installed.
     """
     require_world(config.world)
-    protocol = get_protocol(config.protocol)
+    protocol = get_protocol(config.protocol, config.pixels, config.depth)
     file = read_episodes(Path(config.episodes))
     spoken = select(file.episodes, languages=protocol.languages)
     if not spoken:
@@ -113,7 +118,7 @@ def read_selection(config: EvalConfig) -> Selection:
             f"({', '.join(protocol.languages)}); choose another file or protocol"
         )
     episodes = select_episodes(spoken, config.max_episodes, config.seed)
-    return Selection(file.split, episodes, _data_fingerprints(file, config, episodes))
+    return Selection(file.split, episodes, _data_fingerprints(file, config, episodes), spoken)
 
 
 def select_episodes(episodes: Sequence[Episode], count: int | None, seed: int) -> list[Episode]:
@@ -129,66 +134,82 @@ def select_episodes(episodes: Sequence[Episode], count: int | None, seed: int) -
     return [episodes[number] for number in sorted(number for _, _, number in sorted(turns)[:count])]
 
 
-def _walk_missing(
-    config: EvalConfig, run_dir: Path, header: Header, episodes: Sequence[Episode], console: Console | None
-) -> None:
-    done = {agent: read_rows(rows_file(run_dir, agent)) for agent in config.agents}
-    ids = {agent: {row.episode_id for row in rows} for agent, rows in done.items()}
-    jobs = [
-        Job(agent, episode) for agent in config.agents for episode in episodes if episode.episode_id not in ids[agent]
-    ]
-    if jobs:
-        _walk(config, run_dir, header, jobs, done, console)
-    order = [episode.episode_id for episode in episodes]
-    for agent in config.agents:
-        if [row.episode_id for row in read_rows(rows_file(run_dir, agent))] != order:
-            sort_rows(rows_file(run_dir, agent), order)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """An evaluation under way."""
 
+    config: EvalConfig
+    folder: Path
+    header: Header
+    entrants: Sequence[Entrant]
 
-def _walk(
-    config: EvalConfig,
-    run_dir: Path,
-    header: Header,
-    jobs: Sequence[Job],
-    done: Mapping[str, Sequence[Row]],
-    console: Console | None,
-) -> None:
-    workers = config.workers or usable_processors()
-    walked: dict[str, int] = {}
-    steps, began = 0, time.monotonic()
-    try:
-        with ExitStack() as stack:
-            writers = {
-                agent: stack.enter_context(closing(RowWriter(rows_file(run_dir, agent)))) for agent in config.agents
-            }
-            progress = stack.enter_context(closing(EvaluationProgress(console, done, header.episodes)))
-            for job, row in run_jobs(config, jobs, workers):
-                writers[job.agent].add([row])
-                walked[job.agent] = walked.get(job.agent, 0) + 1
-                steps += len(row.actions)
-                progress.add(job.agent, row)
-    finally:
-        session = Session(
-            workers=workers,
-            episodes=sum(walked.values()),
-            steps=steps,
-            seconds=round(time.monotonic() - began, 3),
-            agents=list(walked),
-        )
-        write_header(run_dir, replace(header, sessions=[*header.sessions, session]))
+    def walk_missing(self, episodes: Sequence[Episode], spoken: Sequence[Episode], console: Console | None) -> None:
+        """Walk what has no row yet, and leave the rows of each agent in the episodes' order."""
+        labels = [entrant.label for entrant in self.entrants]
+        done = {label: read_rows(rows_file(self.folder, label)) for label in labels}
+        jobs = [job for entrant in self.entrants for job in self._jobs(entrant, episodes, spoken, done[entrant.label])]
+        if jobs:
+            self._walk(jobs, done, console)
+        order = [episode.episode_id for episode in episodes]
+        for label in labels:
+            if [row.episode_id for row in read_rows(rows_file(self.folder, label))] != order:
+                sort_rows(rows_file(self.folder, label), order)
+
+    def _jobs(
+        self, entrant: Entrant, episodes: Sequence[Episode], spoken: Sequence[Episode], done: Sequence[Row]
+    ) -> list[Job]:
+        ids = {row.episode_id for row in done}
+        missing = [episode for episode in episodes if episode.episode_id not in ids]
+        if entrant.control == "shuffled" and missing:
+            told = shuffle_instructions(spoken, self.config.seed)
+            missing = [replace(episode, instruction=told[episode.episode_id]) for episode in missing]
+        return [Job(entrant.label, episode) for episode in missing]
+
+    def _walk(self, jobs: Sequence[Job], done: Mapping[str, Sequence[Row]], console: Console | None) -> None:
+        workers = self.config.workers or usable_processors()
+        walked: dict[str, int] = {}
+        steps, began = 0, time.monotonic()
+        try:
+            with ExitStack() as stack:
+                writers = {
+                    label: stack.enter_context(closing(RowWriter(rows_file(self.folder, label)))) for label in done
+                }
+                progress = stack.enter_context(closing(EvaluationProgress(console, done, self.header.episodes)))
+                for job, row in run_jobs(self.config, self.entrants, jobs, workers):
+                    writers[job.agent].add([row])
+                    walked[job.agent] = walked.get(job.agent, 0) + 1
+                    steps += len(row.actions)
+                    progress.add(job.agent, row)
+        finally:
+            session = Session(
+                workers=workers,
+                episodes=sum(walked.values()),
+                steps=steps,
+                seconds=round(time.monotonic() - began, 3),
+                agents=list(walked),
+            )
+            write_header(self.folder, replace(self.header, sessions=[*self.header.sessions, session]))
 
 
 def _continued(header: Header, earlier: Evaluation) -> Header:
     """Add to a header the sessions so far, and the agents that have rows although the config asks for them no more.
 
     Raises:
-        ValueError: If the protocol of that name has changed since.
+        ValueError: If the protocol of that name has changed since, or an agent's weights.
     """
     before = earlier.header
     try:
         require_comparable(before.terms, header.terms)
     except ValueError as error:
         raise ValueError(f"{earlier.folder}: {error}; its rows are of the first: take another --run-dir") from None
+    for agent, weights in header.weights.items():
+        rows, old = earlier.rows.get(agent, ()), before.weights.get(agent)
+        if rows and weights != old:
+            raise ValueError(
+                f"{earlier.folder}: its {len(rows)} rows of {agent} are of other weights ({old or 'none'}) than it has now "
+                f"({weights or 'none'}); enter it under another name ('other=FOLDER'), take another --run-dir, or delete "
+                f"{rows_file(earlier.folder, agent)}"
+            )
     kept = [agent for agent, rows in earlier.rows.items() if rows and agent not in header.weights]
     return replace(
         header,

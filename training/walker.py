@@ -10,6 +10,7 @@ from navloop.envs.protocols import Protocol, get_protocol
 from navloop.envs.simulator import Camera, Simulator
 from navloop.envs.worlds import create_simulator
 from navloop.records import Episode
+from navloop.training.controls import BlankEnv
 from navloop.training.rollout import episode_seed, walk
 from navloop.training.rows import Row
 
@@ -25,18 +26,23 @@ class Walker:
 
     def __init__(self, config: EvalConfig) -> None:
         self._config = config
-        self._protocol = get_protocol(config.protocol)
+        self._protocol = get_protocol(config.protocol, config.pixels, config.depth)
         self._simulator: Simulator | None = None
         self._cameras: tuple[Camera, ...] = ()
 
-    def walk(self, agent: Agent, episode: Episode) -> Row:
+    def walk(self, agent: Agent, episode: Episode, blank: bool = False) -> Row:
         """Return the row of an episode.
+
+        Args:
+            agent: Who walks.
+            episode: What.
+            blank: Whether the agent is shown black frames instead of what there is.
 
         Raises:
             ValueError: If the agent looks at a camera that the protocol lacks, or the scene cannot be walked in.
         """
         eyes = self._protocol.with_cameras(cameras_of(agent, self._protocol))
-        env = NavigationEnv(self._simulator_of(eyes), [episode], eyes)
+        env = (BlankEnv if blank else NavigationEnv)(self._simulator_of(eyes), [episode], eyes)
         seed = episode_seed(self._config.seed, episode.episode_id)
         trajectory = walk(env, agent, episode.episode_id, seed)
         return Row.of(episode, seed, measure(trajectory, episode, self._protocol), trajectory)

@@ -262,8 +262,8 @@ def _workers_of(process):
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(process.pid).children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if any("spawn_main" in word for word in child.cmdline()):
-                    found.append(child)
+                if any("forkserver" in word for word in child.cmdline()):
+                    found += child.children()
     return found
 
 

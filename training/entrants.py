@@ -1,0 +1,184 @@
+"""Who is measured: agents that are registered, saved in a folder, or programs of their own; each perhaps under a control."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from navloop.agent import Agent, cameras_of, create_agent, list_agents
+from navloop.configs.schema import EvalConfig
+from navloop.envs.protocols import Protocol, get_protocol
+from navloop.training.controls import CONTROLS
+
+COMMAND = "command:"
+"""What the agent of another program begins with."""
+
+NETWORK_LANES = 8
+"""Episodes that an agent with a network walks at once, where nothing else is said."""
+
+_NAMED = re.compile(r"^([A-Za-z0-9_-]+)=(.+)$", re.DOTALL)
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
+_PLACES = ("", "agent", "best", "best/agent", "last", "last/agent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrant:
+    """One row of the table, and how to make who earns it.
+
+    Attributes:
+        label: What stands in tables and names its files, unique in a run.
+        kind: "named" agents are registered, "saved" ones lie in a folder, a "program" is asked in a process of its own.
+        source: Name, folder or command.
+        control: One of `CONTROLS`, or "".
+        weights: Digest of its weights; None where it has none.
+        cameras: Names of the cameras that it looks at.
+        lanes: Episodes that it walks at once in one process.
+    """
+
+    label: str
+    kind: Literal["named", "saved", "program"]
+    source: str
+    control: str = ""
+    weights: str | None = None
+    cameras: tuple[str, ...] = ()
+    lanes: int = 1
+
+    def make(self, config: EvalConfig, place: int = 0) -> Any:
+        """Return the agent: a `BatchAgent` if it is a saved one, else an `Agent`.
+
+        Args:
+            config: Of the benchmark.
+            place: Of the worker, which decides the GPU where there are several.
+
+        Raises:
+            ValueError: If its folder holds other weights than when the run began.
+        """
+        if self.kind == "named":
+            return create_agent(self.source)
+        if self.kind == "program":
+            from navloop.agent.external import ExternalAgent
+
+            return ExternalAgent(shlex.split(self.source), config.reply_seconds)
+        from navloop.agent.saving import agent_digest, load_agent
+
+        if (found := agent_digest(Path(self.source))) != self.weights:
+            raise ValueError(f"{self.source}: its weights changed while it was measured ({self.weights}, now {found})")
+        return load_agent(Path(self.source), device=_device(config.device, place))
+
+
+def find_entrants(config: EvalConfig) -> list[Entrant]:
+    """Return who a config enters, in its order, each looked up or started once to know its weights and cameras.
+
+    An entry is a registered name, the folder of a saved agent or of the run that trained it, or "command:" and what to run;
+    "NAME=" before it gives it a name, and "+shuffled" or "+blank" after it puts it under a control.
+
+    Raises:
+        ValueError: If one cannot be had, looks at a camera that the protocol lacks, or two have the same label.
+    """
+    protocol = get_protocol(config.protocol, config.pixels, config.depth)
+    known: dict[tuple[str, str], Entrant] = {}
+    entrants: dict[str, Entrant] = {}
+    for entry in config.agents:
+        name, kind, source, control = _parse(entry)
+        if (kind, source) not in known:
+            known[kind, source] = _look_up(kind, source, config, protocol)
+        found = known[kind, source]
+        label = (name or found.label) + (f"+{control}" if control else "")
+        if label in entrants:
+            raise ValueError(
+                f"agents {entrants[label].source!r} and {source!r} would both be called {label!r}; name one: 'other={entry}'"
+            )
+        cameras = () if control == "blank" else found.cameras
+        entrants[label] = replace(found, label=label, control=control, cameras=cameras)
+    return list(entrants.values())
+
+
+def needs_network(config: EvalConfig) -> bool:
+    """Return whether a config enters anybody with a network, judged by the looks of it alone."""
+    named = {*list_agents()}
+    return any(_parse(entry)[1] == "saved" and _parse(entry)[2] not in named for entry in config.agents)
+
+
+def _parse(entry: str) -> tuple[str, Literal["named", "saved", "program"], str, str]:
+    """Take "NAME=SOURCE+CONTROL" apart."""
+    match = _NAMED.match(entry)
+    name, source = match.groups() if match else ("", entry)
+    body, _, last = source.rpartition("+")
+    control = last if body and last in CONTROLS else ""
+    source = body if control else source
+    if source.startswith(COMMAND):
+        return name, "program", source.removeprefix(COMMAND).strip(), control
+    if source in list_agents() or not (Path(source).exists() or "/" in source):
+        return name, "named", source, control
+    return name, "saved", source, control
+
+
+def _look_up(
+    kind: Literal["named", "saved", "program"], source: str, config: EvalConfig, protocol: Protocol
+) -> Entrant:
+    if kind == "named":
+        return Entrant(label=source, kind=kind, source=source, cameras=_cameras(create_agent(source), protocol))
+    if kind == "saved":
+        return _look_up_saved(Path(source), config, protocol)
+    from navloop.agent.external import ExternalAgent
+
+    label = _UNFIT.sub("-", source).strip("-")
+    with ExternalAgent(shlex.split(source), config.reply_seconds) as program:
+        return Entrant(
+            label=label, kind=kind, source=source, weights=program.weights, cameras=_cameras(program, protocol)
+        )
+
+
+def _look_up_saved(folder: Path, config: EvalConfig, protocol: Protocol) -> Entrant:
+    from navloop.agent.saving import agent_digest, load_agent
+
+    place = find_agent(folder)
+    return Entrant(
+        label=_label(folder),
+        kind="saved",
+        source=str(place),
+        weights=agent_digest(place),
+        cameras=_cameras(load_agent(place), protocol),
+        lanes=config.lanes or NETWORK_LANES,
+    )
+
+
+def find_agent(folder: Path) -> Path:
+    """Return where an agent lies that is saved in a folder, or in the run folder of its training: the best one, else the last.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    for place in _PLACES:
+        if (folder / place / "agent.json").is_file():
+            # Links of a training that goes on move; what is measured must not.
+            return (folder / place).resolve()
+    what = "no saved agent here" if folder.is_dir() else "no such folder"
+    raise ValueError(
+        f"agent {str(folder)!r}: {what} (no agent.json in it, nor below best or last); give the folder of a saved agent or of the run "
+        "that trained it"
+    )
+
+
+def _label(folder: Path) -> str:
+    """Name a saved agent by the run it is of; a part of a run by both names."""
+    parts = [part for part in folder.absolute().parts if part not in ("/", "agent")]
+    inside = parts[-1] in ("best", "last") or re.match(r"^step_?\d+$", parts[-1])
+    return _UNFIT.sub("-", "-".join(parts[-2:] if inside else parts[-1:])).strip("-")
+
+
+def _cameras(agent: Agent, protocol: Protocol) -> tuple[str, ...]:
+    return tuple(camera.name for camera in cameras_of(agent, protocol))
+
+
+def _device(name: str, place: int) -> str:
+    import torch
+
+    if name == "auto":
+        return f"cuda:{place % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name}, but there is no GPU that torch can use here; take device=auto or cpu")
+    return name
