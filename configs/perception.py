@@ -13,11 +13,24 @@ from navloop.configs.perception_tasks import (
     ProbeTaskConfig,
     TaskConfig,
 )
+from navloop.configs.perception_texts import (
+    CaptioningTaskConfig,
+    ChoiceTaskConfig,
+    RetrievalTaskConfig,
+    ZeroShotTaskConfig,
+)
 from navloop.configs.schema import NAME, Config
 from navloop.configs.videos import ViewsConfig
 
 AnyTask = Annotated[
-    ClassificationTaskConfig | ProbeTaskConfig | NeighboursTaskConfig | OpenSetTaskConfig,
+    ClassificationTaskConfig
+    | ProbeTaskConfig
+    | NeighboursTaskConfig
+    | OpenSetTaskConfig
+    | RetrievalTaskConfig
+    | ZeroShotTaskConfig
+    | ChoiceTaskConfig
+    | CaptioningTaskConfig,
     Field(discriminator="task"),
 ]
 """One entry of a recipe's `tasks`."""
@@ -33,7 +46,13 @@ def _distinct(tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
 class PerceptionConfig(Config):
     """An encoder, measured."""
 
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "tasks", "clips.workers", "clips.max_unreadable")
+    RESUMABLE: ClassVar[tuple[str, ...]] = (
+        "name",
+        "tasks",
+        "clips.workers",
+        "clips.memory_mb",
+        "clips.max_unreadable",
+    )
     # A task is held by its own fields: one that another start has measured, with the same ones, stays measured.
 
     kind: Literal["perception"] = Field(default="perception", description="Which command the recipe is for.")

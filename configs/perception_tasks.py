@@ -51,7 +51,7 @@ class ProbeTaskConfig(TaskConfig):
     penalties: tuple[float, ...] = Field(
         default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0),
         min_length=1,
-        description="Weights of the squared weights beside the mean loss of a clip; of several, the best on held-out groups of "
+        description="Weights of half the squared weights beside the mean loss of a clip; of several, the best on held-out groups of "
         "the clips that it learns from is taken.",
     )
     folds: int = Field(

@@ -128,7 +128,7 @@ def read_labels(config: ClipsConfig) -> Labels:
     """
     if config.classes is None:
         return Labels(config.num_classes, {})
-    names = _class_names(Path(config.classes))
+    names = read_class_names(Path(config.classes))
     numbers = {name: number for number, name in enumerate(names)}
     if len(numbers) < len(names):
         twice = next(name for number, name in enumerate(names) if numbers[name] != number)
@@ -150,7 +150,12 @@ def _labels_of_lists(config: ClipsConfig) -> list[Labels]:
     ]
 
 
-def _class_names(path: Path) -> list[str]:
+def read_class_names(path: Path) -> list[str]:
+    """Return the names of a file of classes, in the order of their numbers.
+
+    Raises:
+        ManifestError: If it cannot be read, or holds no list of names.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
         names = json.loads(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""Which text belongs to which video: ranks, recall, and what a label's prompts say. Pure functions of a similarity matrix."""
+"""Which text belongs to which video: ranks and recall. Pure functions of a similarity matrix."""
 
 from __future__ import annotations
 
@@ -44,6 +44,29 @@ class RetrievalScores:
         recalls = {f"R@{k}": self.recall(k) for k in RECALLS}
         return {**recalls, "MedR": self.median_rank, "MeanR": self.mean_rank}
 
+    def chances(self) -> dict[str, float]:
+        """Return what guessing gives, by the names of `fields`: any place of the gallery is as likely."""
+        middle = (self.gallery + 1) / 2
+        recalls = {f"R@{k}": min(k / self.gallery, 1.0) for k in RECALLS}
+        return {**recalls, "MedR": middle, "MeanR": middle}
+
+
+def weighted_median(values: NDArray[np.int64], weights: Vector) -> float:
+    """Return the median of values that count `weights` times each; NaN where none counts.
+
+    Args:
+        values: int64 (N,).
+        weights: float (N,), at least 0; whole numbers for a resample.
+    """
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    if not len(values) or total[-1] <= 0:
+        return float("nan")
+    half = total[-1] / 2
+    lower = np.searchsorted(total, half)
+    upper = np.searchsorted(total, half, side="right")  # another one only where the weights split in half
+    return float(values[order][[lower, min(upper, len(values) - 1)]].mean())
+
 
 def text_to_video(similarity: Vector, video_of_text: NDArray[np.int64]) -> RetrievalScores:
     """Rank the videos for each text.
@@ -64,20 +87,19 @@ def text_to_video(similarity: Vector, video_of_text: NDArray[np.int64]) -> Retri
 
 
 def video_to_text(similarity: Vector, video_of_text: NDArray[np.int64]) -> RetrievalScores:
-    """Rank the texts for each video; of several that describe it, the first one found counts.
+    """Rank what is said of each video, for each video: several texts of a video are one answer, as near as the nearest of them.
 
-    Other texts that are as similar stand before it. Arguments and errors are those of `text_to_video`; videos that no
-    text describes ask nothing.
+    Other videos' texts that are as near stand before it. Arguments and errors are those of `text_to_video`; videos that no
+    text describes ask nothing, and are no answers.
 
-    Source: CLIP4Clip's multi-caption evaluation, as in InternVideo1/Downstream/Video-Text-Retrieval.
+    Source: InternVideo1/Downstream/Video-Text-Retrieval, metrics.py, tensor_video_to_text_sim (CLIP4Clip's).
     """
     _check(similarity, video_of_text)
-    described = np.unique(video_of_text)
-    own = video_of_text[None] == described[:, None]  # (Q, L)
-    asked = similarity[described]
-    best = np.where(own, asked, -np.inf).max(1, keepdims=True)
-    ranks = 1 + ((asked >= best) & ~own).sum(1)
-    return RetrievalScores(ranks.astype(np.int64), len(video_of_text))
+    order = np.argsort(video_of_text, kind="stable")
+    described, firsts = np.unique(video_of_text[order], return_index=True)
+    nearest = np.maximum.reduceat(similarity[np.ix_(described, order)], firsts, axis=1)  # (queries, answers)
+    ranks = (nearest >= np.diag(nearest)[:, None]).sum(1)
+    return RetrievalScores(ranks.astype(np.int64), len(described))
 
 
 def dual_softmax(similarity: Vector) -> Vector:
@@ -92,6 +114,25 @@ def dual_softmax(similarity: Vector) -> Vector:
     Source: Cheng et al., CAMoE, 2021; InternVideo1/Downstream/Video-Text-Retrieval, at test time only.
     """
     return np.asarray(similarity * softmax(similarity, axis=1))
+
+
+def deal(videos: int, size: int | None, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
+    """Return galleries of `size` videos each, dealt at random, with no video in two; those left over are in none.
+
+    Args:
+        videos: How many there are.
+        size: Of a gallery; None makes one of them all, in order.
+        rng: Source of randomness.
+
+    Raises:
+        ValueError: If there are fewer videos than one gallery takes.
+    """
+    if size is None:
+        return (np.arange(videos),)
+    if videos < size:
+        raise ValueError(f"a gallery of {size} videos cannot be dealt of {videos}")
+    dealt = rng.permutation(videos)[: videos // size * size]
+    return tuple(np.sort(gallery) for gallery in dealt.reshape(-1, size))
 
 
 def _check(similarity: Vector, video_of_text: NDArray[np.int64]) -> None:

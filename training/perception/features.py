@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,20 +18,18 @@ from torch.nn import functional as F
 
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.videos import ClipsConfig, ViewsConfig
-from navloop.encoders.classifier import VideoClassifier
 from navloop.files import fingerprint
 from navloop.training.clips import ClipBatch
 from navloop.training.loading import create_loader
 from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.perception.progress import EmbeddingProgress
+from navloop.training.perception.readouts import Readout, read_out, readings
 from navloop.training.perception.results import Groups, groups_of
 from navloop.training.perception.subject import Subject
 from navloop.training.quarantine import Quarantine
 from navloop.weights import read_weights, write_weights
 
-Readout = Literal["features", "pooled", "logits"]
-"""Of an encoder: `VideoEncoder.features`, the embedding beside texts, a classifier's scores."""
-
+Seen = TypeVar("Seen")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -106,23 +104,14 @@ class FeatureStore:
     def embed_rows(self, readout: Readout, views: ViewsConfig, rows: Sequence[ClipRow]) -> Embedded:
         """Return what the encoder makes of rows that were read from the lists of `views`, as `embed` does."""
         clips = self.clips(views)
-        data = video_fingerprint(rows)
-        protocol = _protocol(clips)
-        said = json.dumps([self._subject.digest, self._recipe.precision, protocol, data]).encode()
+        shown = [_protocol(clips), video_fingerprint(rows)]
+        said = json.dumps([self._subject.digest, self._recipe.precision, *shown]).encode()
         key = fingerprint(said).removeprefix("sha256:")
         file = self._folder / "features" / f"{key}_{readout}.safetensors"
         if not file.is_file():
             self._compute(readout, clips, rows, key)
         state = read_weights(file).state
-        kept = state["rows"].tolist()
-        return Embedded(
-            values=state["values"].numpy(),
-            rows=tuple(rows[row] for row in kept),
-            listed=len(rows),
-            fingerprint=data,
-            files=file_fingerprints(clips),
-            protocol=protocol,
-        )
+        return self._embedded(state["values"].numpy(), state["rows"].tolist(), rows, clips)
 
     def clips(self, views: ViewsConfig) -> ClipsConfig:
         """Return views with the frames and the size that the encoder takes filled in.
@@ -135,9 +124,62 @@ class FeatureStore:
         shape = {"frames": views.frames or encoder.num_frames, "size": views.size or pixels.resize_to or pixels.size}
         return ClipsConfig.model_validate({**views.model_dump(), **shape})
 
+    def watch(
+        self, views: ViewsConfig, rows: Sequence[ClipRow], see: Callable[[ClipBatch], Sequence[Seen]]
+    ) -> tuple[Embedded, list[Seen]]:
+        """Return what a function sees in each video that can be read, and the videos without values; nothing is kept.
+
+        Args:
+            views: Of one view a video.
+            rows: Of the videos.
+            see: Given a batch, returns one thing a clip.
+
+        Raises:
+            ValueError: If `views` has several views a video, or nothing can be read.
+            TooManyUnreadableError: If more videos than `views.max_unreadable` allows cannot be read.
+        """
+        clips = self.clips(views)
+        if clips.clips * clips.crops > 1:
+            raise ValueError(f"videos come as {clips.clips} clips of {clips.crops} crops; one view each is seen here")
+        data, seen = video_fingerprint(rows), []
+        kept: list[int] = []
+        with torch.inference_mode(), self._autocast():
+            for batch in self._batches(clips, rows, data.removeprefix("sha256:")):
+                seen += see(batch)
+                kept += batch.rows.tolist()
+        none = np.empty((len(kept), 0), dtype=np.float32)
+        return self._embedded(none, kept, rows, clips), seen
+
+    def _embedded(
+        self, values: NDArray[np.float32], kept: Sequence[int], rows: Sequence[ClipRow], clips: ClipsConfig
+    ) -> Embedded:
+        return Embedded(
+            values=values,
+            rows=tuple(rows[row] for row in kept),
+            listed=len(rows),
+            fingerprint=video_fingerprint(rows),
+            files=file_fingerprints(clips),
+            protocol=_protocol(clips),
+        )
+
     def _compute(self, readout: Readout, clips: ClipsConfig, rows: Sequence[ClipRow], key: str) -> None:
         """Run the encoder over the videos, for one readout and those that come with it, and write them."""
-        reading = self._readings(readout)
+        reading = readings(readout, self._subject)
+        views = clips.clips * clips.crops
+        parts: dict[Readout, list[Tensor]] = {name: [] for name in reading}
+        kept: list[Tensor] = []
+        with torch.inference_mode(), self._autocast():
+            for batch in self._batches(clips, rows, key):
+                read = read_out(self._subject.to_pixels(batch.frames), reading, self._subject)
+                for name, values in read.items():
+                    parts[name].append(_of_videos(name, values.float().cpu(), views))
+                kept.append(batch.rows[::views])
+        for name, tensors in parts.items():
+            file = self._folder / "features" / f"{key}_{name}.safetensors"
+            write_weights(file, {"values": torch.cat(tensors), "rows": torch.cat(kept)}, {})
+
+    def _batches(self, clips: ClipsConfig, rows: Sequence[ClipRow], key: str) -> Iterator[ClipBatch]:
+        """Yield the videos that can be read, showing how far it is; the others are listed in `unreadable/`."""
         quarantine = Quarantine(len(rows), clips.max_unreadable, self._folder / "unreadable" / f"{key}.jsonl")
         loader = create_loader(
             clips,
@@ -148,46 +190,18 @@ class FeatureStore:
             rows=rows,
             quarantine=quarantine,
         )
-        views = clips.clips * clips.crops
-        parts: dict[Readout, list[Tensor]] = {name: [] for name in reading}
-        kept: list[Tensor] = []
-        with EmbeddingProgress(self._console, clips.manifest, len(rows), views) as progress, torch.inference_mode():
+        views, any_read = clips.clips * clips.crops, False
+        with EmbeddingProgress(self._console, clips.manifest, len(rows), views) as progress:
             for batch in loader:
-                for name, values in self._read(batch, reading).items():
-                    parts[name].append(_of_videos(name, values, views))
-                kept.append(batch.rows[::views])
+                any_read = True
+                yield batch
                 progress.advance(len(batch) // views)
-        if not kept:
+        if not any_read:
             raise ValueError(f"{quarantine.summary()}; there is nothing to measure in {', '.join(clips.manifest)}")
-        for name, tensors in parts.items():
-            file = self._folder / "features" / f"{key}_{name}.safetensors"
-            write_weights(
-                file, {"values": torch.cat(tensors), "rows": torch.cat(kept)}, {"unreadable": str(quarantine.count)}
-            )
 
-    def _readings(self, readout: Readout) -> tuple[Readout, ...]:
-        """Return what is read together: a linear classifier's scores cost nothing beside its encoder's features."""
-        if readout == "logits":
-            self._subject.require_classifier()
-        if readout != "pooled" and isinstance(self._subject.classifier, VideoClassifier):
-            return ("features", "logits")
-        return (readout,)
-
-    def _read(self, batch: ClipBatch, readouts: Sequence[Readout]) -> dict[Readout, Tensor]:
-        subject, device = self._subject, self._subject.device
+    def _autocast(self) -> AbstractContextManager[object]:
         dtype = _DTYPES.get(self._recipe.precision)
-        with nullcontext() if dtype is None else torch.autocast(device.type, dtype):
-            pixels = subject.encoder.to_pixels(batch.frames)
-            if readouts == ("features", "logits"):
-                assert isinstance(subject.classifier, VideoClassifier)
-                features = subject.encoder.features(pixels)
-                logits = subject.classifier.head(subject.classifier.norm(features))
-                return {"features": features.float().cpu(), "logits": logits.float().cpu()}
-            if readouts == ("pooled",):
-                return {"pooled": subject.encoder(pixels).pooled.float().cpu()}
-            if readouts == ("logits",):
-                return {"logits": subject.require_classifier()(pixels).float().cpu()}
-            return {"features": subject.encoder.features(pixels).float().cpu()}
+        return nullcontext() if dtype is None else torch.autocast(self._subject.device.type, dtype)
 
 
 def video_fingerprint(rows: Sequence[ClipRow]) -> str:

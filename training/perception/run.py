@@ -8,10 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 # Each enters its tasks into TASKS.
+import navloop.training.perception.captions
+import navloop.training.perception.choice
 import navloop.training.perception.classes
 import navloop.training.perception.linear
 import navloop.training.perception.neighbours
-import navloop.training.perception.open_set  # noqa: F401
+import navloop.training.perception.open_set
+import navloop.training.perception.retrieval
+import navloop.training.perception.zero_shot  # noqa: F401
 from navloop.configs.loader import dump
 from navloop.configs.perception import PerceptionConfig, TaskConfig
 from navloop.runs import RunFolder

@@ -10,7 +10,7 @@ Its config is one of `navloop.configs.perception.AnyTask`; its module is importe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,8 +19,10 @@ from navloop.configs.perception import PerceptionConfig, TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import fingerprint
 from navloop.registry import Registry
-from navloop.training.manifests import ClipRow
-from navloop.training.perception.features import Embedded, FeatureStore, Readout
+from navloop.training.clips import ClipBatch
+from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.perception.features import Embedded, FeatureStore, Seen
+from navloop.training.perception.readouts import Readout
 from navloop.training.perception.results import Findings
 from navloop.training.perception.subject import Subject
 
@@ -107,6 +109,24 @@ class Bench:
         found = self._store.embed_rows(readout, views, rows)
         self.used[role] = found
         return found
+
+    def watch(
+        self, see: Callable[[ClipBatch], Sequence[Seen]], need: Sequence[Literal["label", "captions"]] = ()
+    ) -> tuple[Embedded, list[Seen]]:
+        """Return what a function sees in the one view of each video that can be read, and the videos, without values.
+
+        Args:
+            see: Given a batch, returns one thing a clip.
+            need: As of `embed`.
+
+        Raises:
+            ManifestError: If a list is wrong.
+            TooManyUnreadableError: If more videos than clips.max_unreadable allows cannot be read.
+        """
+        views = self.views(single_view=True).model_copy(update={"num_classes": None, "classes": None})
+        found, seen = self._store.watch(views, read_manifests(self._store.clips(views), need), see)
+        self.used["videos"] = found
+        return found, seen
 
     def views(self, manifest: Sequence[str] = (), *, single_view: bool = False) -> ViewsConfig:
         """Return which videos the task sees, and how; arguments as of `embed`."""
