@@ -40,11 +40,11 @@ class MetricsLog:
         self._file = self.path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
-    def add(self, step: int, metrics: Mapping[str, float], clips_per_s: float) -> None:
-        """Write the metrics of a step; of how fast it went, TensorBoard alone is told."""
+    def add(self, step: int, metrics: Mapping[str, float], rate: float, unit: str = "clips") -> None:
+        """Write the metrics of a step; of how fast it went, `rate` units a second, TensorBoard alone is told."""
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
-        for name, value in {**metrics, "clips_per_s": clips_per_s}.items():
+        for name, value in {**metrics, f"{unit}_per_s": rate}.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
@@ -80,11 +80,15 @@ class TrainingProgress:
     Args:
         console: Where; None shows nothing.
         steps: Steps in all.
-        done: Steps done by earlier starts.
+        done: Steps done before.
+        unit: What is counted beside steps.
+        resumes: Whether it was an earlier start that did them.
     """
 
-    def __init__(self, console: Console | None, steps: int, done: int) -> None:
-        self._console, self._steps = console, steps
+    def __init__(
+        self, console: Console | None, steps: int, done: int, unit: str = "clips", resumes: bool = True
+    ) -> None:
+        self._console, self._steps, self._unit = console, steps, unit
         self._done = self._first = done
         self._clips = 0
         self._began = self._told = time.monotonic()
@@ -92,7 +96,7 @@ class TrainingProgress:
         self._bar = None
         if console is None:
             return
-        if done:
+        if done and resumes:
             console.print(f"resuming after step {done} of {steps}", highlight=False)
         if console.is_terminal:
             self._bar = _bar(console)
@@ -101,7 +105,7 @@ class TrainingProgress:
 
     @property
     def clips_per_s(self) -> float:
-        """Clips a second since the start."""
+        """Clips, or whatever is counted, a second since the start."""
         return self._clips / max(time.monotonic() - self._began, 1e-9)
 
     def advance(self, clips: int) -> None:
@@ -109,7 +113,8 @@ class TrainingProgress:
         self._done += 1
         self._clips += clips
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, words=f"{self._words}  {self.clips_per_s:.1f} clips/s")
+            rate = f"{self.clips_per_s:.1f} {self._unit}/s"
+            self._bar.update(self._task, completed=self._done, words=f"{self._words}  {rate}")
 
     def tell(self, metrics: Mapping[str, float]) -> None:
         """Show metrics; where there is no terminal, now and then."""
@@ -118,7 +123,7 @@ class TrainingProgress:
         if self._console is not None and self._bar is None and late:
             self._told = time.monotonic()
             left = (self._steps - self._done) * (self._told - self._began) / (self._done - self._first)
-            rest = f"{self.clips_per_s:.1f} clips/s, {left / 60:.1f} min left"
+            rest = f"{self.clips_per_s:.1f} {self._unit}/s, {left / 60:.1f} min left"
             self._console.print(f"step {self._done}/{self._steps}: {self._words}, {rest}", highlight=False)
 
     def close(self) -> None:

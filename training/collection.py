@@ -1,0 +1,223 @@
+"""Walks made and measured in worker processes: parts of an iteration, and episodes to be judged by. The same for any number of workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from navloop.agent.perception import Perception
+from navloop.agent.perception import Walk as SeenWalk
+from navloop.agent.policy_agent import PolicyAgent
+from navloop.agent.saving import load_agent
+from navloop.configs.imitation import EpisodesConfig
+from navloop.envs.metrics import evaluate as measure
+from navloop.processes import end_with_the_parent
+from navloop.records import Episode
+from navloop.training.rollout import episode_seed
+from navloop.training.rollouts import Rollouts, Rules, protocol_of
+from navloop.training.rows import Row
+from navloop.training.walks import Frames, Walk, WalkFolder, write_features, write_frames
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a crew walks, and with what.
+
+    Attributes:
+        episodes: World and protocol.
+        depth: Whether a depth camera is drawn.
+        lanes: Environments a process.
+        device: Of the agent's weights.
+    """
+
+    episodes: EpisodesConfig
+    depth: bool
+    lanes: int
+    device: str
+
+
+class Order(NamedTuple):
+    """A part of an iteration that is to be walked.
+
+    Attributes:
+        folder: Of the iteration's walks.
+        number: Of the part.
+        episodes: What to walk, in this order.
+        agent: Folder of the agent that acts, or sees.
+        rules: Who acts when.
+        seed: Of the iteration's draws.
+        keeps_features: Whether what the agent sees in the frames is kept beside them.
+    """
+
+    folder: Path
+    number: int
+    episodes: tuple[Episode, ...]
+    agent: Path
+    rules: Rules
+    seed: int
+    keeps_features: bool
+
+
+class Trial(NamedTuple):
+    """Episodes that an agent is to be measured on."""
+
+    agent: Path
+    episodes: tuple[Episode, ...]
+    seed: int
+
+
+class Hand:
+    """Does orders and trials in one process.
+
+    Args:
+        ground: Where.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        protocol = protocol_of(ground.episodes, ground.depth)
+        self._rollouts = Rollouts(ground.episodes, protocol, ground.lanes)
+        self._agent: tuple[Path, PolicyAgent] | None = None
+
+    def collect(self, order: Order) -> tuple[int, list[Walk]]:
+        """Walk a part, write its frames and features, and return its number and its walks, which are not in the index yet."""
+        with _one_thread():
+            agent = self._load(order.agent)
+            acts = None if order.rules.beta == 1 else agent
+            done = list(self._rollouts.collect(acts, order.episodes, order.rules, order.seed))
+            place = {episode.episode_id: number for number, episode in enumerate(order.episodes)}
+            done.sort(key=lambda rollout: place[rollout.walk.episode_id])
+            folder, perception = WalkFolder(order.folder), agent.perception
+            if order.keeps_features:
+                seen = [rollout.percepts for rollout in done if rollout.percepts is not None]
+                features = seen if len(seen) == len(done) else encode(perception, [rollout.frames for rollout in done])
+                write_features(folder.features_file(perception.digest, order.number), features)
+            write_frames(folder.frames_file(order.number), [rollout.frames for rollout in done])
+        return order.number, [rollout.walk for rollout in done]
+
+    def measure(self, trial: Trial) -> list[Row]:
+        """Walk episodes with an agent alone and return their rows."""
+        with _one_thread():
+            walked = list(self._rollouts.walk(self._load(trial.agent), trial.episodes, trial.seed))
+        protocol = self._rollouts.protocol
+        return [
+            Row.of(e, episode_seed(trial.seed, e.episode_id), measure(trajectory, e, protocol), trajectory)
+            for e, trajectory in walked
+        ]
+
+    def close(self) -> None:
+        """Give the simulators back."""
+        self._rollouts.close()
+
+    def _load(self, folder: Path) -> PolicyAgent:
+        if self._agent is None or self._agent[0] != folder:
+            self._agent = folder, load_agent(folder, device=self._ground.device)
+        return self._agent[1]
+
+
+class Crew:
+    """Hands in worker processes, or one in this process; none is hired before there is work.
+
+    Args:
+        ground: Where they walk.
+        workers: Processes; 1 is this one.
+    """
+
+    def __init__(self, ground: Ground, workers: int) -> None:
+        self._ground, self._workers = ground, workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._hand: Hand | None = None
+
+    def collect(self, orders: Sequence[Order]) -> Iterator[tuple[int, list[Walk]]]:
+        """Do orders and yield the number and the walks of each part as it is done."""
+        if self._workers == 1:
+            yield from map(self._own_hand().collect, orders)
+        else:
+            yield from _as_done([self._hired().submit(_collect, order) for order in orders])
+
+    def measure(self, trials: Sequence[Trial]) -> Iterator[list[Row]]:
+        """Do trials and yield the rows of each as it is done."""
+        if self._workers == 1:
+            yield from map(self._own_hand().measure, trials)
+        else:
+            yield from _as_done([self._hired().submit(_measure, trial) for trial in trials])
+
+    def close(self) -> None:
+        """Let everybody go."""
+        if self._hand is not None:
+            self._hand.close()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _own_hand(self) -> Hand:
+        self._hand = self._hand or Hand(self._ground)
+        return self._hand
+
+    def _hired(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # A worker that outlived a killed parent would write into a folder that somebody else may hold by then.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_hire, initargs=(self._ground,))
+        return self._pool
+
+
+def encode(perception: Perception, walks: Sequence[Frames]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float16]]]:
+    """Return what a perception makes of walks, float16 (S, n, D) each."""
+    seen = perception.encode_walks([SeenWalk(frames.rgb, frames.depth) for frames in walks])
+    return [percepts.numpy().astype(np.float16) for percepts in seen]
+
+
+def encode_missing(folder: WalkFolder, perception: Perception) -> Iterator[int]:
+    """Write the features of the parts that have none by this perception, from their frames; yield the frames of each part."""
+    for part in folder.parts:
+        path = folder.features_file(perception.digest, part.number)
+        if not path.is_file():
+            write_features(path, encode(perception, list(folder.frames(part.number))))
+            yield sum(len(walk) for walk in part.walks)
+
+
+_hand: Hand | None = None
+
+
+def _hire(ground: Ground) -> None:
+    global _hand
+    end_with_the_parent()
+    _hand = Hand(ground)
+
+
+def _collect(order: Order) -> tuple[int, list[Walk]]:
+    assert _hand is not None
+    return _hand.collect(order)
+
+
+def _measure(trial: Trial) -> list[Row]:
+    assert _hand is not None
+    return _hand.measure(trial)
+
+
+def _as_done(futures: Sequence[Future]) -> Iterator:  # type: ignore[type-arg]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute as a worker among others does, so that it is the same wherever it is done."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,349 @@
+"""The command that trains an agent by imitation: walks are made, learned from, judged; again and again, and resumed exactly."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from navloop.agent.policy_agent import check_turn, create_policy_agent
+from navloop.agent.saving import load_agent, save_agent
+from navloop.configs.imitation import ImitationConfig
+from navloop.configs.loader import dump
+from navloop.envs.episodes import read_episodes, select
+from navloop.envs.metrics import aggregate
+from navloop.envs.worlds import require_world
+from navloop.files import write_text
+from navloop.provenance import usable_processors
+from navloop.records import SOURCES, Episode
+from navloop.runs import RunFolder
+from navloop.training.apprentice import AGENT, Apprentice, load_apprentice, means
+from navloop.training.checkpoints import list_checkpoints, remove_unfinished
+from navloop.training.collection import Crew, Ground, Order, Trial, encode_missing
+from navloop.training.evaluation import select_episodes
+from navloop.training.metrics import MetricsLog, TrainingProgress
+from navloop.training.progress import FilmProgress
+from navloop.training.rollouts import Rules, protocol_of
+from navloop.training.rows import Row
+from navloop.training.steps import draw_seed
+from navloop.training.walk_batches import Lessons, Tour
+from navloop.training.walks import Walk, WalkFolder, WalksError
+
+BEST = "best"
+"""Folder of the agent that did best on the split that selects."""
+
+_SHOWN = ("success", "spl", "oracle_success", "navigation_error", "ndtw", "path_length", "steps")
+
+
+class DivergedError(RuntimeError):
+    """A loss that is not a number; the message names the step and what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImitationReport:
+    """What a run came to."""
+
+    folder: Path
+    """Of the run; `folder / "last" / "agent"` and `folder / "best"` are agents."""
+    steps: int
+    """Optimiser steps done, those of earlier starts included."""
+    resumed: int
+    """Steps that earlier starts had done."""
+    curve: list[dict[str, float]] = field(default_factory=list)
+    """A line of metrics an iteration, of those of this start."""
+
+
+def train_by_imitation(config: ImitationConfig, folder: Path, console: Console | None = None) -> ImitationReport:
+    """Train an agent into a run folder, or go on with it.
+
+    The folder gets metrics.jsonl, tensorboard/, walks/ (a folder an iteration), evaluations/ (rows of each), checkpoints step_N/ with the
+    agent in `agent`, `last`, a link to the newest, and the agent `best`. All randomness follows from (seed, iteration, step, episode), so
+    that a run that was killed and resumed, with however many workers, equals one that was not.
+
+    Raises:
+        ValueError: If the recipe does not fit its data, its agent, or what the folder holds.
+        DivergedError: If the loss is not finite; the last checkpoint is from before.
+        OSError: If something cannot be written.
+    """
+    school = School(config)
+    with RunFolder(folder).open(dump(config), school.fingerprints, config.RESUMABLE), torch.random.fork_rng():
+        return _Run(school, folder, console).run()
+
+
+class School:
+    """What a recipe's episodes come to: tours to learn from, and episodes to be judged by.
+
+    Raises:
+        ValueError: If a file is missing or broken, or has no episode in a language of the protocol, or no goals.
+    """
+
+    def __init__(self, config: ImitationConfig) -> None:
+        self.config = config
+        require_world(config.episodes.world)
+        self.protocol = protocol_of(config.episodes, config.agent.perception.depth)
+        check_turn(config.agent.policy, self.protocol)
+        self.fingerprints: dict[str, str] = {}
+        self._tours: dict[Tour, list[Episode]] = {}
+        for episode in self._read("train", config.episodes.train):
+            self._tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
+        splits = {"val_seen": config.episodes.val_seen, "val_unseen": config.episodes.val_unseen}
+        self.validation = {
+            split: select_episodes(self._read(split, file), config.evaluate, config.seed)
+            for split, file in splits.items()
+            if file is not None and config.evaluate
+        }
+
+    @property
+    def tours_an_iteration(self) -> int:
+        """Walks that each iteration adds."""
+        return min(self.config.collection.tours or len(self._tours), len(self._tours))
+
+    @cached_property
+    def texts(self) -> dict[Tour, list[str]]:
+        """Wordings of each tour."""
+        return {tour: [e.instruction.text for e in episodes] for tour, episodes in self._tours.items()}
+
+    @cached_property
+    def own(self) -> dict[str, str]:
+        """Text of each episode."""
+        return {e.episode_id: e.instruction.text for episodes in self._tours.values() for e in episodes}
+
+    def parts(self, iteration: int) -> list[tuple[Episode, ...]]:
+        """Return the episodes of an iteration, in parts of few scenes: of each tour that is drawn, one wording."""
+        rng = np.random.default_rng((self.config.seed, 1, iteration))
+        tours = sorted(self._tours)
+        drawn = np.sort(rng.permutation(len(tours))[: self.tours_an_iteration]).tolist()
+        walked = [self._tours[tours[number]] for number in drawn]
+        chosen = [wordings[int(rng.integers(len(wordings)))] for wordings in walked]
+        size = self.config.collection.part
+        return [tuple(chosen[i : i + size]) for i in range(0, len(chosen), size)]
+
+    def _read(self, split: str, name: str) -> list[Episode]:
+        file = read_episodes(Path(name))
+        self.fingerprints[split] = file.fingerprint
+        spoken = select(file.episodes, languages=self.protocol.languages)
+        if not spoken:
+            raise ValueError(
+                f"{name}: none of its episodes is in a language of {self.protocol.label}; choose another file"
+            )
+        if spoken[0].goal_position is None:
+            raise ValueError(f"{name}: its episodes have no goals, so nobody can say how to walk; choose another file")
+        return spoken
+
+
+class _Run:
+    """A run in progress."""
+
+    def __init__(self, school: School, folder: Path, console: Console | None) -> None:
+        self.school, self.config, self.folder, self.console = school, school.config, folder, console
+        config = self.config
+        self.device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        batches = [
+            -(-school.tours_an_iteration * (k + 1) // config.learning.batch)
+            for k in range(config.collection.iterations)
+        ]
+        steps = [math.ceil(config.learning.epochs * count) for count in batches]
+        self.ends = np.cumsum(steps).tolist()
+        self.done = self.first = 0
+        self.best = -math.inf
+        self.apprentice = self._restored() or self._begun()
+        perception = self.apprentice.agent.perception
+        self.digest = None if perception.config.trainable else perception.digest
+        ground = Ground(config.episodes, perception.config.depth, config.lanes, self.device)
+        self.crew = Crew(ground, config.workers or usable_processors())
+        self.curve: list[dict[str, float]] = []
+
+    def run(self) -> ImitationReport:
+        """Do what is left."""
+        log = MetricsLog(self.folder, self.first)
+        try:
+            for iteration, end in enumerate(self.ends):
+                if self.done < end:
+                    self._iterate(iteration, log)
+        finally:
+            log.close()
+            self.crew.close()
+        return ImitationReport(self.folder, self.done, self.first, self.curve)
+
+    def _iterate(self, iteration: int, log: MetricsLog) -> None:
+        """Make the walks of an iteration, learn from all there are, and judge what was learned."""
+        walks = self._collect(iteration)
+        lessons = self._lessons(iteration)
+        start, end = ([0, *self.ends][iteration], self.ends[iteration])
+        progress = TrainingProgress(
+            self.console, self.ends[-1], self.done, "walks", resumes=start < self.done == self.first
+        )
+        try:
+            last = self._learn(lessons, iteration, log, progress)
+        finally:
+            progress.close()
+        last |= {**_describe(walks), **self._judge(iteration)}
+        log.add(end, last, progress.clips_per_s, "walks")
+        self._keep_best(last)
+        self._save()
+        self.curve.append({"iteration": iteration, "step": end, **last})
+        self._tell(iteration, last)
+
+    def _learn(self, lessons: Lessons, iteration: int, log: MetricsLog, progress: TrainingProgress) -> dict[str, float]:
+        """Take the steps of an iteration that are left; return the last window's metrics, which are not logged yet."""
+        seed, start, end = self.config.seed, [0, *self.ends][iteration], self.ends[iteration]
+        window: list[dict[str, Tensor]] = []
+        found: dict[str, float] = {}
+        order: tuple[int, list[list[int]]] = (-1, [])
+        for number in range(self.done + 1, end + 1):
+            epoch, place = divmod(number - 1 - start, len(lessons))
+            if order[0] != epoch:
+                order = epoch, lessons.order((seed, 2, iteration, epoch))
+            batch = lessons.batch(order[1][place], (seed, 3, number))
+            window.append(self.apprentice.step(number, batch, draw_seed(seed, number)))
+            self.done = number
+            progress.advance(len(batch.texts))
+            keeps = number % self.config.checkpoint_every == 0
+            if number == end or keeps or number % self.config.log_every == 0:
+                found = {"iteration": iteration, "lr": self.apprentice.lr, **self._means(window)}
+                progress.tell(found)
+                window = []
+                if number < end:  # the last line of an iteration waits for what it is judged by
+                    log.add(number, found, progress.clips_per_s, "walks")
+            if keeps and number < end:
+                self._save()
+        return found
+
+    def _means(self, window: list[dict[str, Tensor]]) -> dict[str, float]:
+        found = means(window)
+        if not math.isfinite(found["loss"]):
+            raise DivergedError(
+                f"step {self.done}: the loss is {found['loss']}; try a lower learning.lr, or learning.precision=fp32"
+            )
+        return found
+
+    def _collect(self, iteration: int) -> list[Walk]:
+        """Make the walks of an iteration that are missing; return all of them."""
+        folder = self._walks(iteration)
+        parts = self.school.parts(iteration)
+        there = {part.number for part in folder.parts}
+        missing = [number for number in range(len(parts)) if number not in there]
+        if missing and self.done > [0, *self.ends][iteration]:
+            raise WalksError(f"{folder.path}: has lost walks that this run was learning from; begin another run")
+        if missing:
+            self._walk(folder, iteration, [(number, parts[number]) for number in missing], len(there))
+        return [walk for part in folder.parts for walk in part.walks]
+
+    def _walk(
+        self, folder: WalkFolder, iteration: int, parts: Sequence[tuple[int, tuple[Episode, ...]]], there: int
+    ) -> None:
+        rules = Rules.of(self.config.collection, iteration)
+        seed = draw_seed(self.config.seed, 4, iteration)
+        agent = (self.folder / "last").resolve() / AGENT
+        orders = [Order(folder.path, n, e, agent, rules, seed, self.digest is not None) for n, e in parts]
+        size = self.config.collection.part
+        progress = FilmProgress(self.console, there * size, there * size + sum(len(episodes) for _, episodes in parts))
+        try:
+            for number, walks in self.crew.collect(orders):
+                folder.append(number, walks)
+                for walk in walks:
+                    progress.add(len(walk))
+        finally:
+            progress.close()
+        folder.sort()
+
+    def _lessons(self, iteration: int) -> Lessons:
+        folders = [self._walks(k) for k in range(iteration + 1)]
+        if self.digest is not None:
+            for folder in folders:
+                for _ in encode_missing(folder, self.apprentice.agent.perception):
+                    pass
+        own = None if self.config.learning.wordings else self.school.own
+        return Lessons(folders, self.school.texts, own, self.digest, self.config.learning.batch)
+
+    def _judge(self, iteration: int) -> dict[str, float]:
+        """Walk the validation episodes with the agent as it is; keep the rows and return the averages."""
+        if not self.school.validation:
+            return {}
+        agent = self.folder / f".judged_{iteration:02d}"
+        save_agent(self.apprentice.agent, agent)
+        found: dict[str, float] = {}
+        for split, episodes in self.school.validation.items():
+            size = 2 * self.config.lanes
+            trials = [
+                Trial(agent, tuple(episodes[i : i + size]), draw_seed(self.config.seed, 5))
+                for i in range(0, len(episodes), size)
+            ]
+            rows = [row for done in self.crew.measure(trials) for row in done]
+            self._write_rows(iteration, split, episodes, rows)
+            averages = aggregate([row.metrics for row in rows])
+            values = {name: getattr(averages, name) for name in _SHOWN}
+            found |= {f"{split}_{name}": value for name, value in values.items() if value is not None}
+        shutil.rmtree(agent)
+        return found
+
+    def _write_rows(self, iteration: int, split: str, episodes: Sequence[Episode], rows: Sequence[Row]) -> None:
+        place = {episode.episode_id: number for number, episode in enumerate(episodes)}
+        ordered = sorted(rows, key=lambda row: place[row.episode_id])
+        path = self.folder / "evaluations" / f"{iteration:02d}_{split}.jsonl"
+        write_text(path, "".join(f"{row.to_line()}\n" for row in ordered))
+
+    def _keep_best(self, metrics: dict[str, float]) -> None:
+        score = metrics.get(f"{self.config.select}_spl")
+        if score is not None and score > self.best:
+            self.best = score
+            save_agent(self.apprentice.agent, self.folder / BEST)
+
+    def _save(self) -> None:
+        self.apprentice.save(self.folder, self.done, self.config.keep, {"best": self.best})
+
+    def _restored(self) -> Apprentice | None:
+        """Return what the newest checkpoint holds, if there is one."""
+        remove_unfinished(self.folder)
+        found = list_checkpoints(self.folder)
+        if not found:
+            return None
+        apprentice = Apprentice(load_apprentice(found[-1], self.device), self.config.learning, self.ends[-1])
+        self.best = apprentice.restore(found[-1])["best"]
+        self.done = self.first = found[-1].step
+        return apprentice
+
+    def _begun(self) -> Apprentice:
+        config = self.config
+        if config.start is not None:
+            agent = load_agent(config.start)
+            agent.protocol = self.school.protocol.label
+        else:
+            texts = list(self.school.own.values())
+            agent = create_policy_agent(config.agent, texts, protocol=self.school.protocol.label, seed=config.seed)
+        self.apprentice = Apprentice(agent.to(self.device), config.learning, self.ends[-1])
+        self._save()  # who walks first, walks with these weights
+        return self.apprentice
+
+    def _walks(self, iteration: int) -> WalkFolder:
+        return WalkFolder(self.folder / "walks" / f"{iteration:02d}")
+
+    def _tell(self, iteration: int, metrics: dict[str, float]) -> None:
+        if self.console is None:
+            return
+        scores = [
+            f"{split} SR {100 * metrics[f'{split}_success']:.1f} SPL {100 * metrics[f'{split}_spl']:.1f}"
+            for split in self.school.validation
+        ]
+        words = [f"accuracy {metrics['accuracy']:.3f}", *scores]
+        self.console.print(f"iteration {iteration}: {', '.join(words)}", soft_wrap=True, highlight=False)
+
+
+def _describe(walks: Sequence[Walk]) -> dict[str, float]:
+    """Return what is to be known of an iteration's walks."""
+    sources = np.concatenate([walk.sources for walk in walks])
+    shares = {f"walks_by_{name}": float((sources == code).mean()) for code, name in enumerate(SOURCES)}
+    return {
+        "walks": len(walks),
+        "walks_frames": len(sources),
+        "walks_success": float(np.mean([walk.success for walk in walks])),
+        **shares,
+    }
