@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 from typing_extensions import Self
 
 from navloop.configs.schema import Config
@@ -91,11 +91,12 @@ class ViewsConfig(Config):
     size: int | None = Field(
         default=None, ge=8, description="Height and width of a clip, pixels, and what the encoder sees; null: its own."
     )
-    sampler: Literal["strided", "dense", "sparse", "ssv2", "middle"] = Field(
+    sampler: Literal["strided", "dense", "sparse", "ssv2", "middle", "seconds"] = Field(
         default="strided",
         description="Which frames. strided: every `stride`-th from a random start (masked pretraining); dense: evenly over a "
         "closed window of frames x stride (Kinetics); ssv2, sparse: one of each of T segments (Something-Something, "
-        "UniFormerV2); middle: one of each of T intervals, the middle one in evaluation (contrastive).",
+        "UniFormerV2); middle: one of each of T intervals, the middle one in evaluation (contrastive); "
+        "seconds: the one on show at each second, T of them at most, black ones after fewer (retrieval).",
     )
     stride: int = Field(default=4, ge=1, description="Frames of the file from one frame of a clip to the next.")
     clips: int = Field(default=1, ge=1, description="In evaluation: clips over the length of a video.")
@@ -135,6 +136,8 @@ class ViewsConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         check_label_maps(self.label_maps, self.manifest, "label_maps", "manifest")
+        if self.sampler == "seconds" and self.clips > 1:
+            raise ValueError(f"clips {self.clips}: the sampler `seconds` takes a whole video as 1 clip")
         if self.short_side is not None and self.size is not None and self.short_side < self.size:
             raise ValueError(f"short_side {self.short_side} is below size {self.size}: crops would not fit")
         return self
@@ -145,6 +148,10 @@ class ClipsConfig(ViewsConfig):
 
     frames: int = Field(default=16, ge=1, description="Frames T of a clip.")
     size: int = Field(default=224, ge=8, description="Height and width of a clip, pixels: what the encoder sees.")
+    strides: dict[str, PositiveInt] = Field(
+        default={},
+        description="Another stride for videos with this word in their path, such as {SomethingV2: 2}; a row's own goes first.",
+    )
     repeats: int = Field(
         default=1, ge=1, description="Copies of each training clip, other crops of the same frames, side by side."
     )

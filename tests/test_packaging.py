@@ -29,7 +29,7 @@ ONLY_IN = {
     "habitat": ("envs/habitat/",),
     "habitat_sim": ("envs/habitat/",),
     "decord": (),  # the benchmarks measure against it
-    "av": ("training/videos.py", "training/decoding.py"),
+    "av": ("training/videos.py", "training/decoding.py", "training/packets.py"),
     "panda3d": ("envs/embedded/",),
     "embreex": ("envs/embedded/",),
     "torch": ("core/weights.py", "encoders/", "agent/", "training/"),

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 
 
+SAME_TIME = 1e-3
+"""Seconds that time stamps are rounded by."""
+
+
 class Clip(NamedTuple):
     """What is wanted: T frames, `stride` frames of the file apart where the sampler has a stride."""
 
@@ -87,6 +91,23 @@ def middle_view(num_frames: int, clip: Clip, view: int, views: int) -> Indices:
     """Take the middle frame of each of T intervals; of several views, (view + 1) / (views + 1) of the way through."""
     first, last = _intervals(num_frames, clip)
     return first + (last - first) * (view + 1) // (views + 1)
+
+
+def each_second(seconds: NDArray[np.float64], frames: int) -> Indices:
+    """Return the frame on show at each whole second of a video, int64 (K,); of more than `frames`, as many spread evenly.
+
+    Args:
+        seconds: float64 (N,): when the frames are shown, rising.
+        frames: Most frames T; a shorter video gives fewer, and the clip is padded.
+
+    Source: InternVideo1/Downstream/Video-Text-Retrieval (CLIP4Clip).
+    """
+    since = seconds - seconds[0]
+    whole = np.arange(int(since[-1] + SAME_TIME) + 1)
+    indices = np.unique(np.searchsorted(since, whole + SAME_TIME, side="right") - 1)
+    if len(indices) > frames:
+        indices = indices[np.linspace(0, len(indices) - 1, frames).astype(np.int64)]
+    return indices.astype(np.int64)
 
 
 TRAINING: dict[str, Callable[[int, Clip, np.random.Generator], Indices]] = {

@@ -1,0 +1,179 @@
+"""What each place of a batch holds: a clip of one video, the same whatever process makes it, or what is wrong with the video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from navloop.configs.videos import ClipsConfig
+from navloop.training.augmentation import augment, view_crops
+from navloop.training.decoding import Decoding, UnreadableError
+from navloop.training.manifests import ClipRow
+from navloop.training.quarantine import Fault
+from navloop.training.readers import Films, Video, open_video
+from navloop.training.samplers import TRAINING, VIEWS, Clip, each_second
+
+MAX_STAND_INS = 16
+"""Videos in a row that a place of a training batch tries; so many unreadable ones by chance means far more than any limit."""
+
+
+class Sample(NamedTuple):
+    """What a place of a batch holds: V copies or views of one clip, or none where it could not be read."""
+
+    frames: NDArray[np.uint8]  # (V, T, H, W, 3)
+    valid: NDArray[np.bool_]  # (V, T)
+    seconds: NDArray[np.float32]  # (V, T)
+    row: int
+    source: str
+    text: str | None
+    label: int | None
+
+
+class Place(NamedTuple):
+    """What came of a place of a batch."""
+
+    sample: Sample | None
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over the rows, as every process of a run sees it.
+
+    Attributes:
+        batch: Clips of a batch of all processes together, copies and views not counted.
+        seed: Of the run.
+        epoch: Number of the pass.
+        rank: Number of this process.
+        world: Number of processes.
+        training: Random order, clips and crops, whole batches; else every row once, in order.
+    """
+
+    batch: int
+    seed: int
+    epoch: int
+    rank: int
+    world: int
+    training: bool
+
+    def batches(self, rows: int) -> int:
+        """Return how many batches there are of so many rows."""
+        return rows // self.batch if self.training else -(-rows // self.batch)
+
+    def places(self, number: int, rows: int) -> range:
+        """Return this process' part of a batch, as places in the order of the pass."""
+        first, last = number * self.batch, min((number + 1) * self.batch, rows)
+        share = -(-(last - first) // self.world)
+        return range(min(first + self.rank * share, last), min(first + (self.rank + 1) * share, last))
+
+    def order(self, rows: int) -> NDArray[np.int64]:
+        """Return the row at each place."""
+        return self.generator(0).permutation(rows) if self.training else np.arange(rows)
+
+    def generator(self, *use: int) -> np.random.Generator:
+        """Return the generator of one use: (0,) for the order, (1, place) for what a place holds."""
+        return np.random.default_rng((self.seed, self.epoch, *use))
+
+
+class ClipDataset(Dataset[Place]):
+    """What each place of a pass holds: a function of (seed, epoch, place) and the files alone."""
+
+    def __init__(
+        self, rows: Sequence[ClipRow], config: ClipsConfig, training: bool, avoid: frozenset[tuple[str, int]]
+    ) -> None:
+        self._rows = rows
+        self._config = config
+        self._avoid = avoid
+        self._plan: Pass | None = None
+        self._order = np.arange(0)
+        self._captioned = all(row.captions for row in rows)
+        self._labelled = all(row.label is not None for row in rows)
+        cropped = config.augmentation.crop in ("multiscale", "resized") and training
+        # A crop that is resized afterwards may come from a reduced frame, but from an undistorted one.
+        side, squash = (config.short_side, False) if cropped else (config.resized_side, config.squash)
+        self._decoding = Decoding(side, squash, config.folder_fps)
+        self._films = Films(self._decoding, config.memory_mb << 20)
+
+    def __len__(self) -> int:
+        """Return the number of places of a pass."""
+        return len(self._rows)
+
+    def __getitem__(self, asked: tuple[Pass, int]) -> Place:
+        """Return what a place of a pass holds. In training, another row stands in for one that cannot be read, and is told."""
+        plan, place = asked
+        if plan != self._plan:
+            self._plan, self._order = plan, plan.order(len(self._rows))
+        row = int(self._order[place])
+        if not plan.training:
+            try:
+                return Place(self._view(row), ())
+            except UnreadableError as error:
+                return Place(None, (Fault(row, self._rows[row].path, str(error)),))
+        rng = plan.generator(1, place)
+        tried: list[tuple[int, str]] = []
+        while len(tried) < MAX_STAND_INS:
+            try:
+                sample = self._clip(row, rng)
+                return Place(sample, tuple(Fault(r, self._rows[r].path, why, sample.source) for r, why in tried))
+            except UnreadableError as error:
+                tried.append((row, str(error)))
+                row = int(rng.integers(len(self._rows)))
+        return Place(None, tuple(Fault(r, self._rows[r].path, why) for r, why in tried))
+
+    def _open(self, row: int) -> Video:
+        if (self._rows[row].path, row) in self._avoid:
+            raise UnreadableError(f"{self._rows[row].path}: is on the list of unreadable videos")
+        return open_video(self._rows[row], self._decoding, self._films)
+
+    def _wanted(self, row: int) -> Clip:
+        listed, config = self._rows[row], self._config
+        by_path = (stride for word, stride in config.strides.items() if word in listed.path)
+        return Clip(config.frames, listed.stride or next(by_path, config.stride))
+
+    def _clip(self, row: int, rng: np.random.Generator) -> Sample:
+        config, video = self._config, self._open(row)
+        if config.sampler == "seconds":
+            indices = self._each_second(video)
+        else:
+            indices = TRAINING[config.sampler](video.num_frames, self._wanted(row), rng)
+        frames = video.read(indices)
+        copies = np.stack([augment(frames, config, rng) for _ in range(config.repeats)])
+        captions = self._rows[row].captions
+        chosen = int(rng.integers(len(captions))) if captions and config.captions == "random" else 0
+        return self._sample(row, copies, np.stack([video.seconds(indices)] * config.repeats), chosen)
+
+    def _view(self, row: int) -> Sample:
+        config, video = self._config, self._open(row)
+        if config.sampler == "seconds":
+            views = self._each_second(video)[None]
+        else:
+            sampler, wanted = VIEWS[config.sampler], self._wanted(row)
+            views = np.stack([sampler(video.num_frames, wanted, view, config.clips) for view in range(config.clips)])
+        distinct, places = np.unique(views, return_inverse=True)
+        frames = video.read(distinct)[places.reshape(views.shape)]  # (clips, T, H, W, 3)
+        crops = [crop for clip_frames in frames for crop in view_crops(clip_frames, config)]
+        return self._sample(
+            row, np.stack(crops), video.seconds(views.ravel()).reshape(views.shape).repeat(config.crops, 0), 0
+        )
+
+    def _each_second(self, video: Video) -> NDArray[np.int64]:
+        return each_second(video.seconds(np.arange(video.num_frames)), self._config.frames)
+
+    def _sample(self, row: int, frames: NDArray[np.uint8], seconds: NDArray[np.float64], caption: int) -> Sample:
+        listed = self._rows[row]
+        count = frames.shape[1]
+        padding = (0, self._config.frames - count)
+        return Sample(
+            frames=np.pad(frames, ((0, 0), padding, (0, 0), (0, 0), (0, 0))) if padding[1] else frames,
+            valid=np.broadcast_to(np.arange(self._config.frames) < count, (len(frames), self._config.frames)),
+            seconds=np.pad(seconds.astype(np.float32), ((0, 0), padding), mode="edge"),
+            row=row,
+            source=f"{listed.path} ({seconds.min():.2f} to {seconds.max():.2f} s)",
+            text=listed.captions[caption] if self._captioned else None,
+            label=listed.label if self._labelled else None,
+        )
