@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel
@@ -43,6 +43,34 @@ def list_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[FieldEntr
                 yield from list_fields(part, f"{path}.")
 
 
+def list_entry_fields(schema: type[BaseModel], data: Mapping[str, Any]) -> Iterator[FieldEntry]:
+    """Yield the fields of what stands in a recipe's lists of sections, "tasks.0.k", each entry by what it says it is.
+
+    Args:
+        schema: Of the recipe.
+        data: The recipe as it was read; entries that are none, or do not say which of several they are, have no fields.
+    """
+    for name, info in schema.model_fields.items():
+        entries = data.get(name)
+        for number, entry in enumerate(entries if isinstance(entries, list) else []):
+            kind = _kind_of_entry(info.annotation, entry)
+            if kind is not None:
+                yield from list_fields(kind, f"{name}.{number}.")
+
+
+def _kind_of_entry(annotation: Any, entry: Any) -> type[BaseModel] | None:
+    """Return the schema of an entry of a list of sections; None where there is none, or it is not said which."""
+    if get_origin(annotation) is not tuple or not isinstance(entry, Mapping):
+        return None
+    item = get_args(annotation)[0]
+    rules = get_args(item)[1:] if get_origin(item) is Annotated else ()
+    kinds = [part for part in _alternatives(get_args(item)[0] if rules else item) if is_section(part)]
+    tag = next((rule.discriminator for rule in rules if isinstance(rule, FieldInfo)), None)
+    if isinstance(tag, str):
+        kinds = [kind for kind in kinds if kind.model_fields[tag].default == entry.get(tag)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
 def is_section(annotation: Any) -> bool:
     """Whether a field holds further fields, and never null."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
@@ -74,10 +102,13 @@ def type_words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         choices = get_args(annotation)
         return f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else f"{choices[0]}"
+    if get_origin(annotation) is Annotated:
+        return type_words(get_args(annotation)[0])
     if len(_alternatives(annotation)) > 1:
-        return " or ".join(type_words(part) for part in _alternatives(annotation))
+        return " or ".join(dict.fromkeys(type_words(part) for part in _alternatives(annotation)))
     if get_origin(annotation) is tuple:
-        return f"list of {type_words(get_args(annotation)[0])}"
+        item = type_words(get_args(annotation)[0])
+        return "list of sections" if item == "section" else f"list of {item}"
     if is_section(annotation):
         return "section"
     return _WORDS.get(annotation, str(annotation))

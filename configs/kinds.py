@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import get_args
+
+from navloop.configs.imitation import ImitationConfig, TrainConfig
+from navloop.configs.perception import AnyTask, PerceptionConfig
+from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.replay import ReplayConfig
@@ -12,17 +18,19 @@ from navloop.configs.stages import (
     CoordinationPretrainConfig,
 )
 
-Recipe = HousesConfig | EvalConfig | PretrainConfig | ReplayConfig | PipelineConfig
+Recipe = HousesConfig | EvalConfig | PerceptionConfig | PretrainConfig | TrainConfig | ReplayConfig | PipelineConfig
 """Any recipe; its `kind` says which."""
 
 KINDS: dict[str, type[Recipe]] = {
     "houses": HousesConfig,
     "eval": EvalConfig,
+    "perception": PerceptionConfig,
     "replay": ReplayConfig,
     "pretrain": PretrainConfig,
+    "train": TrainConfig,
     "pipeline": PipelineConfig,
 }
-"""The schema of each kind of recipe; of pretrain, what all its `STAGES` share."""
+"""The schema of each kind of recipe; of those in `VARIANTS`, what all variants share."""
 
 STAGES: dict[str, type[PretrainConfig]] = {
     "masked": MaskedPretrainConfig,
@@ -31,3 +39,20 @@ STAGES: dict[str, type[PretrainConfig]] = {
     "coordination": CoordinationPretrainConfig,
 }
 """The schema of each stage of `navloop pretrain`."""
+
+COMMANDS: dict[str, str] = {"perception": "eval"}
+"""The command of each kind of recipe that has none of its own name."""
+
+TASKS: dict[str, type[TaskConfig]] = {
+    schema.model_fields["task"].default: schema for schema in get_args(get_args(AnyTask)[0])
+}
+"""The schema of each task of a perception recipe."""
+
+ALGORITHMS: dict[str, type[TrainConfig]] = {"imitation": ImitationConfig}
+"""The schema of each algorithm of `navloop train`."""
+
+VARIANTS: dict[str, tuple[str, Mapping[str, type[Recipe]]]] = {
+    "pretrain": ("stage", STAGES),
+    "train": ("algorithm", ALGORITHMS),
+}
+"""Kinds of recipe that come in variants: the field that says which, and the schema of each."""

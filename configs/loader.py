@@ -13,8 +13,8 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from navloop.configs.fields import FieldEntry, holds_fields, is_optional, is_section, list_fields
-from navloop.configs.kinds import KINDS, STAGES, Recipe
+from navloop.configs.fields import FieldEntry, holds_fields, is_optional, is_section, list_entry_fields, list_fields
+from navloop.configs.kinds import COMMANDS, KINDS, TASKS, VARIANTS, Recipe
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
 
@@ -53,13 +53,14 @@ def list_recipes(kind: str | None = None) -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in shipped))
 
 
-def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | None = None) -> Recipe:
+def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | tuple[str, ...] | None = None) -> Recipe:
     """Return the checked config of a recipe.
 
     Args:
         recipe: Path of a YAML file, or the name of one that ships (see `list_recipes`).
-        overrides: "dotted.key=value", applied in order; the value is read by the field's type, a list as "a,b" or "[a, b]".
-        kind: The kind that the caller can use; None takes any.
+        overrides: "dotted.key=value", applied in order; the value is read by the field's type, a list as "a,b" or "[a, b]". Entries
+            of a list of sections are counted from 0: "tasks.0.k=10".
+        kind: The kind, or kinds, that the caller can use; None takes any.
 
     Raises:
         RecipeError: If the file cannot be read, or a key, type or value is wrong: every fault at once, each with its place.
@@ -71,8 +72,8 @@ def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | None = N
         raise RecipeError(f"{source}: {error}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    schema = _schema_of(data, source, kind)
-    fields = {field.path: field for field in list_fields(schema)}
+    schema = _schema_of(data, source, (kind,) if isinstance(kind, str) else kind)
+    fields = {field.path: field for field in (*list_fields(schema), *list_entry_fields(schema, data))}
     places = {path: f"{source}, line {line}" for path, line in lines.items()}
     for override in overrides:
         path, value = _read_override(override, fields)
@@ -126,27 +127,32 @@ def _key_lines(node: yaml.MappingNode, prefix: str = "") -> list[tuple[str, int]
         lines.append((path, key.start_mark.line + 1))
         if isinstance(value, yaml.MappingNode):
             lines += _key_lines(value, f"{path}.")
+        for number, entry in enumerate(value.value if isinstance(value, yaml.SequenceNode) else ()):
+            lines.append((f"{path}.{number}", entry.start_mark.line + 1))
+            lines += _key_lines(entry, f"{path}.{number}.") if isinstance(entry, yaml.MappingNode) else []
     return lines
 
 
-def _schema_of(data: Mapping[str, Any], source: str, wanted: str | None) -> type[Recipe]:
+def _schema_of(data: Mapping[str, Any], source: str, wanted: tuple[str, ...] | None) -> type[Recipe]:
     kind = _kind_of(data, source, wanted)
-    if kind != "pretrain":
+    if kind not in VARIANTS:
         return KINDS[kind]
-    stage = data.get("stage")
-    if not isinstance(stage, str) or stage not in STAGES:
-        said = "does not say its stage" if stage is None else f"has the unknown stage {stage!r}"
-        raise RecipeError(f"{source}: the recipe {said}; write 'stage: {'|'.join(STAGES)}'")
-    return STAGES[stage]
+    field, schemas = VARIANTS[kind]
+    variant = data.get(field)
+    if not isinstance(variant, str) or variant not in schemas:
+        said = f"does not say its {field}" if variant is None else f"has the unknown {field} {variant!r}"
+        raise RecipeError(f"{source}: the recipe {said}; write '{field}: {'|'.join(schemas)}'")
+    return schemas[variant]
 
 
-def _kind_of(data: Mapping[str, Any], source: str, wanted: str | None) -> str:
+def _kind_of(data: Mapping[str, Any], source: str, wanted: tuple[str, ...] | None) -> str:
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         said = "does not say its kind" if kind is None else f"has the unknown kind {kind!r}"
-        raise RecipeError(f"{source}: the recipe {said}; begin it with 'kind: {wanted or '|'.join(KINDS)}'")
-    if wanted is not None and kind != wanted:
-        raise RecipeError(f"{source}: this recipe is for 'navloop {kind}', not for 'navloop {wanted}' (kind: {kind})")
+        raise RecipeError(f"{source}: the recipe {said}; begin it with 'kind: {'|'.join(wanted or KINDS)}'")
+    if wanted is not None and kind not in wanted:
+        ours, theirs = COMMANDS.get(wanted[0], wanted[0]), COMMANDS.get(kind, kind)
+        raise RecipeError(f"{source}: this recipe is for 'navloop {theirs}', not for 'navloop {ours}' (kind: {kind})")
     return kind
 
 
@@ -157,7 +163,7 @@ def _read_override(override: str, fields: Mapping[str, FieldEntry]) -> tuple[str
         raise RecipeError(f"override {override!r}: write it as key=value")
     if path not in fields:
         raise RecipeError(f"override {override!r}: {_unknown(path, fields)}")
-    if path in ("kind", "stage"):
+    if path == "kind" or path in (field for field, _ in VARIANTS.values()):
         raise RecipeError(f"override {override!r}: the {path} of a recipe is not for overriding; choose another recipe")
     annotation = fields[path].annotation
     if is_section(annotation):
@@ -194,10 +200,13 @@ def _unquoted(text: str) -> str:
 def _set(data: dict[str, Any], path: str, value: Any, override: str) -> None:
     *sections, name = path.split(".")
     for section in sections:
+        if isinstance(data, list):  # only entries that are there are among the known fields
+            data = data[int(section)]
+            continue
         if data.get(section) is None:  # an optional section begins with its first field
             data[section] = {}
         data = data[section]
-        if not isinstance(data, dict):
+        if not isinstance(data, dict | list):
             raise RecipeError(f"override {override!r}: {section} is not a section in the recipe")
     data[name] = value
 
@@ -218,8 +227,18 @@ def _ancestors(path: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
+def _path_of(places: Sequence[int | str]) -> str:
+    """Return the dotted path of a fault; pydantic names the kind of an entry of a list between its number and its field."""
+    kept = [
+        str(part)
+        for number, part in enumerate(places)
+        if not (number >= 2 and isinstance(places[number - 1], int) and part in TASKS)
+    ]
+    return ".".join(kept)
+
+
 def _explain(fault: Any, fields: Mapping[str, FieldEntry], places: Mapping[str, str], source: str) -> str:
-    path = ".".join(map(str, fault["loc"]))
+    path = _path_of(fault["loc"])
     place = next((places[name] for name in _ancestors(path) if name in places), source)
     if fault["type"] == "extra_forbidden":
         return f"{place}: {_unknown(path, fields)}"

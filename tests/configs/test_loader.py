@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navloop.configs.fields import list_fields
-from navloop.configs.kinds import KINDS, STAGES
+from navloop.configs.kinds import KINDS, STAGES, TASKS
 from navloop.configs.loader import RecipeError, dump, list_recipes, load
 from navloop.configs.schema import EvalConfig, HousesConfig, ReportConfig
 
@@ -53,10 +53,10 @@ def test_a_dumped_config_loads_as_itself(tmp_path_factory, config):
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_shipped_recipe_loads_by_name(name):
-    assert load(name).kind in (name.split("_")[0], "pretrain")
+    assert load(name).kind in (name.split("_")[0], "pretrain", "train")
 
 
-@pytest.mark.parametrize("schema", [*KINDS.values(), *STAGES.values()])
+@pytest.mark.parametrize("schema", [*KINDS.values(), *STAGES.values(), *TASKS.values()])
 def test_every_field_is_described(schema):
     assert [field.path for field in list_fields(schema) if not field.description.endswith(".")] == []
 

@@ -52,10 +52,14 @@ def class_findings(
     """
     count = probabilities.shape[1]
     labels = labels_below(count, seen)
+    ranks = ranks_of(probabilities, labels)
     return Findings(
-        scores=tuple(class_scores(ranks_of(probabilities, labels), labels, count, seen.groups, bench.rng)),
+        scores=tuple(class_scores(ranks, labels, count, seen.groups, bench.rng)),
         protocol={"classes": count, **(protocol or {})},
-        details={"classes": _each_class(probabilities, labels, _names(bench))},
+        details={
+            "classes": _each_class(ranks, labels, _names(bench)),
+            "videos": [{"place": row.place, "rank": int(rank)} for row, rank in zip(seen.rows, ranks, strict=True)],
+        },
     )
 
 
@@ -101,20 +105,13 @@ def mean_class(hits: Vector, labels: Labels, weights: Vector) -> float:
     return float((np.bincount(labels, weights * hits)[there] / total[there]).mean())
 
 
-def _each_class(probabilities: Vector, labels: Labels, names: dict[int, str]) -> list[dict[str, object]]:
-    guesses = probabilities.argmax(1)
+def _each_class(ranks: Labels, labels: Labels, names: dict[int, str]) -> list[dict[str, object]]:
     rows = []
     for label in np.unique(labels).tolist():
         own = labels == label
         named = {"name": names[label]} if label in names else {}
-        rows.append(
-            {
-                "class": label,
-                **named,
-                "videos": int(own.sum()),
-                "accuracy": round(float((guesses[own] == label).mean()), 6),
-            }
-        )
+        accuracy = round(float((ranks[own] == 1).mean()), 6)
+        rows.append({"class": label, **named, "videos": int(own.sum()), "accuracy": accuracy})
     return rows
 
 

@@ -1,0 +1,141 @@
+"""What the `navloop` command takes: a subcommand a command, with the fields of its recipes as help."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import navloop
+from navloop.configs.fields import FieldEntry, list_fields
+from navloop.configs.kinds import COMMANDS, KINDS, TASKS, VARIANTS, Recipe
+from navloop.configs.loader import list_recipes
+from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception_tasks import TaskConfig
+
+_ABOUT = {
+    "houses": "generate a data set of houses and of tours through them",
+    "pretrain": "train an encoder, one stage of it; run again to resume",
+    "train": "train an agent to follow directions; run again to resume",
+    "pipeline": "run recipes one after the other, from houses to a coordinated encoder; run again to resume",
+    "eval": "measure agents on every episode of a split, or an encoder on videos; run again to resume",
+    "replay": "film the recorded walks of an episode file for training; run again to resume",
+    "report": "write a page about an evaluation: tables, plots, maps, videos",
+    "submit": "write, or check, the file that a leaderboard of R2R-CE or RxR-CE takes",
+}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with KEY=VALUE wherever it stands: argparse itself takes none after an option."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in left):
+        return parser.parse_args(arguments)
+    options.overrides = [*options.overrides, *left]
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="navloop", description="Agents that follow directions: houses, benchmarks, and the loop between them."
+    )
+    parser.add_argument("--version", action="version", version=f"navloop {navloop.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, schema in KINDS.items():
+        if name in COMMANDS:
+            continue
+        others = [kind for kind, user in COMMANDS.items() if user == name]
+        command = commands.add_parser(
+            name,
+            help=_ABOUT[name],
+            description=_ABOUT[name].capitalize() + ".",
+            epilog="\n".join(_describe_fields(schema) + [line for kind in others for line in _describe_kind(kind)]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        shipped = ", ".join(recipe for kind in (name, *others) for recipe in list_recipes(kind))
+        command.add_argument("recipe", metavar="RECIPE", help=f"YAML file, run folder, or one that ships: {shipped}")
+        command.add_argument(
+            "overrides",
+            nargs="*",
+            default=(),  # without it argparse calls them required
+            metavar="KEY=VALUE",
+            help="fields to set, such as seed=3",
+        )
+        place = "runs/NAME" if name in ("eval", "pretrain", "train", "pipeline") else "data/NAME"
+        command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
+        if name == "houses":
+            command.add_argument(
+                "--export", choices=["habitat"], help="also write the data set for stock habitat-lab, into DIR/habitat"
+            )
+        if name == "pretrain":
+            command.add_argument(
+                "--dry-run",
+                action="store_true",
+                help="count parameters, estimate memory, print the schedule, and train nothing",
+            )
+        if name == "eval":
+            command.add_argument(
+                "--conformance",
+                action="store_true",
+                help="first walk the ground truth again, and stop (exit code 1) where scores would not be the benchmark's",
+            )
+            command.add_argument("--conformance-only", action="store_true", help="do that, and evaluate nobody")
+        _add_debug(command)
+    report = commands.add_parser("report", help=_ABOUT["report"], description=_ABOUT["report"].capitalize() + ".")
+    report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation")
+    report.add_argument(
+        "--against", type=Path, metavar="RUN", help="another evaluation of the same episodes to compare with"
+    )
+    report.add_argument("--output", type=Path, metavar="FILE", help="where the page goes (default: RUN/report.html)")
+    _add_debug(report)
+    submit = commands.add_parser("submit", help=_ABOUT["submit"], description=_ABOUT["submit"].capitalize() + ".")
+    submit.add_argument(
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folders of evaluations, or one file to check with --episodes",
+    )
+    submit.add_argument("--agent", metavar="NAME", help="whose walks (default: the only agent)")
+    submit.add_argument("--output", type=Path, metavar="FILE", help="where it goes (default: RUN/submission_NAME.json)")
+    submit.add_argument(
+        "--episodes", nargs="+", type=Path, metavar="FILE", help="check a file against these episode files"
+    )
+    _add_debug(submit)
+    return parser
+
+
+def _add_debug(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--debug", action="store_true", help="show where in the code an error arose")
+
+
+def _describe_fields(schema: type[Recipe]) -> list[str]:
+    lines = ["fields of the recipe:", *_field_lines(list_fields(schema))]
+    shared = {field.path for field in list_fields(schema)}
+    for kind, (variant, schemas) in VARIANTS.items():
+        for name, special in schemas.items() if KINDS[kind] is schema else ():
+            own = (field for field in list_fields(special) if field.path not in shared)
+            lines += [f"fields of {variant} {name} besides:", *_field_lines(own)]
+    return lines
+
+
+def _describe_kind(kind: str) -> list[str]:
+    """Describe the recipes of a kind that has no command of its own."""
+    lines = ["", f"or, in a recipe that says 'kind: {kind}',", *_describe_fields(KINDS[kind])]
+    if KINDS[kind] is PerceptionConfig:
+        shared = {field.path for field in list_fields(TaskConfig)}
+        lines += ["fields of every entry of tasks:", *_field_lines(list_fields(TaskConfig))]
+        for name, task in TASKS.items():
+            own = [field for field in list_fields(task) if field.path not in shared]
+            lines += [f"fields of task {name} besides:", *_field_lines(own)] if own else [f"task {name} has no others"]
+    return lines
+
+
+def _field_lines(fields: Iterable[FieldEntry]) -> list[str]:
+    lines = []
+    for field in fields:
+        default = "required" if field.default is None else f"default {field.default}" if field.default else ""
+        lines.append(f"  {field.path}  ({', '.join(part for part in (field.kind, default) if part)})")
+        lines += textwrap.wrap(field.description, 96, initial_indent="      ", subsequent_indent="      ")
+    return lines
