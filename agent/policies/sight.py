@@ -143,10 +143,12 @@ class DepthSight(nn.Module):
         )
         self.project = nn.Linear(32, width)
         self.places = nn.Parameter(0.5 * torch.randn((DEPTH_SIDE // 8) ** 2, width))
-        self.join = nn.Linear(32 * (DEPTH_SIDE // 8) ** 2, width)
+        self.reduce = nn.Linear(width, 16)
+        self.join = nn.Linear(16 * (DEPTH_SIDE // 8) ** 2, width)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return tokens (N, 16, W') and a vector (N, W') of depth frames (N, side * side), metres."""
         frames = self.standardise(frames[..., None], 0).view(-1, 1, DEPTH_SIDE, DEPTH_SIDE)
         x = self.convolutions(frames).flatten(2).mT  # (N, 16, 32)
-        return self.project(x) + self.places, self.join(x.flatten(1))
+        tokens = self.project(x) + self.places  # (N, 16, W')
+        return tokens, self.join(F.gelu(self.reduce(F.gelu(tokens))).flatten(1))
