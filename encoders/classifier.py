@@ -46,4 +46,8 @@ class VideoClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the logits of normalised pixels, (B, 3, T, H, W) to (B, num_classes)."""
-        return self.head(self.dropout(self.norm(self.encoder.features(pixels))))  # type: ignore[no-any-return]
+        return self.scores(self.encoder.features(pixels))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the logits of the encoder's features, (B, D) to (B, num_classes)."""
+        return self.head(self.dropout(self.norm(features)))  # type: ignore[no-any-return]

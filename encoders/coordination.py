@@ -227,7 +227,10 @@ class CoordinatedClassifier(nn.Module):
 
     def forward(self, pixels: BranchPixels) -> Tensor:
         """Return the logits of what `encoder.to_pixels` gives, (B, num_classes)."""
-        sight = self.encoder.see(pixels)
+        return self.classify(self.encoder.see(pixels))
+
+    def classify(self, sight: CoordinatedSight) -> Tensor:
+        """Return the logits of what the encoder sees, (B, num_classes)."""
         masked = self.masked_head(self.dropout(self.encoder.masked.pool(sight.tokens)))
         multimodal = self.multimodal_head(self.dropout(sight.features))
         weight = self.fusion.sigmoid()
