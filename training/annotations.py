@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from navloop.configs.annotations import AnnotationsConfig, Format
-from navloop.training.annotation_files import check
+from navloop.training.annotation_files import check, read_text
 from navloop.training.annotation_labels import (
     read_activitynet_actions,
     read_lsmdc_choice,
@@ -60,11 +60,7 @@ def read_annotations(path: Path, text: str) -> Records:
 
     Source: the files that InternVideo1/Downstream/Video-Text-Retrieval and multi-modalities-downstream read.
     """
-    try:
-        said = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ManifestError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    config = check(AnnotationsConfig, said, str(path))
+    config = _read_config(path, text)
     source = Source(config, path.parent)
     found = False
     for place, record in READERS[config.format](source):
@@ -72,3 +68,24 @@ def read_annotations(path: Path, text: str) -> Records:
         yield place, record
     if not found:
         raise ManifestError(f"{path}: {source.texts} has no texts of the videos that are meant")
+
+
+def annotation_files(path: Path) -> tuple[Path, ...]:
+    """Return the files that a YAML file of annotations names and that are there; none of any other list.
+
+    Raises:
+        ManifestError: If it is not as `AnnotationsConfig` has it.
+    """
+    if path.suffix not in SUFFIXES:
+        return ()
+    config = _read_config(path, read_text(path, "manifest"))
+    named = [path.parent / name for name in (config.texts, config.list, config.answers) if name is not None]
+    return tuple(file for file in named if file.is_file())
+
+
+def _read_config(path: Path, text: str) -> AnnotationsConfig:
+    try:
+        said = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return check(AnnotationsConfig, said, str(path))

@@ -27,7 +27,7 @@ def sacrebleu() -> ModuleType:
         raise ValueError(
             "captions are scored by sacrebleu, which is not installed: pip install 'navloop[captions]'"
         ) from None
-    return package  # type: ignore[no-any-return]
+    return package
 
 
 def signatures(captions: Sequence[str], references: Sequence[Sequence[str]], *, lower_case: bool) -> dict[str, str]:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from navloop.configs.annotations import Format
 from navloop.configs.videos import ClipsConfig
 from navloop.training.annotation_files import stem
-from navloop.training.annotations import READERS
+from navloop.training.annotations import READERS, annotation_files
 from navloop.training.manifests import Labels, ManifestError, read_manifest, read_manifests
+from navloop.training.perception.features import list_fingerprint
 
 ANY = Labels(None, {})
 MOVIE = "00.00.10.000\t00.00.12.000\t00.00.10.000\t00.00.12.000"
@@ -217,6 +218,20 @@ def test_annotations_stand_where_a_list_may(data):
     own = data.write("own.jsonl", '{"video": "b.mp4", "caption": "Turn left."}\n')
     rows = read_manifests(ClipsConfig(manifest=(str(path), str(own))), need=("captions",))
     assert [row.captions for row in rows] == [("a man drives",), ("Turn left.",)]
+
+
+def test_the_fingerprint_of_annotations_is_over_the_files_that_they_name(data):
+    data.write("MSRVTT_data.json", MSRVTT)
+    data.write("test.txt", "video1\n")
+    path = data.describe(format="msrvtt", texts="MSRVTT_data.json", list="test.txt")
+    marks = {list_fingerprint(path)}
+    data.write("test.txt", "video2\n")
+    marks.add(list_fingerprint(path))
+    data.write("MSRVTT_data.json", {**MSRVTT, "info": {}})
+    marks.add(list_fingerprint(path))
+    assert len(marks) == 3
+    assert annotation_files(path) == (data.folder / "MSRVTT_data.json", data.folder / "test.txt")
+    assert annotation_files(data.folder / "test.txt") == ()
 
 
 def test_frame_folders_are_videos_too(data):

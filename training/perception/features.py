@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.videos import ClipsConfig, ViewsConfig
 from navloop.files import fingerprint
+from navloop.training.annotations import annotation_files
 from navloop.training.clips import ClipBatch
 from navloop.training.loading import create_loader
 from navloop.training.manifests import ClipRow, read_manifests
@@ -141,7 +142,8 @@ class FeatureStore:
         clips = self.clips(views)
         if clips.clips * clips.crops > 1:
             raise ValueError(f"videos come as {clips.clips} clips of {clips.crops} crops; one view each is seen here")
-        data, seen = video_fingerprint(rows), []
+        data = video_fingerprint(rows)
+        seen: list[Seen] = []
         kept: list[int] = []
         with torch.inference_mode(), self._autocast():
             for batch in self._batches(clips, rows, data.removeprefix("sha256:")):
@@ -218,11 +220,14 @@ def file_fingerprints(clips: ViewsConfig) -> dict[str, str]:
 
 
 def list_fingerprint(path: Path) -> str:
-    """Return the fingerprint of a list of videos, or of the names in a folder of them; "none" if it is not there."""
+    """Return the fingerprint of a list of videos, or of the names in a folder of them; "none" if it is not there.
+
+    That of annotations is over the files that they name, too.
+    """
     if path.is_dir():
         names = sorted(f"{entry.parent.name}/{entry.name}" for entry in path.glob("*/*"))
         return fingerprint(*(name.encode() for name in names))
-    return fingerprint(path) if path.is_file() else "none"
+    return fingerprint(path, *annotation_files(path)) if path.is_file() else "none"
 
 
 def _size(path: str) -> int:

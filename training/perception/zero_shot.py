@@ -40,7 +40,8 @@ def measure_zero_shot(config: ZeroShotTaskConfig, bench: Bench) -> Findings:
 def prompt_vectors(subject: Subject, names: list[str], templates: tuple[str, ...]) -> Tensor:
     """Return the unit vector of each class in each template, float (P, C, J)."""
     texts = [sentence for name in names for sentence in fill(templates, name)]
-    return encode_texts(subject, texts).unflatten(0, (len(names), len(templates))).transpose(0, 1)
+    vectors = encode_texts(subject, texts)
+    return vectors.view(len(names), len(templates), -1).transpose(0, 1)
 
 
 def class_probabilities(
