@@ -13,7 +13,7 @@ from navloop.configs.schema import Config
 class Greedy(Config):
     """Take the most likely token each time."""
 
-    kind: Literal["greedy"] = "greedy"
+    kind: Literal["greedy"] = Field(default="greedy", description="How words are chosen.")
 
 
 class Beam(Config):
@@ -22,7 +22,7 @@ class Beam(Config):
     Source: Freitag and Al-Onaizan, Beam Search Strategies for Neural Machine Translation, 2017.
     """
 
-    kind: Literal["beam"] = "beam"
+    kind: Literal["beam"] = Field(default="beam", description="How words are chosen.")
     width: int = Field(default=5, ge=1, description="Texts kept a clip; 1 is greedy.")
     count: int = Field(default=1, ge=1, description="Texts returned a clip, best first; at most `width`.")
     length_penalty: float = Field(
@@ -47,7 +47,7 @@ class Nucleus(Config):
     Source: Holtzman et al., The Curious Case of Neural Text Degeneration, ICLR 2020.
     """
 
-    kind: Literal["nucleus"] = "nucleus"
+    kind: Literal["nucleus"] = Field(default="nucleus", description="How words are chosen.")
     top_p: float = Field(default=0.9, gt=0, le=1, description="Probability kept; 1 keeps every token.")
     temperature: float = Field(default=1.0, gt=0, description="Logits are divided by it: below 1 is bolder.")
     count: int = Field(default=1, ge=1, description="Texts drawn a clip, independently.")
