@@ -116,7 +116,7 @@ def list_agents() -> list[str]:
     return list(AGENTS)
 
 
-def cameras_of(agent: Agent, protocol: protocols.Protocol) -> tuple[Camera, ...]:
+def cameras_of(agent: Agent | BatchAgent, protocol: protocols.Protocol) -> tuple[Camera, ...]:
     """Return those of a protocol's cameras that an agent looks at, in the protocol's order.
 
     Raises:

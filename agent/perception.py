@@ -197,7 +197,7 @@ class Perception(nn.Module):
         else:
             seen = self._window_percepts(frames)
         flat = None if depth is None else torch.as_tensor(depth).flatten(0, 1)
-        return self._with_depth(seen, flat).unflatten(0, (batch, steps))
+        return self._with_depth(seen, flat).unflatten(0, (batch, steps))  # type: ignore[no-any-return]
 
     @property
     def _is_stateless(self) -> bool:
@@ -250,7 +250,7 @@ class Perception(nn.Module):
         if isinstance(encoder, InternVideo):
             alone = encoder.multimodal.video.encode_frames(pixels.multimodal[:, :, -1:]).last[:, 0]  # type: ignore[attr-defined]
         seen = self._percepts(self._parts(tokens, alone), None).unflatten(0, (batch, len(looks)))
-        return seen.repeat_interleave(every, 1)[:, :steps].flatten(0, 1)
+        return seen.repeat_interleave(every, 1)[:, :steps].flatten(0, 1)  # type: ignore[no-any-return]
 
     def _percepts(self, parts: Sequence[tuple[Tensor, Tensor]], clip: Tensor | None) -> Tensor:
         """Lay out patches (N, h * w, D') and summaries (N, D') of each part, side by side, and the clip's vector."""

@@ -69,4 +69,4 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, valid: Tensor | None 
     scores = queries @ keys.mT * queries.shape[-1] ** -0.5
     if valid is not None:
         scores = scores.masked_fill(~valid, -torch.inf)
-    return scores.softmax(-1) @ values
+    return scores.softmax(-1) @ values  # type: ignore[no-any-return]

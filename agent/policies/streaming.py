@@ -6,6 +6,7 @@ A step writes its keys and values once and never computes them again, so it cost
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -85,10 +86,13 @@ class StreamingPolicy(Policy):
             nn.init.normal_(self.previous.weight, std=0.5)
         scale = (4 * len(self.layers)) ** -0.5
         with torch.no_grad():
-            for layer in self.layers:
-                assert isinstance(layer, StreamingLayer)
+            for layer in self._stack:
                 for last in (layer.past.proj, layer.words.proj, layer.frame.proj, layer.mlp[2]):
-                    last.weight.mul_(scale)  # type: ignore[union-attr, operator]
+                    cast(nn.Linear, last).weight.mul_(scale)
+
+    @property
+    def _stack(self) -> list[StreamingLayer]:
+        return cast("list[StreamingLayer]", list(self.layers))
 
     def forward(self, batch: WalkBatch) -> PolicyOutput:
         """Return logits and progress at every step of whole walks."""
@@ -101,7 +105,7 @@ class StreamingPolicy(Policy):
         pose = None if self.reckoning is None else self.reckoning.poses(batch.previous_actions)
         x = self._with_history(x, batch.previous_actions, pose)
         tokens = seen.tokens if seen.depth is None else torch.cat((seen.tokens, seen.depth), 1)
-        for layer in self.layers:
+        for layer in self._stack:
             x = layer(x, layer.words.hold(words), tokens)
         return PolicyOutput(*self.heads(self.norm(x)))
 
@@ -128,13 +132,13 @@ class StreamingPolicy(Policy):
         rows = torch.as_tensor(places, device=state.pose.device)
         words, held = state.words
         words.put(rows, self._hold(instructions)[0])
-        held[:] = [layer.words.hold(words) for layer in self.layers]  # type: ignore[operator, union-attr]
+        held[:] = [layer.words.hold(words) for layer in self._stack]
         state.memory[1][rows] = 0
         state.pose[rows] = 0
 
     def _hold(self, instructions: Instructions) -> tuple[Words, list[HeldWords]]:
         words = self.words(instructions.to(self.norm.weight.device))
-        return words, [layer.words.hold(words) for layer in self.layers]  # type: ignore[operator, union-attr]
+        return words, [layer.words.hold(words) for layer in self._stack]
 
     @torch.no_grad()
     def step(self, percepts: Tensor, previous_actions: Tensor, state: PolicyState) -> PolicyOutput:
@@ -149,7 +153,7 @@ class StreamingPolicy(Policy):
         x = self._with_history(x, previous_actions, state.pose)
         tokens = seen.tokens if seen.depth is None else torch.cat((seen.tokens, seen.depth), 1)
         filled = min(int(ages.max()) + 1, self.config.memory or MEMORY)
-        for layer, held_words, layer_past in zip(self.layers, held, past, strict=True):
-            x = layer.step(x, held_words, tokens, layer_past, ages, filled)  # type: ignore[operator]
+        for layer, held_words, layer_past in zip(self._stack, held, past, strict=True):
+            x = layer.step(x, held_words, tokens, layer_past, ages, filled)
         ages += 1
         return PolicyOutput(*self.heads(self.norm(x)))

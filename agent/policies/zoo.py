@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from navloop.agent.percepts import Layout
@@ -13,7 +15,11 @@ from navloop.agent.policies.words import Reader
 from navloop.configs.agents import PolicyConfig
 from navloop.encoders.text import TextTower
 
-_POLICIES: dict[str, type[Policy]] = {"seq2seq": Seq2SeqPolicy, "cma": CMAPolicy, "streaming": StreamingPolicy}
+_POLICIES: dict[str, Callable[[PolicyConfig, Layout, Reader, TextTower | None], Policy]] = {
+    "seq2seq": Seq2SeqPolicy,
+    "cma": CMAPolicy,
+    "streaming": StreamingPolicy,
+}
 
 
 def create_policy(
@@ -33,4 +39,4 @@ def create_policy(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _POLICIES[config.kind](config, layout, reader, tower)  # type: ignore[call-arg]
+        return _POLICIES[config.kind](config, layout, reader, tower)

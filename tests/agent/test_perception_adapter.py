@@ -204,5 +204,5 @@ def test_frames_that_do_not_fit_are_refused():
         perception.see(walks(1, 1)[:, 0])
     with pytest.raises(ValueError, match="no depth frames came"):
         perception.see(walks(2, 1)[:, 0])
-    with pytest.raises(ValueError, match="not torch.uint8"):
+    with pytest.raises(ValueError, match=r"not torch\.uint8"):
         perception.see(np.zeros((2, 64, 64, 3), np.float32))
