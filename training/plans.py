@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from navloop.configs.engine import EngineConfig
 from navloop.training.schedules import learning_rates
@@ -110,22 +112,31 @@ def _activations(stage: Stage, config: EngineConfig, feed: str, clips: int) -> i
 
 def _kept(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:
     stage.share = Share(clips)
-    own = {parameter.untyped_storage().data_ptr() for parameter in stage.parameters()}
-    kept: dict[int, int] = {}
+    own = {StorageWeakRef(parameter.untyped_storage()) for parameter in stage.parameters()}
+    saved: WeakSet[_Saved] = WeakSet()
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def note(tensor: Tensor) -> _Saved:
+        noted = _Saved(StorageWeakRef(tensor.untyped_storage()), tensor.untyped_storage().nbytes())
+        saved.add(noted)
+        return noted
 
     batch = next(iter(stage.feeds()[feed].load(Share(clips), 0, 0)))
     low = _AUTOCAST.get(config.precision)
     with (
         torch.random.fork_rng(),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autograd.graph.saved_tensors_hooks(note, lambda noted: noted),
         torch.autocast("cpu", dtype=low, enabled=low is not None),
     ):
         loss = stage.train().losses(batch, torch.Generator())["loss"]
+    kept = {noted.storage: noted.size for noted in saved if noted.storage not in own}
     del loss
     return sum(kept.values())
+
+
+@dataclass(frozen=True, eq=False)
+class _Saved:
+    """Stands in the graph for a tensor, which is let go as no backward pass comes; it lives as long as the tensor would."""
+
+    storage: StorageWeakRef
+    """Unlike an address, no other storage's, even when this one is gone."""
+    size: int
