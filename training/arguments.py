@@ -31,9 +31,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options, left = parser.parse_known_args(arguments)
     if not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in left):
-        return parser.parse_args(arguments)
-    options.overrides = [*options.overrides, *left]
+        options = parser.parse_args(arguments)
+    else:
+        options.overrides = [*options.overrides, *left]
+    if options.command == "eval":
+        _check_comparison(options)
     return options
+
+
+def _check_comparison(options: argparse.Namespace) -> None:
+    """Refuse an evaluation without a recipe, and a comparison with one."""
+    if options.compare is None and options.recipe is None:
+        options.refuse("the following arguments are required: RECIPE")
+    if options.compare is None and options.agent is not None:
+        options.refuse("--agent goes with --compare; to choose whom to measure, write agents=NAME")
+    if options.compare is not None and options.recipe is not None:
+        options.refuse(f"--compare sets finished runs side by side and takes no recipe ({options.recipe})")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +67,12 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         shipped = ", ".join(recipe for kind in (name, *others) for recipe in list_recipes(kind))
-        command.add_argument("recipe", metavar="RECIPE", help=f"YAML file, run folder, or one that ships: {shipped}")
+        command.add_argument(
+            "recipe",
+            metavar="RECIPE",
+            nargs="?" if name == "eval" else None,  # a comparison has none
+            help=f"YAML file, run folder, or one that ships: {shipped}",
+        )
         command.add_argument(
             "overrides",
             nargs="*",
@@ -81,6 +99,20 @@ def _parser() -> argparse.ArgumentParser:
                 help="first walk the ground truth again, and stop (exit code 1) where scores would not be the benchmark's",
             )
             command.add_argument("--conformance-only", action="store_true", help="do that, and evaluate nobody")
+            command.add_argument(
+                "--compare",
+                nargs="+",
+                type=Path,
+                metavar="RUN",
+                help="instead: set the agents of two finished runs side by side, or two agents of one",
+            )
+            command.add_argument(
+                "--agent",
+                nargs="+",
+                metavar="NAME",
+                help="whom to compare: an agent of both runs, or one of the first and one of the second (default: all of both)",
+            )
+            command.set_defaults(refuse=command.error)
         _add_debug(command)
     report = commands.add_parser("report", help=_ABOUT["report"], description=_ABOUT["report"].capitalize() + ".")
     report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation")

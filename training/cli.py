@@ -52,12 +52,18 @@ def _houses(options: argparse.Namespace) -> None:
 
 
 def _eval(options: argparse.Namespace) -> None:
+    if options.compare is not None:
+        _compare(options)
+        return
     config = load(options.recipe, options.overrides, kind=("eval", "perception"))
     options.run_dir = options.run_dir or Path("runs") / config.name
     if isinstance(config, PerceptionConfig):
         _eval_perception(config, options)
         return
     assert isinstance(config, EvalConfig)
+    from navloop.training.preparation import prepare_workers
+
+    prepare_workers(config)  # while this process loads the rest
     from rich.console import Console
 
     from navloop.training.evaluation import evaluate
@@ -87,6 +93,15 @@ def _eval_perception(config: PerceptionConfig, options: argparse.Namespace) -> N
         )
     found = evaluate_perception(config, options.run_dir, Console(stderr=True))
     print_perception(found, Console(width=None if sys.stdout.isatty() else 100))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from navloop.training.comparison import pair_up, print_comparisons
+
+    pairs = pair_up(options.compare, options.agent or ())
+    print_comparisons(pairs, Console(width=None if sys.stdout.isatty() else 100))
 
 
 def _replay(options: argparse.Namespace) -> None:

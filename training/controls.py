@@ -1,20 +1,14 @@
-"""Controls: what an agent is worth that is told of another walk, or sees nothing. Who listens and looks loses by it."""
+"""Controls: what an agent is worth that is told of another walk, or sees nothing (`navloop.configs.entries.CONTROLS`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.records import Episode, Instruction
 from navloop.training.rollout import episode_seed
-
-CONTROLS: Mapping[str, str] = {
-    "shuffled": "each episode has another walk's instruction",
-    "blank": "every frame is black, and every depth 0",
-}
-"""What may follow an agent's name after a plus, and what it does."""
 
 
 def shuffle_instructions(episodes: Sequence[Episode], seed: int) -> dict[str, Instruction]:

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from navloop.agent import Agent, cameras_of, create_agent, list_agents
+from navloop.configs.entries import COMMAND, read_entry
 from navloop.configs.schema import EvalConfig
 from navloop.envs.protocols import Protocol, get_protocol
-from navloop.training.controls import CONTROLS
 
-COMMAND = "command:"
-"""What the agent of another program begins with."""
+Kind = Literal["named", "saved", "program"]
 
 NETWORK_LANES = 8
 """Episodes that an agent with a network walks at once, where nothing else is said."""
 
-_NAMED = re.compile(r"^([A-Za-z0-9_-]+)=(.+)$", re.DOTALL)
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
 _PLACES = ("", "agent", "best", "best/agent", "last", "last/agent")
 
@@ -39,7 +37,7 @@ class Entrant:
     """
 
     label: str
-    kind: Literal["named", "saved", "program"]
+    kind: Kind
     source: str
     control: str = ""
     weights: str | None = None
@@ -96,29 +94,16 @@ def find_entrants(config: EvalConfig) -> list[Entrant]:
     return list(entrants.values())
 
 
-def needs_network(config: EvalConfig) -> bool:
-    """Return whether a config enters anybody with a network, judged by the looks of it alone."""
-    named = {*list_agents()}
-    return any(_parse(entry)[1] == "saved" and _parse(entry)[2] not in named for entry in config.agents)
+def _parse(text: str) -> tuple[str, Kind, str, str]:
+    """Return name, kind, source and control of an entry."""
+    entry = read_entry(text)
+    if entry.source.startswith(COMMAND):
+        return entry.name, "program", entry.source.removeprefix(COMMAND).strip(), entry.control
+    kind: Kind = "saved" if entry.is_folder and entry.source not in list_agents() else "named"
+    return entry.name, kind, entry.source, entry.control
 
 
-def _parse(entry: str) -> tuple[str, Literal["named", "saved", "program"], str, str]:
-    """Take "NAME=SOURCE+CONTROL" apart."""
-    match = _NAMED.match(entry)
-    name, source = match.groups() if match else ("", entry)
-    body, _, last = source.rpartition("+")
-    control = last if body and last in CONTROLS else ""
-    source = body if control else source
-    if source.startswith(COMMAND):
-        return name, "program", source.removeprefix(COMMAND).strip(), control
-    if source in list_agents() or not (Path(source).exists() or "/" in source):
-        return name, "named", source, control
-    return name, "saved", source, control
-
-
-def _look_up(
-    kind: Literal["named", "saved", "program"], source: str, config: EvalConfig, protocol: Protocol
-) -> Entrant:
+def _look_up(kind: Kind, source: str, config: EvalConfig, protocol: Protocol) -> Entrant:
     if kind == "named":
         return Entrant(label=source, kind=kind, source=source, cameras=_cameras(create_agent(source), protocol))
     if kind == "saved":

@@ -22,7 +22,8 @@ from navloop.provenance import usable_processors
 from navloop.records import Episode
 from navloop.runs import RunFolder
 from navloop.training.controls import shuffle_instructions
-from navloop.training.entrants import Entrant, find_entrants, needs_network
+from navloop.training.entrants import Entrant, find_entrants
+from navloop.training.preparation import prepare_workers
 from navloop.training.progress import EvaluationProgress
 from navloop.training.results import (
     Evaluation,
@@ -35,7 +36,7 @@ from navloop.training.results import (
     write_summary,
 )
 from navloop.training.rows import Row, RowWriter, read_rows, sort_rows
-from navloop.training.workers import Job, prepare_workers, run_jobs
+from navloop.training.workers import Job, run_jobs
 
 
 def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) -> Evaluation:
@@ -57,7 +58,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
     """
     protocol = get_protocol(config.protocol, config.pixels, config.depth)
     require_world(config.world)
-    prepare_workers(config.world, needs_network(config))
+    prepare_workers(config)
     entrants = find_entrants(config)
     split, episodes, data, others = read_selection(config)
     with RunFolder(run_dir).open(dump(config), data, config.RESUMABLE):

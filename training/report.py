@@ -20,6 +20,7 @@ from navloop.envs.protocols import get_protocol
 from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training import plots
+from navloop.training.comparison import COMPARED, describe
 from navloop.training.results import (
     Evaluation,
     compare_rows,
@@ -30,12 +31,9 @@ from navloop.training.results import (
 )
 from navloop.training.rollout import ReplayError
 from navloop.training.rows import Row
-from navloop.training.statistics import Comparison, Interval
+from navloop.training.statistics import Interval
 from navloop.training.stories import Story, choose_rows, tell
 from navloop.training.tables import SHARES, SHOWN, ends, heading, metrics_named, number, unreachable_note
-
-COMPARED = ("success", "spl", "ndtw", "navigation_error")
-"""Metrics of the paired comparison."""
 
 
 def write_report(
@@ -150,34 +148,10 @@ def _comparison(evaluation: Evaluation, other: Evaluation | None, chosen: str | 
             raise ValueError(f"{evaluation.folder} and {other.folder} have no agent in common")
     metrics = metrics_named(COMPARED)
     lines = [
-        {"agent": agent, "cells": [_difference(compare_rows(ours, theirs, metric), metric) for metric in metrics]}
+        {"agent": agent, "cells": [describe(compare_rows(ours, theirs, metric), metric) for metric in metrics]}
         for agent, (ours, theirs) in pairs.items()
     ]
     return {"against": against, "headings": [heading(metric) for metric in metrics], "lines": lines} if lines else None
-
-
-def _difference(comparison: Comparison | None, metric: MetricInfo) -> dict[str, Any]:
-    if comparison is None:
-        return {"mean": "–", "span": "", "p": "", "exact": "", "verdict": ""}
-    found, share = comparison.difference, metric.name in SHARES
-    scale, digits = (100, 1) if share else (1, 2)
-    low, high = (max(found.low, -1.0), min(found.high, 1.0)) if share else (found.low, found.high)
-    good = (found.mean > 0) == (metric.better == "up")
-    sure = comparison.p_value < 0.05
-    exact = ""
-    if comparison.mcnemar_p_value is not None:
-        exact = f"{comparison.first_only} won, {comparison.second_only} lost; McNemar {_p(comparison.mcnemar_p_value)}"
-    return {
-        "mean": f"{scale * found.mean:+.{digits}f}".replace("-", "−"),
-        "span": f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}".replace("-", "−"),
-        "p": _p(comparison.p_value),
-        "exact": exact,
-        "verdict": ("better" if good else "worse") if sure and found.mean else "",
-    }
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def _charts(rows: Mapping[str, Sequence[Row]], threshold: float) -> list[dict[str, str]]:

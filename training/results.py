@@ -155,11 +155,18 @@ def compare_rows(first: Sequence[Row], second: Sequence[Row], metric: MetricInfo
     )
 
 
-def require_comparable_results(first: Evaluation, second: Evaluation) -> None:
+def require_comparable_results(
+    first: Evaluation, second: Evaluation, pairs: Sequence[tuple[str, str]] | None = None
+) -> None:
     """Refuse to set two evaluations side by side that measured different things.
 
+    Args:
+        first: One of them.
+        second: The other.
+        pairs: Who of the first is compared with whom of the second; None takes every agent of both.
+
     Raises:
-        ValueError: If protocol, data or episodes differ, or an agent of both is not complete in one, naming what.
+        ValueError: If protocol, data or episodes differ, or an agent that is compared is not complete, naming what.
     """
     ours, theirs = first.header, second.header
     try:
@@ -172,9 +179,10 @@ def require_comparable_results(first: Evaluation, second: Evaluation) -> None:
             faults.append(f"{name} differ: {ours.data.get(name)} and {theirs.data.get(name)}")
     if ours.selection != theirs.selection:
         faults.append(f"not the same episodes: {ours.episodes} and {theirs.episodes}, chosen differently")
-    for evaluation in (first, second):
+    pairs = [(agent, agent) for agent in first.rows if agent in second.rows] if pairs is None else pairs
+    for evaluation, agents in ((first, {a for a, _ in pairs}), (second, {b for _, b in pairs})):
         for agent, count in evaluation.missing.items():
-            if agent in first.rows and agent in second.rows:
+            if agent in agents:
                 lacking = f"{agent} lacks {count} of {evaluation.header.episodes} episodes"
                 faults.append(f"{evaluation.folder}: {lacking}; resume it first")
     if faults:

@@ -79,7 +79,8 @@ def print_results(evaluation: Evaluation, console: Console) -> None:
         means = intervals(rows) if rows else {}
         notes = [f"incomplete: {len(rows)}/{header.episodes}"] if agent in evaluation.missing else []
         notes += [note] if (note := unreachable_note(rows)) else []
-        table.add_row("\n".join([agent, *notes]), *(_cell(means.get(metric.name), metric) for metric in metrics))
+        name = agent.replace("+", "\n+")  # a control stands below its agent's name
+        table.add_row("\n".join([name, *notes]), *(_cell(means.get(metric.name), metric) for metric in metrics))
     console.print(table)
 
 

@@ -13,11 +13,11 @@ from navloop.provenance import usable_processors
 from navloop.records import Episode
 from navloop.training.batch_walker import BatchWalker
 from navloop.training.entrants import Entrant
-from navloop.training.pool import WorkerError, do_jobs, start_server
+from navloop.training.pool import WorkerError, do_jobs
 from navloop.training.rows import Row
 from navloop.training.walker import Walker
 
-__all__ = ["Job", "WorkerError", "prepare_workers", "run_jobs"]
+__all__ = ["Job", "WorkerError", "run_jobs"]
 
 
 class Job(NamedTuple):
@@ -38,21 +38,6 @@ class Job(NamedTuple):
 
     def __str__(self) -> str:
         return f"agent {self.agent}, episode {self.episode.episode_id} ({self.episode.scene_id})"
-
-
-def prepare_workers(world: str, network: bool) -> None:
-    """Begin to load, in the background, what workers need; see `navloop.training.pool.start_server`.
-
-    Args:
-        world: Where they walk.
-        network: Whether any agent has one. Without, workers load no torch.
-    """
-    modules = ["navloop.training.workers", "navloop.agent.baselines", "navloop.agent.experts"]
-    if world == "embedded":
-        modules.append("navloop.envs.embedded.simulator")
-    if network:
-        modules.append("navloop.agent.saving")
-    start_server(modules)
 
 
 def run_jobs(

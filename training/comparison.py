@@ -1,0 +1,187 @@
+"""Two agents side by side over the same episodes: what they differ by, and whether that may be luck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from navloop.envs.metrics import MetricInfo
+from navloop.training.results import (
+    Evaluation,
+    compare_rows,
+    intervals,
+    read_evaluation,
+    require_comparable_results,
+)
+from navloop.training.rows import Row
+from navloop.training.statistics import Comparison, Interval
+from navloop.training.tables import SHARES, heading, metrics_named, number
+
+COMPARED = ("success", "spl", "ndtw", "navigation_error")
+"""Metrics of the paired comparison."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A comparison in words.
+
+    Attributes:
+        mean: With its sign, shares in percent points; "–" where there is nothing to compare, and then all else is "".
+        span: Its 95% interval.
+        p: Of no difference, by the cluster bootstrap.
+        exact: Who won where, and McNemar's test; "" for metrics that are not 0 or 1.
+        verdict: "better" or "worse" where p < 0.05, else "".
+    """
+
+    mean: str = "–"
+    span: str = ""
+    p: str = ""
+    exact: str = ""
+    verdict: str = ""
+
+
+def describe(comparison: Comparison | None, metric: MetricInfo) -> Difference:
+    """Return a comparison in words."""
+    if comparison is None:
+        return Difference()
+    found, share = comparison.difference, metric.name in SHARES
+    scale, digits = (100, 1) if share else (1, 2)
+    low, high = (max(found.low, -1.0), min(found.high, 1.0)) if share else (found.low, found.high)
+    good = (found.mean > 0) == (metric.better == "up")
+    sure = comparison.p_value < 0.05
+    exact = ""
+    if comparison.mcnemar_p_value is not None:
+        exact = f"{comparison.first_only} won, {comparison.second_only} lost; McNemar {_p(comparison.mcnemar_p_value)}"
+    return Difference(
+        mean=f"{scale * found.mean:+.{digits}f}".replace("-", "−"),
+        span=f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}".replace("-", "−"),
+        p=_p(comparison.p_value),
+        exact=exact,
+        verdict=("better" if good else "worse") if sure and found.mean else "",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two agents that may be compared.
+
+    Attributes:
+        first: Who is compared.
+        second: With whom.
+        ours: Evaluation that the first is in.
+        theirs: Evaluation that the second is in; may be the same.
+    """
+
+    first: str
+    second: str
+    ours: Evaluation
+    theirs: Evaluation
+
+    @property
+    def rows(self) -> tuple[Sequence[Row], Sequence[Row]]:
+        """Of both."""
+        return self.ours.rows[self.first], self.theirs.rows[self.second]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Short names that tell both apart."""
+        if self.first != self.second:
+            return self.first, self.second
+        return f"{self.first}, {self.ours.folder}", f"{self.second}, {self.theirs.folder}"
+
+
+def pair_up(runs: Sequence[Path], agents: Sequence[str] = ()) -> list[Pair]:
+    """Return who of two runs is compared with whom, or which two of one run.
+
+    Args:
+        runs: Folders of evaluations, one or two.
+        agents: None for every agent of both runs, or the only one of each; one that is in both; or one of the first and one of the second.
+
+    Raises:
+        ValueError: If there are no such agents, one has episodes to walk yet, or the runs measured different things, naming what.
+    """
+    if not 1 <= len(runs) <= 2 or len(agents) > 2:
+        raise ValueError(
+            f"{len(runs)} runs and {len(agents)} agents are given; give one run and two of its agents, or two runs and at most two agents"
+        )
+    first, second = read_evaluation(runs[0]), read_evaluation(runs[-1])
+    chosen = [(agents[0], agents[-1])] if agents else _in_common(first, second)
+    for evaluation, name in ((e, name) for pair in chosen for e, name in zip((first, second), pair, strict=True)):
+        if not evaluation.rows.get(name):
+            known = ", ".join(agent for agent, rows in evaluation.rows.items() if rows) or "none"
+            raise ValueError(f"{evaluation.folder}: has no episodes of agent {name!r}, but of {known}; see --agent")
+    if first.folder == second.folder and any(a == b for a, b in chosen):
+        raise ValueError(
+            f"{first.folder}: an agent is not compared with itself; name two with --agent, or a second run"
+        )
+    require_comparable_results(first, second, chosen)
+    return [Pair(first=a, second=b, ours=first, theirs=second) for a, b in chosen]
+
+
+def _in_common(first: Evaluation, second: Evaluation) -> list[tuple[str, str]]:
+    ours, theirs = ([agent for agent, rows in run.rows.items() if rows] for run in (first, second))
+    common = [(agent, agent) for agent in ours if agent in theirs]
+    if common:
+        return common
+    if len(ours) == len(theirs) == 1:
+        return [(ours[0], theirs[0])]
+    raise ValueError(
+        f"{first.folder} has {', '.join(ours) or 'no agent'}, {second.folder} has {', '.join(theirs) or 'no agent'}: none in common; "
+        "name one of each with --agent"
+    )
+
+
+def print_comparisons(pairs: Sequence[Pair], console: Console) -> None:
+    """Print a table for each pair: both means, their difference over the same episodes, its interval, and what it is worth."""
+    for pair in pairs:
+        console.print(_table(pair))
+
+
+def _table(pair: Pair) -> Table:
+    header = pair.ours.header
+    first, second = pair.names
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=f"{first}  against  {second}\n[not bold]{header.protocol}  {header.split}  {header.episodes} episodes[/]",
+        title_justify="left",
+        title_style="bold",
+        padding=(0, 0, 0, 1),
+        caption_justify="left",
+    )
+    table.add_column("", style="bold", no_wrap=True)
+    for name in ("first", "second", "difference", "95% interval", "", ""):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    ours, theirs = pair.rows
+    means = intervals(ours), intervals(theirs)
+    notes = []
+    size: Interval | None = None
+    for metric in metrics_named(COMPARED):
+        comparison = compare_rows(ours, theirs, metric)
+        found = describe(comparison, metric)
+        size = size or (None if comparison is None else comparison.difference)
+        notes += [f"{metric.label}: {found.exact}."] if found.exact and metric.name == "success" else []
+        values = [_mean(mean[metric.name], metric) for mean in means]
+        table.add_row(heading(metric), *values, f"[bold]{found.mean}[/]", found.span, found.p, _coloured(found.verdict))
+    if size is not None:
+        counts = f"{size.episodes} episodes of {size.trajectories} walks in {size.scenes} scenes"
+        table.caption = " ".join(
+            [f"First minus second, paired over {counts}; intervals over scenes and walks.", *notes]
+        )
+    return table
+
+
+def _mean(interval: Interval | None, metric: MetricInfo) -> str:
+    return "–" if interval is None else number(interval.mean, metric)
+
+
+def _coloured(verdict: str) -> str:
+    return {"better": "[green]better[/]", "worse": "[red]worse[/]"}.get(verdict, "")
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"

@@ -1,0 +1,20 @@
+"""What worker processes will need, loaded while this one still reads its recipe. Light itself: importing it costs nothing."""
+
+from __future__ import annotations
+
+from navloop.configs.entries import read_entry
+from navloop.configs.schema import EvalConfig
+from navloop.training.pool import start_server
+
+
+def prepare_workers(config: EvalConfig) -> None:
+    """Begin to load, in the background, what the workers of an evaluation need (`navloop.training.pool.start_server`).
+
+    Where no agent has a network, that is no torch.
+    """
+    modules = ["navloop.training.workers", "navloop.agent.baselines", "navloop.agent.experts"]
+    if config.world == "embedded":
+        modules.append("navloop.envs.embedded.simulator")
+    if any(read_entry(entry).is_folder for entry in config.agents):
+        modules.append("navloop.agent.saving")
+    start_server(modules)
