@@ -280,7 +280,7 @@ class _Run:
             rows = [row for done in self.crew.measure(trials) for row in done]
             self._write_rows(iteration, split, episodes, rows)
             averages = aggregate([row.metrics for row in rows])
-            values = {name: getattr(averages, name) for name in _SHOWN}
+            values = {name: averages.means[name] for name in _SHOWN}
             found |= {f"{split}_{name}": value for name, value in values.items() if value is not None}
         shutil.rmtree(agent)
         return found

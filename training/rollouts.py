@@ -32,13 +32,12 @@ def protocol_of(config: EpisodesConfig, depth: bool = False) -> Protocol:
     Raises:
         ValueError: If the protocol has no RGB camera, or is unknown.
     """
-    protocol = get_protocol(config.protocol)
-    rgb = next((camera for camera in protocol.cameras if camera.kind == "rgb"), None)
-    if rgb is None:
+    protocol = get_protocol(config.protocol, config.pixels, depth)
+    kinds = ("rgb", "depth") if depth else ("rgb",)
+    chosen = [next((camera for camera in protocol.cameras if camera.kind == kind), None) for kind in kinds]
+    if None in chosen:
         raise ValueError(f"{protocol.label} has no RGB camera; choose another protocol")
-    deep = [camera for camera in protocol.with_depth().cameras if camera.kind == "depth"][:1] if depth else []
-    chosen = protocol.with_cameras([rgb, *deep])
-    return chosen if config.pixels is None else chosen.with_resolution(config.pixels)
+    return protocol.with_cameras([camera for camera in chosen if camera is not None])
 
 
 @dataclass(frozen=True, slots=True)
