@@ -125,7 +125,7 @@ class _Scene:
             members = np.nonzero(groups == number)[0]
             patches = self._grow(int(members[patch_areas[members].argmax()]))
             parts = self._parts(patches)
-            space = shapely.union_all(parts)
+            space = footprints.union(parts)
             yield _floor([patch for patch in patches if patch.shadow.intersects(space)] or patches), parts
 
     def _grow(self, seed: int) -> list[_Patch]:
@@ -149,7 +149,7 @@ class _Scene:
             areas = shapely.area(footprints.shadows(triangles))
             levels, which = np.unique(np.round(heights.mean(axis=1), 4), return_inverse=True)
             level = levels[np.bincount(which, areas).argmax()]
-            shadow = shapely.union_all(footprints.shadows(triangles))
+            shadow = footprints.union(footprints.shadows(triangles))
             patch = _Patch(triangles, np.array([shadow], dtype=object), np.array([[0.0, 0.0, level]]))
         else:
             patch = _Patch(triangles, *footprints.coplanar(triangles))
@@ -220,7 +220,7 @@ def _floor(patches: list[_Patch]) -> Floor:
 
 def _closed(polygons: Polygons) -> BaseGeometry:
     """Return the union of polygons, the cracks between them filled."""
-    grown = shapely.union_all(polygons).buffer(CRACK, join_style="mitre")
+    grown = footprints.union(polygons).buffer(CRACK, join_style="mitre")
     return grown.buffer(-CRACK, join_style="mitre")
 
 
@@ -232,7 +232,7 @@ def _stands_on(patch: _Patch, lower: _Patch) -> bool:
 def _without(blocked: Polygons, covers: list[BaseGeometry]) -> Polygons:
     if not covers or not len(blocked):
         return blocked
-    cover = shapely.union_all(covers).buffer(2 * CRACK, join_style="mitre")
+    cover = footprints.union(covers).buffer(2 * CRACK, join_style="mitre")
     shapely.prepare(cover)
     hit = shapely.intersects(cover, blocked)
     return np.concatenate([blocked[~hit], shapely.difference(blocked[hit], cover)])
@@ -241,11 +241,11 @@ def _without(blocked: Polygons, covers: list[BaseGeometry]) -> Polygons:
 def _merged(blocked: Polygons) -> BaseGeometry:
     """Return the union of polygons and lines; lines within the polygons are dropped first, which is most of the work saved."""
     parts = shapely.get_parts(blocked)
-    area = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
+    area = footprints.union(parts[shapely.get_dimensions(parts) == 2])
     lines = np.unique(shapely.to_wkb(shapely.normalize(parts[shapely.get_dimensions(parts) < 2])))
     thin = shapely.from_wkb(lines)
     shapely.prepare(area)
-    return shapely.geometrycollections([area, shapely.union_all(thin[~shapely.covers(area, thin)])])
+    return shapely.geometrycollections([area, footprints.union(thin[~shapely.covers(area, thin)])])
 
 
 def _boxes(triangles: Vector) -> shapely.STRtree:

@@ -9,6 +9,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from shapely.geometry.base import BaseGeometry
 
 from navloop.geometry import Vector
 
@@ -20,6 +21,9 @@ TOUCH: float = 0.01
 
 SMALLEST: float = 1e-8
 """Square metres below which a triangle is taken for a line."""
+
+GRID: float = 1e-6
+"""Metres that corners are rounded to where a union fails without."""
 
 Polygons = NDArray[np.object_]
 """Shapely geometries in (x, z), float64 coordinates in metres."""
@@ -72,6 +76,14 @@ def adjoining(triangles: Vector, max_step: float) -> tuple[NDArray[np.int64], Ve
     return pairs[small], steps[small]
 
 
+def union(polygons: Polygons) -> BaseGeometry:
+    """Return the union of polygons and lines, also where floating point defeats GEOS: then on a grid of micrometres."""
+    try:
+        return shapely.union_all(polygons)
+    except shapely.errors.GEOSException:  # corners that all but touch, seen in one furnished house of a hundred
+        return shapely.union_all(shapely.make_valid(polygons), grid_size=GRID)
+
+
 def group(count: int, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of the connected group of each of `count` things, given the pairs (P, 2) that are connected."""
     links = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
@@ -87,7 +99,7 @@ def coplanar(triangles: Vector) -> tuple[Polygons, Vector]:
     order = np.argsort(labels, kind="stable")
     starts = np.nonzero(np.diff(labels[order], prepend=-1))[0]
     polygons = shadows(triangles[order])
-    joined = [g[0] if len(g) == 1 else shapely.union_all(g) for g in np.split(polygons, starts[1:])]
+    joined = [g[0] if len(g) == 1 else union(g) for g in np.split(polygons, starts[1:])]
     return np.array(joined, dtype=object), planes[order][starts]
 
 
