@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from navloop.configs.fields import FieldEntry, holds_fields, is_optional, is_section, list_entry_fields, list_fields
 from navloop.configs.kinds import COMMANDS, KINDS, TASKS, VARIANTS, Recipe
+from navloop.registry import nearest
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$")
 
@@ -83,7 +84,10 @@ def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | tuple[st
         # JSON mode keeps types strict and still takes a list for a tuple.
         return schema.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        faults = [_explain(fault, fields, places, source) for fault in error.errors()]
+        found = error.errors()
+        # Pydantic counts the entries of a list that are right: one with a wrong entry would be called too short, too.
+        found = [fault for fault in found if fault["type"] != "too_short" or not any(_inside(fault, o) for o in found)]
+        faults = [_explain(fault, fields, places, source) for fault in found]
         raise RecipeError("\n".join(faults)) from None
 
 
@@ -227,6 +231,11 @@ def _ancestors(path: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
+def _inside(fault: Any, other: Any) -> bool:
+    """Return whether another fault is within the field of a fault."""
+    return len(other["loc"]) > len(fault["loc"]) and other["loc"][: len(fault["loc"])] == fault["loc"]
+
+
 def _path_of(places: Sequence[int | str]) -> str:
     """Return the dotted path of a fault; pydantic names the kind of an entry of a list between its number and its field."""
     kept = [
@@ -242,6 +251,10 @@ def _explain(fault: Any, fields: Mapping[str, FieldEntry], places: Mapping[str, 
     place = next((places[name] for name in _ancestors(path) if name in places), source)
     if fault["type"] == "extra_forbidden":
         return f"{place}: {_unknown(path, fields)}"
+    if fault["type"].startswith("union_tag"):
+        tag, said = fault["ctx"]["discriminator"].strip("'"), fault["ctx"].get("tag")
+        tags = [word.strip(" '") for word in fault["ctx"].get("expected_tags", ",".join(TASKS)).split(",")]
+        return f"{place}: {path}.{tag} is {'missing' if said is None else repr(said)}; {nearest(said or '', tags)}"
     known = next((fields[name] for name in _ancestors(path) if name in fields), None)
     if fault["type"] == "value_error" and (known is None or holds_fields(known.annotation)):
         return f"{place}: {path}: {fault['ctx']['error']}" if path else f"{place}: {fault['ctx']['error']}"
