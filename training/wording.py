@@ -34,11 +34,11 @@ def signatures(captions: Sequence[str], references: Sequence[Sequence[str]], *, 
     """Return what sacreBLEU says its scores are: version, references, tokens, case, smoothing. Arguments and errors as of `bleu_counts`."""
     _check(captions, references)
     metrics = sacrebleu().metrics
-    streams = list(
-        zip_longest(*references)
-    )  # the first reference of each caption, the second, ..., None where there is none
+    streams = list(zip_longest(*references))  # first references, second ones, ...; None for none
+    # `force`: CLIP's captions come with full stops apart, which sacreBLEU would else warn of; its tokens part them anyway.
+    scores = {"BLEU": metrics.BLEU(lowercase=lower_case, force=True), "chrF": metrics.CHRF(lowercase=lower_case)}
     said = {}
-    for name, metric in (("BLEU", metrics.BLEU(lowercase=lower_case)), ("chrF", metrics.CHRF(lowercase=lower_case))):
+    for name, metric in scores.items():
         metric.corpus_score(list(captions), streams)
         said[name] = str(metric.get_signature())
     return said

@@ -40,7 +40,7 @@ def measure_retrieval(config: RetrievalTaskConfig, bench: Bench) -> Findings:
     plain, dual = (search(logits, videos, galleries, sharpened=sharpened) for sharpened in (False, True))
     scores = [
         score
-        for found, ending in ((plain, ""), (dual, ", dual"))
+        for found, ending in ((plain, ""), (dual, " dual"))
         for direction, asked in (("text→video", found.by_texts), ("video→text", found.by_videos))
         for score in _scores((direction, ending), asked, groups.take(asked.videos), bench.rng)
     ]
