@@ -43,14 +43,13 @@ class CausalAttention(nn.Module):
         width: Width W.
         heads: Number of heads.
         memory: Steps that it looks back, itself included.
-        dropout: On the weights.
 
     Source: Su et al., RoFormer, 2021 (rotary positions).
     """
 
-    def __init__(self, width: int, heads: int, memory: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, memory: int) -> None:
         super().__init__()
-        self.heads, self.memory, self.dropout = heads, memory, dropout
+        self.heads, self.memory = heads, memory
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -60,12 +59,11 @@ class CausalAttention(nn.Module):
         q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, S, d) each
         turns = rotations(torch.arange(steps, device=x.device), q.shape[-1])
         q, k = rotate(q, turns), rotate(k, turns)
-        rate = self.dropout if self.training else 0.0
         if steps <= self.memory:
-            x = F.scaled_dot_product_attention(q, k, v, dropout_p=rate, is_causal=True)
+            x = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             near = torch.ones(steps, steps, dtype=torch.bool, device=x.device).tril().triu(1 - self.memory)
-            x = F.scaled_dot_product_attention(q, k, v, near, rate)
+            x = F.scaled_dot_product_attention(q, k, v, near)
         return self.proj(x.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def step(self, x: Tensor, past: Past, ages: Tensor, filled: int) -> Tensor:
@@ -100,12 +98,11 @@ class WordAttention(nn.Module):
     Args:
         width: Width W of steps and words.
         heads: Number of heads.
-        dropout: On the weights.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.proj = nn.Linear(width, width)
@@ -119,8 +116,7 @@ class WordAttention(nn.Module):
     def forward(self, x: Tensor, held: HeldWords) -> Tensor:
         """Map steps (B, S, W) to what they take from the words, (B, S, W)."""
         q = self.query(x).view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, S, d)
-        rate = self.dropout if self.training else 0.0
-        taken = F.scaled_dot_product_attention(q, held.keys, held.values, held.valid[:, None, None], rate)
+        taken = F.scaled_dot_product_attention(q, held.keys, held.values, held.valid[:, None, None])
         return self.proj(taken.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 

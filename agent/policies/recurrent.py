@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from navloop.agent.percepts import Layout
 from navloop.agent.policies.parts import ACTIONS, POSE, Heads, Reckoning
 from navloop.agent.policies.policy import Policy, PolicyOutput, PolicyState, WalkBatch
-from navloop.agent.policies.sight import Seen, Sight
+from navloop.agent.policies.sight import Seen, Sight, SightWidths
 from navloop.agent.policies.words import Instructions, Reader, Words, create_words
 from navloop.configs.agents import PolicyConfig
 from navloop.encoders.text import TextTower
@@ -36,7 +36,7 @@ class RecurrentPolicy(Policy):
         self.config, self.reader = config, reader
         width = config.width
         self.words = create_words(config.words, reader, words_width, config.dropout, tower)
-        self.sight = Sight(layout, width // 2, width // 4)
+        self.sight = Sight(layout, SightWidths(width // 2, width // 2, width // 4, width // 4))
         self.previous_width = max(8, width // 16)
         self.previous = nn.Embedding(ACTIONS + 1, self.previous_width) if config.previous_action else None
         self.reckoning = None if config.turn_deg is None else Reckoning(config.turn_deg, self.previous_width)

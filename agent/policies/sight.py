@@ -13,18 +13,34 @@ from navloop.agent.percepts import DEPTH_SIDE, Layout
 CALIBRATION_BATCHES = 20
 """Training batches that the statistics of the channels are taken from; they stay as they are from then on."""
 
+REDUCED = 16
+"""Channels that each token gives to the vector."""
+
 
 class Seen(NamedTuple):
     """What is seen at each of N steps."""
 
     tokens: Tensor
-    """float (N, m, W), the frame's places, its summary, and the clip."""
+    """float (N, m, w), the frame's places, its summary, and the clip."""
     depth: Tensor | None
-    """float (N, 16, W'), a 4 x 4 grid over the depth frame."""
+    """float (N, 16, w'), a 4 x 4 grid over the depth frame."""
     vector: Tensor
     """float (N, W), all tokens together, each in its own way."""
     depth_vector: Tensor | None
     """float (N, W')."""
+
+
+class SightWidths(NamedTuple):
+    """How wide the things are that are made of percepts."""
+
+    tokens: int
+    """Width w of a token."""
+    vector: int
+    """Width W of the vector."""
+    depth_tokens: int
+    """Width w' of a token of depth."""
+    depth_vector: int
+    """Width W' of the vector of depth."""
 
 
 class Standardise(nn.Module):
@@ -76,21 +92,20 @@ class Sight(nn.Module):
 
     Args:
         layout: Of the percepts.
-        width: Width W of the tokens and of the vector.
-        depth_width: Width W' of what comes of depth.
-        reduced: Channels that each token gives to the vector.
+        widths: Of what comes of them.
     """
 
-    def __init__(self, layout: Layout, width: int, depth_width: int, reduced: int = 16) -> None:
+    def __init__(self, layout: Layout, widths: SightWidths) -> None:
         super().__init__()
+        width = widths.tokens
         self.layout = layout
         self.standardise = Standardise(2 + layout.clip, layout.width)
         self.project = nn.Linear(layout.width, width)
         self.project_clip = nn.Linear(layout.width, width) if layout.clip else None
         self.places = nn.Parameter(0.5 * torch.randn(layout.visual, width))
-        self.reduce = nn.Linear(width, reduced)
-        self.join = nn.Linear(layout.visual * reduced, width)
-        self.depth = DepthSight(depth_width) if layout.depth else None
+        self.reduce = nn.Linear(width, REDUCED)
+        self.join = nn.Linear(layout.visual * REDUCED, widths.vector)
+        self.depth = DepthSight(widths.depth_tokens, widths.depth_vector) if layout.depth else None
 
     def forward(self, percepts: Tensor, valid: Tensor | None = None) -> Seen:
         """Look at percepts (N, n, D); in training, those of valid steps, bool (N,), may enter the statistics."""
@@ -112,7 +127,7 @@ class Sight(nn.Module):
         projected = self.project(torch.cat(even[:2], 1))
         if self.project_clip is not None:
             projected = torch.cat((projected, self.project_clip(even[2])), 1)
-        tokens = projected + self.places  # (N, m, W)
+        tokens = projected + self.places  # (N, m, w)
         vector = self.join(F.gelu(self.reduce(F.gelu(tokens))).flatten(1))
         if self.depth is None:
             return Seen(tokens, None, vector, None)
@@ -127,10 +142,11 @@ class DepthSight(nn.Module):
     """A small convolutional network over the depth frame.
 
     Args:
-        width: Width W' of its 4 x 4 tokens and of its vector.
+        width: Width w' of its 4 x 4 tokens.
+        vector_width: Width W' of its vector.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, vector_width: int) -> None:
         super().__init__()
         self.standardise = Standardise(1, 1)
         self.convolutions = nn.Sequential(
@@ -143,12 +159,12 @@ class DepthSight(nn.Module):
         )
         self.project = nn.Linear(32, width)
         self.places = nn.Parameter(0.5 * torch.randn((DEPTH_SIDE // 8) ** 2, width))
-        self.reduce = nn.Linear(width, 16)
-        self.join = nn.Linear(16 * (DEPTH_SIDE // 8) ** 2, width)
+        self.reduce = nn.Linear(width, REDUCED)
+        self.join = nn.Linear(REDUCED * (DEPTH_SIDE // 8) ** 2, vector_width)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens (N, 16, W') and a vector (N, W') of depth frames (N, side * side), metres."""
+        """Return tokens (N, 16, w') and a vector (N, W') of depth frames (N, side * side), metres."""
         frames = self.standardise(frames[..., None], 0).view(-1, 1, DEPTH_SIDE, DEPTH_SIDE)
         x = self.convolutions(frames).flatten(2).mT  # (N, 16, 32)
-        tokens = self.project(x) + self.places  # (N, 16, W')
+        tokens = self.project(x) + self.places  # (N, 16, w')
         return tokens, self.join(F.gelu(self.reduce(F.gelu(tokens))).flatten(1))

@@ -15,7 +15,7 @@ from navloop.agent.percepts import Layout
 from navloop.agent.policies.attention import CausalAttention, HeldWords, Past, WordAttention
 from navloop.agent.policies.parts import ACTIONS, POSE, Heads, Reckoning
 from navloop.agent.policies.policy import Policy, PolicyOutput, PolicyState, WalkBatch
-from navloop.agent.policies.sight import Sight
+from navloop.agent.policies.sight import Seen, Sight, SightWidths
 from navloop.agent.policies.words import Instructions, Reader, Words, create_words
 from navloop.configs.agents import HEADS, LAYERS, MEMORY, PolicyConfig
 from navloop.encoders.cross_attention import CrossAttention
@@ -29,10 +29,9 @@ class StreamingLayer(nn.Module):
         super().__init__()
         width, heads = config.width, config.heads or HEADS
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
-        self.norm_tokens = nn.LayerNorm(width)
-        self.past = CausalAttention(width, heads, config.memory or MEMORY, config.dropout)
-        self.words = WordAttention(width, heads, config.dropout)
-        self.frame = CrossAttention(width, width, heads)
+        self.past = CausalAttention(width, heads, config.memory or MEMORY)
+        self.words = WordAttention(width, heads)
+        self.frame = CrossAttention(width, width // 2, heads)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.dropout = nn.Dropout(config.dropout)
 
@@ -48,7 +47,7 @@ class StreamingLayer(nn.Module):
 
     def _read(self, x: Tensor, held: HeldWords, tokens: Tensor) -> Tensor:
         x = x + self.dropout(self.words(self.norms[1](x), held))
-        looked = self.frame(self.norms[2](x).flatten(0, 1)[:, None], self.norm_tokens(tokens))
+        looked = self.frame(self.norms[2](x).flatten(0, 1)[:, None], tokens)
         x = x + self.dropout(looked.view_as(x))
         return x + self.dropout(self.mlp(self.norms[3](x)))  # type: ignore[no-any-return]
 
@@ -71,7 +70,8 @@ class StreamingPolicy(Policy):
         self.config, self.reader = config, reader
         width = config.width
         self.words = create_words(config.words, reader, width, config.dropout, tower)
-        self.sight = Sight(layout, width, width)
+        self.sight = Sight(layout, SightWidths(width // 2, width, width // 2, width))
+        self.norm_tokens = nn.LayerNorm(width // 2)
         self.previous = nn.Embedding(ACTIONS + 1, width) if config.previous_action else None
         self.reckoning = None if config.turn_deg is None else Reckoning(config.turn_deg, width)
         self.summary = nn.Linear(width, width)
@@ -104,10 +104,15 @@ class StreamingPolicy(Policy):
             x = x + seen.depth_vector.view_as(x)
         pose = None if self.reckoning is None else self.reckoning.poses(batch.previous_actions)
         x = self._with_history(x, batch.previous_actions, pose)
-        tokens = seen.tokens if seen.depth is None else torch.cat((seen.tokens, seen.depth), 1)
+        tokens = self._tokens(seen)
         for layer in self._stack:
             x = layer(x, layer.words.hold(words), tokens)
         return PolicyOutput(*self.heads(self.norm(x)))
+
+    def _tokens(self, seen: Seen) -> Tensor:
+        """Return what layers look at of each step's frame, (N, m, W / 2)."""
+        tokens = seen.tokens if seen.depth is None else torch.cat((seen.tokens, seen.depth), 1)
+        return self.norm_tokens(tokens)  # type: ignore[no-any-return]
 
     def _with_history(self, x: Tensor, previous_actions: Tensor, pose: Tensor | None) -> Tensor:
         if self.previous is not None:
@@ -151,7 +156,7 @@ class StreamingPolicy(Policy):
         if self.reckoning is not None:
             state.pose = self.reckoning.advance(state.pose, previous_actions)
         x = self._with_history(x, previous_actions, state.pose)
-        tokens = seen.tokens if seen.depth is None else torch.cat((seen.tokens, seen.depth), 1)
+        tokens = self._tokens(seen)
         filled = min(int(ages.max()) + 1, self.config.memory or MEMORY)
         for layer, held_words, layer_past in zip(self._stack, held, past, strict=True):
             x = layer.step(x, held_words, tokens, layer_past, ages, filled)
