@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 
 LOGGER = logging.getLogger(__name__)
 SHOWN = 3
+_BEGINNING = '{"video": '
 
 
 class TooManyUnreadableError(ValueError):
@@ -55,9 +57,10 @@ class Quarantine:
         self._path = path
         self._reasons: dict[tuple[str, int], str] = {}
         if path is not None and path.exists():
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
                 fault = _read(line, f"{path}, line {number}")
-                self._reasons[fault.path, fault.row] = fault.reason
+                if fault is not None:
+                    self._reasons[fault.path, fault.row] = fault.reason
             self._check()
 
     @property
@@ -89,6 +92,7 @@ class Quarantine:
 
         Raises:
             TooManyUnreadableError: If that is one too many.
+            OSError: If it cannot be written down, naming the list.
         """
         if (fault.path, fault.row) in self._reasons:
             return
@@ -104,9 +108,16 @@ class Quarantine:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"video": fault.path, "row": fault.row, "reason": fault.reason}, ensure_ascii=False) + "\n"
         # One write of a whole line: processes that share the file do not cut into each other's.
-        handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(handle, line.encode())
+            size = os.fstat(handle).st_size
+            torn = size and os.pread(handle, 1, size - 1) != b"\n"
+            data = f"\n{line}".encode() if torn else line.encode()
+            if os.write(handle, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
         finally:
             os.close(handle)
 
@@ -121,7 +132,10 @@ class Quarantine:
         )
 
 
-def _read(line: str, place: str) -> Fault:
+def _read(line: str, place: str) -> Fault | None:
+    """Return what a line says; None for one that a full disk cut short: its video is tried again."""
+    if not line or (line.startswith(_BEGINNING) and not line.endswith("}")):
+        return None
     try:
         data = json.loads(line)
         return Fault(row=int(data["row"]), path=str(data["video"]), reason=str(data["reason"]))

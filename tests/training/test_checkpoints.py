@@ -2,13 +2,11 @@
 
 import errno
 import os
-import resource
-import signal
-from contextlib import contextmanager
 
 import pytest
 import torch
 from drifting_clips import Drifting, config
+from full_disk import files_at_most
 
 from navloop.training.checkpoints import (
     CheckpointError,
@@ -89,19 +87,6 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_lost(tmp_path, name, harm):
         train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
     assert (tmp_path / "step_000001" / "state.pt").is_file()
-
-
-@contextmanager
-def files_at_most(size: int):
-    """Let no file of this process grow beyond a size, which fails as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("size", [1_000_000, 4_000_000], ids=["weights", "state"])

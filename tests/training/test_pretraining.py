@@ -5,19 +5,23 @@ import math
 import re
 import subprocess
 import sys
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from drifting_clips import drifting
+from full_disk import files_at_most
 from rich.console import Console
 
-from navloop.configs.loader import load
+from navloop.configs.loader import list_recipes, load
 from navloop.encoders import load_encoder
 from navloop.runs import RunError
 from navloop.training.cli import main
 from navloop.training.plans import estimate_memory
 from navloop.training.pretraining import create_stage, dry_run, pretrain
+from navloop.training.stages.shapes import stage_shapes
 from navloop.training.steps import split
 from navloop.training.videos import write_video
 from navloop.weights import digest
@@ -41,7 +45,7 @@ def films(tmp_path_factory):
     for number, clip in enumerate(frames):
         write_video(folder / f"{number}.mp4", np.concatenate([clip, clip[::-1]]), fps=4)
     for name, numbers in (("train", range(24)), ("unseen", range(24, 32))):
-        lines = [json.dumps({"video": f"{number}.mp4"}) for number in numbers]
+        lines = [json.dumps({"video": f"{number}.mp4", "caption": f"film {number}"}) for number in numbers]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -128,6 +132,122 @@ def test_a_video_that_cannot_be_read_is_listed_and_told(films, tmp_path, capsys)
         pretrain(config(films, changes[0], "clips.max_unreadable=0"), tmp_path / "strict", QUIET)
 
 
+@pytest.fixture
+def labelled(films, tmp_path):
+    """A list of films that have captions and labels."""
+    rows = [{"video": str(films / f"{n}.mp4"), "caption": f"film {n}", "label": n % 4} for n in range(8)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "train.jsonl"
+
+
+def onto(manifest, *changes):
+    settings = (f"clips.manifest={manifest}", "clips.workers=0", "engine.batch=4", "engine.log_every=1")
+    return [*settings, "engine.checkpoint_every=1", *changes]
+
+
+WRONG_LINES = {
+    "no json": ("masked_tiny", '{"video": "a.mp4"', r"train\.jsonl, line 9: not JSON .*; write one object a line"),
+    "no video": ("masked_tiny", '{"path": 7}', r"train\.jsonl, line 9: video is 7; give the path"),
+    "backwards": ("masked_tiny", '{"video": "a.mp4", "start": 3, "end": 1}', r"line 9: end 1 is not after start 3"),
+    "label": (
+        "classification_tiny",
+        '{"video": "a.mp4", "label": 4}',
+        r"line 9: label 4 is out of range; labels are from 0 to 3",
+    ),
+    "no label": ("classification_tiny", '{"video": "a.mp4"}', r"line 9: has no label, nor have 0 of the other 8 rows"),
+    "caption": (
+        "contrastive_tiny",
+        '{"video": "a.mp4", "caption": 12}',
+        r"line 9: caption holds 12; a caption is text",
+    ),
+    "no caption": (
+        "contrastive_tiny",
+        '{"video": "a.mp4"}',
+        r"line 9: has no captions, nor have 0 of the other 8 rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LINES)
+def test_a_wrong_line_is_told_before_anything_is_written(labelled, tmp_path, capsys, case):
+    name, line, words = WRONG_LINES[case]
+    labels = ["clips.num_classes=4"] if name == "classification_tiny" else []
+    run = tmp_path / "run"
+    command = ["pretrain", name, *onto(labelled, "engine.steps=2", *labels), "--run-dir", str(run)]
+    with labelled.open("a") as file:
+        file.write(line + "\n")
+    assert main(command) == 2
+    assert re.search(words, capsys.readouterr().err)
+    assert not run.exists()
+    labelled.write_text("".join(f"{line}\n" for line in labelled.read_text().splitlines()[:8]))
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+    with labelled.open("a") as file:
+        file.write(line + "\n")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert re.search(words, capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()} == before
+
+
+def test_videos_that_are_empty_cut_off_or_noise_are_listed_and_the_others_trained_on(films, labelled, tmp_path):
+    whole = (films / "0.mp4").read_bytes()
+    kinds = {"empty": b"", "cut": whole[: len(whole) // 2], "noise": b"\x00\xff" * 500}
+    for name, data in kinds.items():
+        (tmp_path / f"{name}.mp4").write_bytes(data)
+        with labelled.open("a") as file:
+            file.write(json.dumps({"video": f"{name}.mp4"}) + "\n")
+    report = pretrain(
+        load("masked_tiny", onto(labelled, "engine.steps=6", "clips.max_unreadable=0.3")), tmp_path / "run", QUIET
+    )
+    assert report.steps == 6 and math.isfinite(report.metrics["loss"])
+    listed = [json.loads(line) for line in (tmp_path / "run" / "unreadable.jsonl").read_text().splitlines()]
+    assert sorted(row["video"] for row in listed) == sorted(str(tmp_path / f"{name}.mp4") for name in kinds)
+    assert all(row["video"] in row["reason"] for row in listed)
+
+
+def test_a_full_disk_during_a_checkpoint_is_told_and_the_run_goes_on_later(films, tmp_path, capsys):
+    command = ["pretrain", "masked_tiny", *recipe(films), "--run-dir", str(tmp_path / "run")]
+    with files_at_most(4_000_000):  # the state is larger
+        assert main(command) == 2
+    told = capsys.readouterr().err
+    assert re.search(r"run/step_000002: File too large", told) and "Traceback" not in told
+    assert not list((tmp_path / "run").glob("*step_*"))
+    assert main(command) == 0
+    pretrain(config(films), tmp_path / "other", QUIET)
+    curves = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("run", "other")]
+    assert curves[0] == curves[1]
+
+
+def test_fp16_on_a_processor_is_refused_but_can_be_planned(films, tmp_path, capsys):
+    fields = recipe(films, "engine.precision=fp16")
+    assert main(["pretrain", "masked_tiny", *fields, "--run-dir", str(tmp_path / "run")]) == 2
+    assert "engine.precision is fp16, which needs a GPU; on a processor take bf16 or fp32" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main(["pretrain", "masked_tiny", *fields, "--dry-run"]) == 0
+    assert "24 clips, fp16" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list_recipes("pretrain"))
+def test_a_shipped_recipe_fits_its_encoder_and_names_the_data_that_is_missing(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    chosen = load(name, kind="pretrain")
+    shapes = stage_shapes(chosen)
+    assert chosen.engine.steps or chosen.engine.epochs
+    assert {"masked": ("masked",), "coordination": ("internvideo",)}.get(chosen.stage, ("masked", "multimodal")).count(
+        shapes.kind
+    )
+    first = (Path(str(files("navloop.configs") / f"{name}.yaml"))).read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert main(["pretrain", name, "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert re.match(
+        r"navloop pretrain: data/\S+: (no such list of videos|class names cannot be read|numbers of classes cannot)",
+        told,
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_counts_and_writes_nothing(films, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     changes = ["engine.accumulate=2", "engine.epochs=10", "engine.steps=null", "engine.warmup=0.2"]
@@ -157,9 +277,11 @@ def test_the_memory_estimate_follows_batch_average_and_precision(films):
     assert estimate_memory(again, plain.engine).activations < 0.6 * memory.activations
 
 
-@pytest.mark.parametrize("name", ["masked_tiny", "masked_laptop", "masked_base"])
-def test_shipped_recipes_run_dry(films, name, capsys):
-    changes = [f"clips.manifest={films / 'train.jsonl'}", "clips.workers=0", "engine.batch=16"]
+@pytest.mark.parametrize(
+    "name", ["masked_tiny", "masked_laptop", "masked_base", "contrastive_tiny", "coordination_tiny"]
+)
+def test_shipped_recipes_run_dry(labelled, name, capsys):
+    changes = [f"clips.manifest={labelled}", "clips.workers=0", "engine.batch=8"]
     dry_run(load(name, changes, kind="pretrain"), Console(width=100))
     assert "whole stage" in capsys.readouterr().out
 

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+from full_disk import files_at_most
 
 from navloop.training.quarantine import Fault, Quarantine, TooManyUnreadableError
 
@@ -38,6 +39,21 @@ def test_a_resumed_run_goes_on_counting(tmp_path):
     assert str(path) in str(caught.value) and "1.mp4: no such file" in str(caught.value)
     with pytest.raises(TooManyUnreadableError):
         Quarantine(100, 0.02, path)
+
+
+def test_a_full_disk_is_told_and_what_it_cut_short_is_left_out(tmp_path):
+    path = tmp_path / "unreadable.jsonl"
+    Quarantine(100, 0.5, path).add(fault(1))
+    whole = path.read_bytes()
+    for room in (20, 0):  # some of the line, and nothing
+        with files_at_most(len(path.read_bytes()) + room), pytest.raises(OSError) as caught:
+            Quarantine(100, 0.5, path).add(fault(2))
+        assert caught.value.filename == str(path)
+    assert path.read_bytes()[: len(whole)] == whole != path.read_bytes()
+    resumed = Quarantine(100, 0.5, path)
+    assert list(resumed.reasons) == [("1.mp4", 1)]
+    resumed.add(fault(3))
+    assert list(Quarantine(100, 0.5, path).reasons) == [("1.mp4", 1), ("3.mp4", 3)]
 
 
 def test_none_is_allowed_and_all_are_allowed():
