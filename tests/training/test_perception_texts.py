@@ -19,7 +19,8 @@ from navloop.encoders.text import tokenize
 from navloop.training.manifests import ClipRow
 from navloop.training.perception.choice import check_choices, choice_ranks
 from navloop.training.perception.prompts import TEMPLATES, fill
-from navloop.training.perception.readers import described
+from navloop.training.perception.readers import Described, described
+from navloop.training.perception.retrieval import search
 from navloop.training.perception.run import evaluate_perception
 from navloop.training.perception.subject import load_subject
 from navloop.training.perception.zero_shot import class_probabilities, prompt_vectors
@@ -331,3 +332,38 @@ def test_a_row_without_captions_is_named(folder, tmp_path):
     path = listed(folder, "bare.jsonl", [{"video": "0.png", "caption": "x"}, {"video": "1.png"}])
     with pytest.raises(ValueError, match=r"bare.jsonl, line 2: has no captions"):
         measured(recipe(folder, path, {"task": "retrieval"}), tmp_path)
+
+
+@pytest.mark.parametrize("task", ["retrieval", "captioning"])
+def test_an_unreadable_video_is_left_out_and_told_and_shifts_nothing(folder, tmp_path, task):
+    (folder / "broken.png").write_bytes(b"no picture")
+    rows = [{"video": f"{n}.png", "captions": said} for n, said in enumerate(CAPTIONS)]
+    whole = listed(folder, "whole.jsonl", rows)
+    holed = listed(folder, "holed.jsonl", [*rows[:3], {"video": "broken.png", "caption": "x"}, *rows[3:]])
+    said = {"task": task} | ({"strategy": {"kind": "greedy"}, "length": 6} if task == "captioning" else {})
+    clean = measured(recipe(folder, whole, said), tmp_path / "whole")[task]
+    run = evaluate_perception(recipe(folder, holed, said, clips={"max_unreadable": 0.2}), tmp_path / "holed")
+    (outcome,) = run.outcomes
+    assert outcome.unreadable == 1
+    assert values(outcome.findings) == values(clean)
+    if task == "captioning":
+        kept = outcome.findings.details["captions"]
+        assert [entry["references"] for entry in kept] == CAPTIONS
+
+
+@given(videos=st.integers(2, 7), texts=st.integers(1, 3), seed=st.integers(0, 99))
+def test_ranks_do_not_depend_on_the_order_of_videos(videos, texts, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(videos, videos * texts))
+    owners = np.arange(videos).repeat(texts)
+    names = tuple(f"{owner}, {n}" for n, owner in enumerate(owners))
+    order = rng.permutation(videos)
+    place = np.argsort(order)
+    columns = np.argsort(place[owners], kind="stable")
+    moved = Described(np.arange(videos), tuple(names[c] for c in columns), place[owners][columns])
+    for sharpened in (False, True):
+        first = search(logits, Described(np.arange(videos), names, owners), [np.arange(videos)], sharpened=sharpened)
+        second = search(logits[np.ix_(order, columns)], moved, [np.arange(videos)], sharpened=sharpened)
+        assert second.by_texts.found.ranks.tolist() == first.by_texts.found.ranks[columns].tolist()
+        assert second.by_videos.found.ranks.tolist() == first.by_videos.found.ranks[order].tolist()
+        assert order[second.by_texts.videos].tolist() == first.by_texts.videos[columns].tolist()
