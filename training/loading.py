@@ -7,14 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from navloop.configs.videos import ClipsConfig
 from navloop.training.clips import ClipBatch
 from navloop.training.decoding import UnreadableError
 from navloop.training.manifests import ClipRow, read_manifests
-from navloop.training.places import MAX_STAND_INS, ClipDataset, Pass, Place
+from navloop.training.places import MAX_STAND_INS, ClipDataset, Pass, Place, Sample
 from navloop.training.quarantine import Fault, Quarantine
+
+LARGE = 1 << 20
+"""Bytes of frames from which shared memory is cheaper than a pipe."""
 
 
 class Decoders:
@@ -98,38 +103,58 @@ class ClipLoader:
                     f"{MAX_STAND_INS} videos in a row could not be read; {self.quarantine.summary()} so far. "
                     f"The last: {loaded.faults[-1].reason}"
                 )
-            if loaded.batch is not None:
-                yield loaded.batch
+            if (batch := loaded.batch()) is not None:
+                yield batch
 
 
 class Loaded(NamedTuple):
-    """A batch, None where nothing of it could be read, and what could not."""
+    """A batch as it comes out of a worker, and what could not be read.
 
-    batch: ClipBatch | None
-    faults: Sequence[Fault]
+    Arrays go through the pipe; a tensor goes round it, through shared memory, which pays for large ones alone.
+    """
+
+    frames: Tensor | NDArray[np.uint8] | None  # (B, T, H, W, 3); None where nothing could be read
+    valid: NDArray[np.bool_]  # (B, T)
+    seconds: NDArray[np.float32]  # (B, T)
+    samples: tuple[Sample, ...]
+    faults: tuple[Fault, ...]
     unfilled: int
+
+    def batch(self) -> ClipBatch | None:
+        """Return the batch; copies and views of a clip stay side by side."""
+        if self.frames is None:
+            return None
+        copies = len(self.frames) // len(self.samples)
+        samples = [sample for sample in self.samples for _ in range(copies)]
+        texts = [sample.text for sample in samples]
+        labels = [sample.label for sample in samples]
+        batch = ClipBatch(
+            frames=torch.as_tensor(self.frames),
+            valid_frames=torch.from_numpy(self.valid),
+            seconds=torch.from_numpy(self.seconds),
+            rows=torch.tensor([sample.row for sample in samples]),
+            sources=tuple(sample.source for sample in samples),
+            texts=None if None in texts else tuple(text for text in texts if text is not None),
+            labels=None if None in labels else torch.tensor(labels),
+        )
+        return batch.pin_memory() if torch.cuda.is_available() else batch
 
 
 def collate(places: Sequence[Place]) -> Loaded:
-    """Stack what places hold; copies and views of a clip stay side by side."""
+    """Stack what places hold."""
     faults = tuple(fault for place in places for fault in place.faults)
-    samples = [place.sample for place in places if place.sample is not None]
-    if not samples:
-        return Loaded(None, faults, len(places))
-    copies = len(samples[0].frames)
-    texts = [sample.text for sample in samples for _ in range(copies)]
-    labels = [sample.label for sample in samples for _ in range(copies)]
-    frames = torch.from_numpy(np.concatenate([sample.frames for sample in samples]))
-    batch = ClipBatch(
-        frames=frames,
-        valid_frames=torch.from_numpy(np.concatenate([sample.valid for sample in samples])),
-        seconds=torch.from_numpy(np.concatenate([sample.seconds for sample in samples])),
-        rows=torch.tensor([sample.row for sample in samples]).repeat_interleave(copies),
-        sources=tuple(sample.source for sample in samples for _ in range(copies)),
-        texts=None if None in texts else tuple(text for text in texts if text is not None),
-        labels=None if None in labels else torch.tensor(labels),
+    clips = [place.clip for place in places if place.clip is not None]
+    if not clips:
+        return Loaded(None, np.empty((0, 0), np.bool_), np.empty((0, 0), np.float32), (), faults, len(places))
+    frames = np.concatenate([clip.frames for clip in clips])
+    return Loaded(
+        frames=torch.from_numpy(frames) if frames.nbytes > LARGE else frames,
+        valid=np.concatenate([clip.valid for clip in clips]),
+        seconds=np.concatenate([clip.seconds for clip in clips]),
+        samples=tuple(clip.sample for clip in clips),
+        faults=faults,
+        unfilled=len(places) - len(clips),
     )
-    return Loaded(batch, faults, len(places) - len(samples))
 
 
 def create_loader(

@@ -23,21 +23,27 @@ MAX_STAND_INS = 16
 
 
 class Sample(NamedTuple):
-    """What a place of a batch holds: V copies or views of one clip, or none where it could not be read."""
+    """What a place of a batch shows: which row, where in its video, and what is said of it."""
 
-    frames: NDArray[np.uint8]  # (V, T, H, W, 3)
-    valid: NDArray[np.bool_]  # (V, T)
-    seconds: NDArray[np.float32]  # (V, T)
     row: int
     source: str
     text: str | None
     label: int | None
 
 
-class Place(NamedTuple):
-    """What came of a place of a batch."""
+class MadeClip(NamedTuple):
+    """V copies or views of one clip."""
 
-    sample: Sample | None
+    frames: NDArray[np.uint8]  # (V, T, H, W, 3)
+    valid: NDArray[np.bool_]  # (V, T)
+    seconds: NDArray[np.float32]  # (V, T)
+    sample: Sample
+
+
+class Place(NamedTuple):
+    """What came of a place of a batch; no clip where it could not be read."""
+
+    clip: MadeClip | None
     faults: tuple[Fault, ...]
 
 
@@ -118,8 +124,8 @@ class ClipDataset(Dataset[Place]):
         tried: list[tuple[int, str]] = []
         while len(tried) < MAX_STAND_INS:
             try:
-                sample = self._clip(row, rng)
-                return Place(sample, tuple(Fault(r, self._rows[r].path, why, sample.source) for r, why in tried))
+                clip = self._clip(row, rng)
+                return Place(clip, tuple(Fault(r, self._rows[r].path, why, clip.sample.source) for r, why in tried))
             except UnreadableError as error:
                 tried.append((row, str(error)))
                 row = int(rng.integers(len(self._rows)))
@@ -135,7 +141,7 @@ class ClipDataset(Dataset[Place]):
         by_path = (stride for word, stride in config.strides.items() if word in listed.path)
         return Clip(config.frames, listed.stride or next(by_path, config.stride))
 
-    def _clip(self, row: int, rng: np.random.Generator) -> Sample:
+    def _clip(self, row: int, rng: np.random.Generator) -> MadeClip:
         config, video = self._config, self._open(row)
         if config.sampler == "seconds":
             indices = self._each_second(video)
@@ -145,9 +151,9 @@ class ClipDataset(Dataset[Place]):
         copies = np.stack([augment(frames, config, rng) for _ in range(config.repeats)])
         captions = self._rows[row].captions
         chosen = int(rng.integers(len(captions))) if captions and config.captions == "random" else 0
-        return self._sample(row, copies, np.stack([video.seconds(indices)] * config.repeats), chosen)
+        return self._made(row, copies, np.stack([video.seconds(indices)] * config.repeats), chosen)
 
-    def _view(self, row: int) -> Sample:
+    def _view(self, row: int) -> MadeClip:
         config, video = self._config, self._open(row)
         if config.sampler == "seconds":
             views = self._each_second(video)[None]
@@ -157,23 +163,25 @@ class ClipDataset(Dataset[Place]):
         distinct, places = np.unique(views, return_inverse=True)
         frames = video.read(distinct)[places.reshape(views.shape)]  # (clips, T, H, W, 3)
         crops = [crop for clip_frames in frames for crop in view_crops(clip_frames, config)]
-        return self._sample(
+        return self._made(
             row, np.stack(crops), video.seconds(views.ravel()).reshape(views.shape).repeat(config.crops, 0), 0
         )
 
     def _each_second(self, video: Video) -> NDArray[np.int64]:
         return each_second(video.seconds(np.arange(video.num_frames)), self._config.frames)
 
-    def _sample(self, row: int, frames: NDArray[np.uint8], seconds: NDArray[np.float64], caption: int) -> Sample:
+    def _made(self, row: int, frames: NDArray[np.uint8], seconds: NDArray[np.float64], caption: int) -> MadeClip:
         listed = self._rows[row]
         count = frames.shape[1]
         padding = (0, self._config.frames - count)
-        return Sample(
+        return MadeClip(
             frames=np.pad(frames, ((0, 0), padding, (0, 0), (0, 0), (0, 0))) if padding[1] else frames,
             valid=np.broadcast_to(np.arange(self._config.frames) < count, (len(frames), self._config.frames)),
             seconds=np.pad(seconds.astype(np.float32), ((0, 0), padding), mode="edge"),
-            row=row,
-            source=f"{listed.path} ({seconds.min():.2f} to {seconds.max():.2f} s)",
-            text=listed.captions[caption] if self._captioned else None,
-            label=listed.label if self._labelled else None,
+            sample=Sample(
+                row=row,
+                source=f"{listed.path} ({seconds.min():.2f} to {seconds.max():.2f} s)",
+                text=listed.captions[caption] if self._captioned else None,
+                label=listed.label if self._labelled else None,
+            ),
         )

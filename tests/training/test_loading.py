@@ -9,7 +9,7 @@ import torch
 from navloop.configs.videos import AugmentationConfig, ClipsConfig
 from navloop.training.augmentation import view_crops
 from navloop.training.decoding import Decoding, UnreadableError
-from navloop.training.loading import create_loader
+from navloop.training.loading import Decoders, create_loader
 from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.quarantine import Quarantine, TooManyUnreadableError
 from navloop.training.readers import open_video
@@ -75,6 +75,37 @@ def test_a_pass_goes_on_from_any_batch(folder):
         rest = list(loader)
         assert len(rest) == len(loader) == 4 - start and loader.num_batches == 4
         assert all(same(one, other) for one, other in zip(whole[start:], rest, strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_decoders_that_are_kept_give_the_batches_of_new_ones(folder, workers):
+    asked = config(folder, workers=workers)
+    decoders = Decoders(asked, read_manifests(asked), Quarantine(VIDEOS, 0.0))
+    for epoch in (0, 1, 0):
+        fresh = list(create_loader(config(folder, memory_mb=0), batch=3, seed=5, epoch=epoch))
+        kept = list(create_loader(asked, batch=3, seed=5, epoch=epoch, decoders=decoders))
+        assert all(same(one, other) for one, other in zip(fresh, kept, strict=True))
+        next(iter(create_loader(asked, batch=2, seed=7, epoch=9, decoders=decoders)))  # a pass that is given up
+
+
+def test_decoders_for_other_clips_are_refused(folder):
+    decoders = Decoders(config(folder), read_manifests(config(folder)), Quarantine(VIDEOS, 0.0))
+    with pytest.raises(ValueError, match="the decoders are for clips of another config"):
+        create_loader(config(folder, stride=3), batch=3, seed=0, epoch=0, decoders=decoders)
+    with pytest.raises(ValueError, match="or for evaluation and not training"):
+        create_loader(config(folder), batch=3, seed=0, epoch=0, decoders=decoders, training=False)
+
+
+def test_large_batches_come_round_the_pipe_as_they_are(folder):
+    """Nine of these clips are more than a pipe is for, one is less."""
+    fields = {"size": 192, "short_side": 192, "frames": 2, "sampler": "middle"}
+    rows = list(read_manifests(config(folder)))
+    for batch in (1, 9):
+        (alone, *_), (shared, *_) = (
+            list(create_loader(config(folder, workers=workers, **fields), batch=batch, seed=1, epoch=0, rows=rows))
+            for workers in (0, 1)
+        )
+        assert same(alone, shared) and shared.frames.shape == (batch, 2, 192, 192, 3)
 
 
 def test_two_processes_load_the_batches_of_one(folder):
@@ -220,6 +251,40 @@ def test_a_row_may_have_its_own_stride(folder):
     rows = [ClipRow(path=str(folder / "0.mp4"), place="", stride=stride) for stride in (1, None)]
     (batch,) = create_loader(config(folder, stride=3), batch=2, seed=0, epoch=0, training=False, rows=rows)
     np.testing.assert_allclose(np.diff(batch.seconds), [[0.125] * 3, [0.375] * 3], atol=1e-5)
+
+
+def test_a_word_in_the_path_gives_another_stride(folder):
+    rows = [
+        ClipRow(path=str(folder / name), place="", stride=stride)
+        for name, stride in (("0.mp4", None), ("1.mp4", None), ("1.mp4", 4))
+    ]
+    asked = config(folder, stride=3, strides={"nowhere": 5, "1.mp4": 2})
+    (batch,) = create_loader(asked, batch=3, seed=0, epoch=0, training=False, rows=rows)
+    np.testing.assert_allclose(np.diff(batch.seconds), [[0.375] * 3, [0.25] * 3, [0.5] * 3], atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_frame_a_second_is_padded_where_the_video_is_short(folder, training):
+    """Films of 24 frames at 8 a second: seconds 0, 1 and 2; of the last part alone, one."""
+    rows = [
+        ClipRow(path=str(folder / "3.mp4"), place="", start=start, captions=("walk",), label=1) for start in (None, 2.5)
+    ]
+    asked = config(folder, sampler="seconds", frames=5, augmentation=AugmentationConfig(crop="center"), repeats=1)
+    (batch,) = create_loader(asked, batch=2, seed=0, epoch=0, training=training, rows=rows)
+    order = batch.rows.argsort()
+    assert batch.valid_frames[order].tolist() == [[True] * 3 + [False] * 2, [True] + [False] * 4]
+    np.testing.assert_allclose(batch.seconds[order], [[0, 1, 2, 2, 2], [2.5] * 5], atol=1e-5)
+    assert (batch.frames[~batch.valid_frames] == 0).all() and (
+        batch.frames[batch.valid_frames].amax((1, 2, 3)) > 0
+    ).all()
+    video = open_video(rows[0], Decoding(32))
+    expected = view_crops(video.read(np.array([0, 8, 16])), asked)[0]
+    np.testing.assert_array_equal(batch.frames[order[0], :3], expected)
+
+
+def test_a_frame_a_second_takes_the_video_as_one_clip(folder):
+    with pytest.raises(ValueError, match="clips 2: the sampler `seconds` takes a whole video as 1 clip"):
+        config(folder, sampler="seconds", clips=2)
 
 
 def test_batches_that_cannot_be_are_refused(folder):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from navloop.training.samplers import TRAINING, VIEWS, Clip
+from navloop.training.samplers import TRAINING, VIEWS, Clip, each_second
 
 WANTED = Clip(frames=16, stride=4)
 
@@ -92,6 +92,31 @@ def test_middle_training_stays_in_its_intervals():
     drawn = np.stack([TRAINING["middle"](100, Clip(8, 1), rng(seed)) for seed in range(300)])
     for column, first, end in zip(drawn.T, bounds, bounds[1:], strict=False):
         assert (column.min(), column.max()) == (first, end - 1)
+
+
+def test_each_second_takes_the_frame_on_show():
+    # 30 frames a second, 95 of them: seconds 0 to 3. At 29.97, second 1 still shows frame 29; frame 30 comes at 1.001 s.
+    assert each_second(np.arange(95) / 30, 12).tolist() == [0, 30, 60, 90]
+    assert each_second(5 + np.arange(95) / 30, 12).tolist() == [0, 30, 60, 90]
+    assert each_second(np.arange(95) * 1.002 / 30, 12).tolist() == [0, 29, 59, 89]
+
+
+def test_each_second_of_a_slow_film_takes_no_frame_twice():
+    assert each_second(np.array([0.0, 0.4, 3.0, 4.2]), 12).tolist() == [0, 1, 2]
+    assert each_second(np.array([0.0]), 12).tolist() == [0]
+
+
+def test_each_second_of_a_long_film_is_thinned_evenly():
+    # 26 seconds, 6 wanted: seconds int(0 5 10 15 20 25); 11 seconds, 4 wanted: int(0 3.33 6.67 10).
+    assert (each_second(np.arange(26 * 10) / 10, 6) // 10).tolist() == [0, 5, 10, 15, 20, 25]
+    assert (each_second(np.arange(11 * 10) / 10, 4) // 10).tolist() == [0, 3, 6, 10]
+
+
+@given(count=st.integers(1, 300), fps=st.floats(0.5, 60), frames=st.integers(1, 20))
+def test_each_second_gives_frames_that_exist_in_order_and_no_more_than_wanted(count, fps, frames):
+    indices = each_second(np.arange(count) / fps, frames)
+    assert 1 <= len(indices) <= frames and indices[0] == 0
+    assert indices.max() < count and (np.diff(indices) > 0).all()
 
 
 @pytest.mark.parametrize("name", TRAINING)
