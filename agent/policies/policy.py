@@ -60,6 +60,8 @@ class PolicyOutput:
     """float (B, S, ACTIONS), of the next action; softmax gives probabilities."""
     progress: Tensor | None
     """float (B, S), predicted (d_start - d_now) / d_start; None if the policy does not predict it."""
+    state: Tensor
+    """float (B, S, W), what both were read from; other heads may read it too."""
 
 
 @dataclass(slots=True)

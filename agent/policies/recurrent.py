@@ -71,7 +71,8 @@ class RecurrentPolicy(Policy):
         seen = self.sight(batch.percepts.flatten(0, 1), batch.valid.flatten())
         memory = words.states.new_zeros(self.memories, len(batch.valid), self.config.width)
         state, _ = self.run(seen, self._vector(seen, batch.previous_actions, pose), words, memory)
-        return PolicyOutput(*self.heads(self.dropout(state)))
+        state = self.dropout(state)
+        return PolicyOutput(*self.heads(state), state)
 
     def _vector(self, seen: Seen, previous_actions: Tensor, pose: Tensor | None) -> Tensor:
         shape = previous_actions.shape
@@ -107,7 +108,8 @@ class RecurrentPolicy(Policy):
         seen = self.sight(percepts)
         vector = self._vector(seen, previous_actions, state.pose)[:, None]
         hidden, state.memory = self.run(seen, vector, state.words, state.memory)
-        return PolicyOutput(*self.heads(self.dropout(hidden[:, 0])))
+        newest = self.dropout(hidden[:, 0])
+        return PolicyOutput(*self.heads(newest), newest)
 
 
 def create_gru(inputs: int, width: int) -> nn.GRU:

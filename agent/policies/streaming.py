@@ -107,7 +107,8 @@ class StreamingPolicy(Policy):
         tokens = self._tokens(seen)
         for layer in self._stack:
             x = layer(x, layer.words.hold(words), tokens)
-        return PolicyOutput(*self.heads(self.norm(x)))
+        x = self.norm(x)
+        return PolicyOutput(*self.heads(x), x)
 
     def _tokens(self, seen: Seen) -> Tensor:
         """Return what layers look at of each step's frame, (N, m, W / 2)."""
@@ -126,7 +127,7 @@ class StreamingPolicy(Policy):
         """Return the state of E environments at their starts."""
         weight = self.norm.weight
         heads, memory = self.config.heads or HEADS, self.config.memory or MEMORY
-        past = [Past(len(instructions), heads, memory, self.config.width // heads, weight) for _ in self.layers]
+        past = [Past(len(instructions), memory, self.config.width // heads, weight) for _ in self.layers]
         words, held = self._hold(instructions)
         ages = torch.zeros(len(instructions), dtype=torch.int64, device=weight.device)
         return PolicyState((words, held), (past, ages), weight.new_zeros(len(instructions), POSE))
@@ -161,4 +162,5 @@ class StreamingPolicy(Policy):
         for layer, held_words, layer_past in zip(self._stack, held, past, strict=True):
             x = layer.step(x, held_words, tokens, layer_past, ages, filled)
         ages += 1
-        return PolicyOutput(*self.heads(self.norm(x)))
+        x = self.norm(x)
+        return PolicyOutput(*self.heads(x), x)
