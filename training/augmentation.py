@@ -166,25 +166,29 @@ def erase(frames: Frames, rng: np.random.Generator) -> Frames:
 
 
 def mix(
-    pixels: Tensor, labels: Tensor, num_classes: int, config: MixConfig, generator: torch.Generator
+    pixels: Tensor, labels: Tensor, num_classes: int, config: MixConfig, generator: torch.Generator, copies: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Mix clip i of a batch with clip B - 1 - i, and their labels: mixup or cutmix by timm, one choice for the batch.
+    """Mix each clip of a batch with its neighbour, and their labels: mixup or cutmix by timm, one choice for the batch.
+
+    Neighbours are the first two clips, the next two, and so on: the same however many processes share a batch.
 
     Args:
-        pixels: float (B, C, T, H, W), B even; may be overwritten.
+        pixels: float (B, C, T, H, W), of an even number of clips.
         labels: int64 (B,).
         num_classes: Number of classes K.
         config: How strongly.
         generator: Source of the choice, on the CPU.
+        copies: Copies of a clip, side by side in the batch; each is mixed with one of the neighbour.
 
     Returns:
         Pixels, and targets float (B, K) whose rows sum to 1.
 
     Raises:
-        ValueError: If the batch is odd.
+        ValueError: If the number of clips is odd.
     """
-    if len(pixels) % 2:
-        raise ValueError(f"mixup pairs clips: a batch of {len(pixels)} is odd")
+    if len(pixels) % (2 * copies):
+        raise ValueError(f"mixup pairs clips: a batch of {len(pixels) // copies} is odd")
+    order = _opposite(len(pixels), copies).to(pixels.device)
     mixup = Mixup(
         mixup_alpha=config.mixup,
         cutmix_alpha=config.cutmix,
@@ -195,8 +199,15 @@ def mix(
     )
     seed = int(torch.randint(2**31, (), generator=generator))
     with _global_generators(seed):
-        images, targets = mixup(pixels.flatten(1, 2), labels)  # (B, C*T, H, W): all frames share one box
-    return images.view_as(pixels), targets
+        images, targets = mixup(pixels[order].flatten(1, 2), labels[order])  # (B, C*T, H, W): all frames share one box
+    back = order.argsort()
+    return images[back].view_as(pixels), targets[back]
+
+
+def _opposite(batch: int, copies: int) -> Tensor:
+    """Return an order, int64 (B,), in which neighbours are as far from the start as from the end: where timm looks for pairs."""
+    pairs = torch.arange(batch).view(-1, 2, copies)
+    return torch.cat((pairs[:, 0].flatten(), pairs[:, 1].flip(1).flatten().flip(0)))
 
 
 def _multiscale_box(height: int, width: int, config: ClipsConfig, rng: np.random.Generator) -> Box:

@@ -105,9 +105,10 @@ def _schedule(config: EngineConfig, steps: int) -> Table:
 
 
 def _activations(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:
-    """Return the bytes that a forward pass of so many clips keeps for the backward pass, from those of one and two."""
-    one, two = (_kept(stage, config, feed, few) for few in (1, 2))  # low precision also keeps copies of weights
-    return one + (clips - 1) * (two - one)
+    """Return the bytes that a forward pass of so many clips keeps for the backward pass, from those of few."""
+    least = stage.clips_multiple
+    one, two = (_kept(stage, config, feed, few * least) for few in (1, 2))  # low precision also keeps copies of weights
+    return one + (clips - least) * (two - one) // least
 
 
 def _kept(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:

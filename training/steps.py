@@ -50,8 +50,13 @@ def count_steps(stage: Stage, config: EngineConfig) -> int:
     """Return the optimiser steps of a run; the stage knows its share.
 
     Raises:
-        ValueError: If the data has less than one batch.
+        ValueError: If the data has less than one batch, or a part of one does not pair up.
     """
+    if stage.share.clips % stage.clips_multiple:
+        raise ValueError(
+            f"engine.batch {config.batch} leaves {stage.share.clips} clips to each of {stage.share.world} processes x "
+            f"{config.accumulate} parts (accumulate); this stage pairs clips (mix), so take a multiple of {stage.clips_multiple}"
+        )
     for name, feed in stage.feeds().items():
         if feed.clips_per_epoch < feed.share.total:
             smaller = "engine.batch or more videos" if name == CLIPS else f"{name}.batch or more {name}"

@@ -157,7 +157,7 @@ def test_mixup_blends_clips_and_labels_by_one_share():
     labels = torch.tensor([0, 1, 2, 3])
     pixels = clips()
     strided = pixels.transpose(1, 2).contiguous().transpose(1, 2)  # as `to_pixels` leaves them
-    mixed, targets = mix(strided, labels, 5, MixConfig(cutmix=0, smoothing=0.1), generator(1))
+    mixed, targets = mix(strided, labels, 5, MixConfig(cutmix=0, smoothing=0.1), generator(1), copies=2)
     share = float((mixed - pixels.flip(0)).flatten()[0] / (pixels - pixels.flip(0)).flatten()[0])
     assert 0 < share < 1
     torch.testing.assert_close(mixed, share * pixels + (1 - share) * pixels.flip(0), rtol=1e-4, atol=1e-5)
@@ -167,11 +167,28 @@ def test_mixup_blends_clips_and_labels_by_one_share():
 
 def test_cutmix_pastes_one_box_into_all_frames():
     pixels = clips()
-    mixed, targets = mix(pixels.clone(), torch.tensor([0, 1, 2, 3]), 4, MixConfig(mixup=0, smoothing=0), generator(4))
+    mixed, targets = mix(
+        pixels.clone(), torch.tensor([0, 1, 2, 3]), 4, MixConfig(mixup=0, smoothing=0), generator(4), copies=2
+    )
     pasted = mixed != pixels
     assert pasted.any() and (pasted == pasted[:1, :1, :1]).all()
     assert (mixed[pasted] == pixels.flip(0)[pasted]).all()
     assert targets[0, 0] == pytest.approx(1 - float(pasted[0, 0, 0].float().mean()), abs=1e-6)
+
+
+def test_neighbours_are_mixed_whatever_part_of_a_batch_a_process_has():
+    labels, pixels = torch.arange(8), clips(8)
+    for copies in (1, 2):
+        whole, targets = mix(pixels.clone(), labels, 8, MixConfig(cutmix=0, smoothing=0), generator(7), copies)
+        halves = [
+            mix(pixels[part].clone(), labels[part], 8, MixConfig(cutmix=0, smoothing=0), generator(7), copies)
+            for part in (slice(4), slice(4, 8))
+        ]
+        torch.testing.assert_close(whole, torch.cat([half[0] for half in halves]), rtol=0, atol=0)
+        torch.testing.assert_close(targets, torch.cat([half[1] for half in halves]), rtol=0, atol=0)
+        partners = [set(row.nonzero().flatten().tolist()) for row in targets]
+        pairs = [(0, 1), (2, 3), (4, 5), (6, 7)] if copies == 1 else [(0, 3), (1, 2), (4, 7), (5, 6)]
+        assert partners == [next(set(pair) for pair in pairs if row in pair) for row in range(8)]
 
 
 def test_mixing_draws_from_its_generator_alone_and_wants_pairs():

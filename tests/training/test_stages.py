@@ -58,7 +58,7 @@ def lines(folder: Path) -> list[dict[str, float]]:
 def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None:
     stage, encoder, frames = RECIPES[name]
     images = {"manifest": ("none",), "batch": 4}
-    changes = {"viclip": {"mask_ratio": 0.5}, "images": {"images": images}}.get(name, {})
+    changes = {"viclip": {"mask_ratio": 0.5}, "images": {"images": images}, "classification": {"mix": {}}}.get(name, {})
     engine = {"steps": 4, "clip": 1.0}
     trained(tmp_path / "one", stage, encoder, frames, engine=engine, **changes)
     (tmp_path / "recipe.json").write_text(config(stage, encoder, frames, engine=engine, **changes).model_dump_json())
@@ -191,6 +191,15 @@ def test_a_caption_decoder_can_be_added() -> None:
 def test_an_encoder_of_another_kind_is_refused(stage: str, encoder: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_stage(config(stage, encoder, 4), Named(4))
+
+
+def test_clips_that_do_not_pair_up_are_refused_at_once(tmp_path: Path) -> None:
+    chosen = config("classification", MASKED, 4, engine={"batch": 3}, mix={})
+    with pytest.raises(
+        ValueError, match=r"engine\.batch 3 leaves 3 clips to each of 1 processes x 1 parts .* multiple of 2"
+    ):
+        train(create_stage(chosen, Named(4)), chosen.engine, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_clips_without_texts_or_labels_are_refused() -> None:

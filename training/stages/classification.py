@@ -55,6 +55,7 @@ class ClassificationStage(ClipStage):
     def __init__(self, config: ClassificationPretrainConfig, source: ClipSource) -> None:
         super().__init__(source)
         self.config, self.num_classes = config, num_classes(config)
+        self.clips_multiple = 1 if config.mix is None else 2
         shapes = with_trunks(stage_shapes(config), drop_path=config.drop_path)
         if shapes.kind == "internvideo":
             raise ValueError(f"encoder: {config.encoder} has two branches; train them with stage=coordination")
@@ -94,7 +95,9 @@ class ClassificationStage(ClipStage):
         labels = labels_of(batch)
         pixels = self.classifier.encoder.to_pixels(batch.frames)
         if self.training and self.config.mix is not None:
-            pixels, targets = mix(pixels, labels, self.num_classes, self.config.mix, generator)
+            pixels, targets = mix(
+                pixels, labels, self.num_classes, self.config.mix, generator, self.config.clips.repeats
+            )
             return {"loss": self._loss(self.classifier(pixels).float(), targets.to(pixels.device), 0.0)}
         logits = self.classifier(pixels).float()
         loss = self._loss(logits, labels, self.config.smoothing if self.training else 0.0)

@@ -58,10 +58,12 @@ class Stage(nn.Module, ABC):
         share: What of each batch is this process's; the engine sets it before it asks for data.
         leaves_unused: Whether some parameters that are trained have no part in the loss of some batches; many processes then
             search for them in each step.
+        clips_multiple: What the number of clips of a process's part has to be a multiple of: 2 where clips are paired.
     """
 
     share: Share = Share(1)
     leaves_unused: bool = False
+    clips_multiple: int = 1
 
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
