@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from navloop.configs.videos import ClipsConfig, check_label_maps
+from navloop.configs.videos import ViewsConfig, check_label_maps
 from navloop.training.annotations import SUFFIXES, read_annotations
 from navloop.training.label_maps import read_index_list
 from navloop.training.listings import VIDEO_KEYS, VIDEO_SUFFIXES, ManifestError, read_records
@@ -60,7 +60,7 @@ class Labels:
     """File of `becomes`."""
 
 
-def read_manifests(config: ClipsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> tuple[ClipRow, ...]:
+def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> tuple[ClipRow, ...]:
     """Return the rows of all lists of a config, in order.
 
     Args:
@@ -120,7 +120,7 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
     return rows
 
 
-def read_labels(config: ClipsConfig) -> Labels:
+def read_labels(config: ViewsConfig) -> Labels:
     """Return which labels a config allows.
 
     Raises:
@@ -138,7 +138,7 @@ def read_labels(config: ClipsConfig) -> Labels:
     return Labels(len(names), numbers)
 
 
-def _labels_of_lists(config: ClipsConfig) -> list[Labels]:
+def _labels_of_lists(config: ViewsConfig) -> list[Labels]:
     try:
         check_label_maps(config.label_maps, config.manifest, "clips.label_maps", "clips.manifest")
     except ValueError as error:

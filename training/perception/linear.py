@@ -83,10 +83,10 @@ def fit_probe(
     def loss() -> Tensor:
         search.zero_grad()
         value = F.cross_entropy(F.linear(known, weight, bias), target) + penalty / 2 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    search.step(loss)  # type: ignore[no-untyped-call,arg-type]
+    search.step(loss)
     return Probe(weight.detach(), bias.detach(), mean, scale)
 
 

@@ -42,10 +42,10 @@ def neighbour_votes(
 
     Source: Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018, section 3.4; DINO, eval_knn.py.
     """
-    known, asked = _units(known), _units(asked)
+    near, far = _units(asked), _units(known)
     votes = np.zeros((len(asked), count))
     for first in range(0, len(asked), _AT_ONCE):
-        cosines = asked[first : first + _AT_ONCE] @ known.T
+        cosines = near[first : first + _AT_ONCE] @ far.T
         nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         # Less the cosine 1, which scales all votes alike: at small temperatures exp would overflow.
         weights = np.exp((np.take_along_axis(cosines, nearest, 1) - 1) / temperature)

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from navloop.configs.perception import PerceptionConfig, TaskConfig
+from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception_tasks import TaskConfig
 from navloop.files import write_text
 from navloop.training.perception.features import Embedded, list_fingerprint
 from navloop.training.perception.results import Findings, Score

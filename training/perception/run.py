@@ -17,7 +17,8 @@ import navloop.training.perception.open_set
 import navloop.training.perception.retrieval
 import navloop.training.perception.zero_shot  # noqa: F401
 from navloop.configs.loader import dump
-from navloop.configs.perception import PerceptionConfig, TaskConfig
+from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception_tasks import TaskConfig
 from navloop.runs import RunFolder
 from navloop.training.perception.features import FeatureStore, list_fingerprint
 from navloop.training.perception.outcomes import Outcome, Perception, gather, outcome_of, read_outcome, write_outcome

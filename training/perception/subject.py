@@ -88,18 +88,18 @@ def load_subject(recipe: PerceptionConfig) -> Subject:
         encoder, classifier = _load_encoder(recipe)
     module = encoder if classifier is None else classifier
     module.to(_device(recipe.device)).eval()
-    return Subject(encoder, classifier, digest(module.state_dict()), recipe.encoder or encoder.config.kind)
+    return Subject(encoder, classifier, digest(module.state_dict()), recipe.encoder or _kind(encoder))
 
 
 def _load_encoder(recipe: PerceptionConfig) -> tuple[VideoEncoder, Classifier | None]:
     """Load a file that says which encoder it is of, or, for a named encoder, one that does not: released, say."""
     assert recipe.weights is not None
-    read, shape = read_weights(recipe.weights), {"frames": recipe.clips.frames, "size": recipe.clips.size}
+    read, frames, size = read_weights(recipe.weights), recipe.clips.frames, recipe.clips.size
     if CONFIG in read.metadata or not any(task.task in OF_CLASSIFIERS for task in recipe.tasks):
-        return create_encoder(recipe.encoder or config_said(read), read, **shape), None
+        return create_encoder(recipe.encoder or config_said(read), read, frames=frames, size=size), None
     if recipe.encoder is None:
         raise WeightsError(f"{recipe.weights}: does not say what encoder it is of; name it (encoder)")
-    encoder, classes = create_encoder(recipe.encoder, **shape), read_labels(recipe.clips).count
+    encoder, classes = create_encoder(recipe.encoder, frames=frames, size=size), read_labels(recipe.clips).count
     if classes is None:
         raise ValueError("clips.num_classes is not set; say how many classes the classifier in weights tells apart")
     classifier: Classifier
@@ -109,6 +109,11 @@ def _load_encoder(recipe: PerceptionConfig) -> tuple[VideoEncoder, Classifier | 
         classifier = VideoClassifier(encoder, classes, norm=isinstance(encoder, UniFormer))
     load_released(classifier, read)
     return encoder, classifier
+
+
+def _kind(encoder: VideoEncoder) -> str:
+    """Return what family an encoder says it is of: "masked", "internvideo"."""
+    return str(getattr(encoder.config, "kind", type(encoder).__name__))
 
 
 def _device(name: str) -> torch.device:

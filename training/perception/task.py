@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from navloop.configs.perception import PerceptionConfig, TaskConfig
+from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import fingerprint
 from navloop.registry import Registry
