@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import encoders, evaluation, generation, habitat, loading, rendering, streaming
+from benchmarks import encoders, evaluation, generation, habitat, loading, policies, rendering, streaming
 
 SUITES = {
     "generation": generation.run,
@@ -20,6 +20,7 @@ SUITES = {
     "streaming": streaming.run,
     "habitat": habitat.run,
     "loading": loading.run,
+    "policies": policies.run,
 }
 
 

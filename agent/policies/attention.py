@@ -16,49 +16,50 @@ class Past:
 
     Args:
         environments: Environments E.
-        heads: Attention heads.
         length: Steps that are kept, the newest included.
         width: Width of a head.
         like: A tensor of the type and on the device wanted.
     """
 
-    def __init__(self, environments: int, heads: int, length: int, width: int, like: Tensor) -> None:
-        self.keys = like.new_zeros(environments, heads, length, width)
+    def __init__(self, environments: int, length: int, width: int, like: Tensor) -> None:
+        self.keys = like.new_zeros(environments, length, width)
         self.values = torch.zeros_like(self.keys)
 
     def write(self, keys: Tensor, values: Tensor, ages: Tensor) -> None:
-        """Take in each environment's newest key and value, (E, heads, d), at its age, int64 (E,)."""
+        """Take in each environment's newest key and value, (E, d), at its age, int64 (E,)."""
         rows = torch.arange(len(ages), device=ages.device)
-        slots = ages % self.keys.shape[2]
-        self.keys[rows, :, slots] = keys
-        self.values[rows, :, slots] = values
+        slots = ages % self.keys.shape[1]
+        self.keys[rows, slots] = keys
+        self.values[rows, slots] = values
 
 
 class CausalAttention(nn.Module):
     """Multi-head attention of each step to itself and those before it, no more than `memory` of them.
 
-    Positions enter as rotations of queries and keys, so only distances in time count.
+    Positions enter as rotations of queries and keys, so only distances in time count. All heads share keys and values,
+    so that a long past is little to read.
 
     Args:
         width: Width W.
         heads: Number of heads.
         memory: Steps that it looks back, itself included.
 
-    Source: Su et al., RoFormer, 2021 (rotary positions).
+    Source: Su et al., RoFormer, 2021 (rotary positions); Shazeer, Fast Transformer Decoding, 2019 (shared keys).
     """
 
     def __init__(self, width: int, heads: int, memory: int) -> None:
         super().__init__()
         self.heads, self.memory = heads, memory
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, width + 2 * (width // heads))
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map walks (B, S, W) to (B, S, W)."""
-        batch, steps, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, steps, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (B, heads, S, d) each
-        turns = rotations(torch.arange(steps, device=x.device), q.shape[-1])
-        q, k = rotate(q, turns), rotate(k, turns)
+        steps = x.shape[1]
+        q, k, v = self._project(x)  # (B, S, heads, d), (B, S, 1, d) twice
+        turns = rotations(torch.arange(steps, device=x.device), q.shape[-1])[:, None]
+        q, k = rotate(q, turns).transpose(1, 2), rotate(k, turns).transpose(1, 2).expand(-1, self.heads, -1, -1)
+        v = v.transpose(1, 2).expand(-1, self.heads, -1, -1)
         if steps <= self.memory:
             x = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
@@ -75,13 +76,18 @@ class CausalAttention(nn.Module):
             ages: int64 (E,), steps that each environment took before this one.
             filled: Slots of the past that any of them uses, this step included.
         """
-        q, k, v = self.qkv(x).view(len(x), 3, self.heads, -1).unbind(1)  # (E, heads, d) each
+        q, k, v = self._project(x)  # (E, heads, d), (E, 1, d) twice
         turns = rotations(ages, q.shape[-1])[:, None]
-        past.write(rotate(k, turns), v, ages)
-        keys, values = past.keys[:, :, :filled], past.values[:, :, :filled]
-        there = torch.arange(filled, device=x.device) <= ages[:, None]  # (E, filled); all, once the ring is full
-        x = F.scaled_dot_product_attention(rotate(q, turns)[:, :, None], keys, values, there[:, None, None])
-        return self.proj(x.flatten(1))  # type: ignore[no-any-return]
+        past.write(rotate(k, turns)[:, 0], v[:, 0], ages)
+        scores = rotate(q, turns) @ past.keys[:, :filled].mT * q.shape[-1] ** -0.5  # (E, heads, filled)
+        there = torch.arange(filled, device=x.device) <= ages[:, None]  # all of them, once the ring is full
+        weights = scores.masked_fill(~there[:, None], -torch.inf).softmax(-1)
+        return self.proj((weights @ past.values[:, :filled]).flatten(1))  # type: ignore[no-any-return]
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        width = self.proj.in_features // self.heads
+        q, k, v = self.qkv(x).unflatten(-1, (-1, width)).split((self.heads, 1, 1), -2)
+        return q, k, v
 
 
 class HeldWords(NamedTuple):
