@@ -152,6 +152,9 @@ class EvalConfig(Config):
         le=256,
         description="Episodes that a saved agent walks at once in each process, in one batch; 0 takes 8. Others walk one.",
     )
+    temperature: float = Field(
+        default=0.0, ge=0, description="Saved agents draw from the softmax at this; 0 takes the likeliest action."
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",

@@ -64,7 +64,8 @@ class Entrant:
 
         if (found := agent_digest(Path(self.source))) != self.weights:
             raise ValueError(f"{self.source}: its weights changed while it was measured ({self.weights}, now {found})")
-        return load_agent(Path(self.source), device=_device(config.device, place))
+        device = _device(config.device, place)
+        return load_agent(Path(self.source), device=device, temperature=config.temperature)
 
 
 def find_entrants(config: EvalConfig) -> list[Entrant]:
