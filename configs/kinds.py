@@ -10,6 +10,7 @@ from navloop.configs.perception import AnyTask, PerceptionConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
+from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 from navloop.configs.stages import (
@@ -48,7 +49,7 @@ TASKS: dict[str, type[TaskConfig]] = {
 }
 """The schema of each task of a perception recipe."""
 
-ALGORITHMS: dict[str, type[TrainConfig]] = {"imitation": ImitationConfig}
+ALGORITHMS: dict[str, type[TrainConfig]] = {"imitation": ImitationConfig, "reinforcement": ReinforcementConfig}
 """The schema of each algorithm of `navloop train`."""
 
 VARIANTS: dict[str, tuple[str, Mapping[str, type[Recipe]]]] = {

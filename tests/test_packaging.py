@@ -32,6 +32,8 @@ ONLY_IN = {
     "av": ("training/videos.py", "training/decoding.py", "training/packets.py"),
     "panda3d": ("envs/embedded/",),
     "embreex": ("envs/embedded/",),
+    "stable_baselines3": ("agent/sb3/",),
+    "sb3_contrib": (),  # its algorithms take the same environments; whoever wants them imports them
     "torch": ("core/weights.py", "encoders/", "agent/", "training/"),
 }
 

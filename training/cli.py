@@ -14,6 +14,7 @@ from navloop.configs.loader import load
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import PretrainConfig
+from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 from navloop.training.arguments import parse
@@ -152,12 +153,17 @@ def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> N
 
 def _train(options: argparse.Namespace) -> None:
     config = load(options.recipe, options.overrides, kind="train")
-    assert isinstance(config, ImitationConfig)
     from rich.console import Console
 
+    options.run_dir = options.run_dir or Path("runs") / config.name
+    if isinstance(config, ReinforcementConfig):
+        from navloop.training.reinforcement import train_by_reinforcement
+
+        train_by_reinforcement(config, options.run_dir, Console(stderr=True))
+        return
+    assert isinstance(config, ImitationConfig)
     from navloop.training.imitation import train_by_imitation
 
-    options.run_dir = options.run_dir or Path("runs") / config.name
     train_by_imitation(config, options.run_dir, Console(stderr=True))
 
 

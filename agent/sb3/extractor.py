@@ -1,0 +1,40 @@
+"""Features of percepts and words for the policies that stable-baselines3 brings itself."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from navloop.agent.policies import ACTIONS
+from navloop.agent.policy_agent import PolicyAgent
+from navloop.agent.sb3.walks import Observed, instructions_of
+
+
+class PerceptExtractor(BaseFeaturesExtractor):  # type: ignore[misc]
+    """Features for stable-baselines3's own policies, from the observations of `PerceivingVecEnv`: sight, words and previous action of an agent.
+
+    For algorithms with a memory of their own, such as RecurrentPPO of sb3-contrib, and for baselines without any.
+
+    Args:
+        observation_space: Of `PerceivingVecEnv`.
+        agent: Whose parts are copied, with their weights; they learn on.
+    """
+
+    def __init__(self, observation_space: spaces.Dict, agent: PolicyAgent) -> None:
+        policy: Any = agent.policy  # each kind has these parts
+        with torch.no_grad():
+            summary = policy.words.eval()(policy.read(["go"]).to(agent.perception.device)).summary.shape[1]
+        super().__init__(observation_space, policy.sight.join.out_features + summary + ACTIONS + 1)
+        self.sight, self.words = deepcopy(policy.sight), deepcopy(policy.words)
+
+    def forward(self, observations: Observed) -> Tensor:
+        """Return features float (B, features_dim)."""
+        vector = self.sight(observations["percepts"].float()).vector
+        summary = self.words(instructions_of(observations["words"])).summary
+        previous = nn.functional.one_hot(observations["previous"].long().flatten(), ACTIONS + 1)
+        return torch.cat((vector, summary, previous.float()), 1)

@@ -1,0 +1,126 @@
+"""What a recipe's episodes come to: those that an agent learns from, and those that it is judged by on the way."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from navloop.agent.policy_agent import PolicyAgent, check_turn
+from navloop.agent.saving import save_agent
+from navloop.configs.agents import AgentConfig
+from navloop.configs.imitation import TrainConfig
+from navloop.envs.episodes import read_episodes, select
+from navloop.envs.metrics import aggregate
+from navloop.envs.worlds import require_world
+from navloop.files import write_text
+from navloop.records import Episode
+from navloop.training.collection import Crew, Trial
+from navloop.training.evaluation import select_episodes
+from navloop.training.rollouts import protocol_of
+from navloop.training.rows import Row
+from navloop.training.steps import draw_seed
+
+BEST = "best"
+"""Folder of the agent that did best on the split that selects."""
+
+_SHOWN = ("success", "spl", "oracle_success", "navigation_error", "ndtw", "path_length", "steps")
+
+
+class Course:
+    """Episodes to learn from, and episodes to be judged by.
+
+    Args:
+        config: Names them.
+        agent: Who is to walk them.
+
+    Attributes:
+        protocol: With the cameras that the agent looks at.
+        fingerprints: Of each episode file, by split.
+        episodes: To learn from.
+        validation: To be judged by, by split.
+
+    Raises:
+        ValueError: If a file is missing or broken, or has no episode in a language of the protocol, or no goals.
+    """
+
+    def __init__(self, config: TrainConfig, agent: AgentConfig) -> None:
+        require_world(config.episodes.world)
+        self.config = config
+        self.protocol = protocol_of(config.episodes, agent.perception.depth)
+        check_turn(agent.policy, self.protocol)
+        self.fingerprints: dict[str, str] = {}
+        self.episodes = self._read("train", config.episodes.train)
+        splits = {"val_seen": config.episodes.val_seen, "val_unseen": config.episodes.val_unseen}
+        self.validation = {
+            split: select_episodes(self._read(split, file), config.evaluate, config.seed)
+            for split, file in splits.items()
+            if file is not None and config.evaluate
+        }
+
+    def _read(self, split: str, name: str) -> list[Episode]:
+        file = read_episodes(Path(name))
+        self.fingerprints[split] = file.fingerprint
+        spoken = select(file.episodes, languages=self.protocol.languages)
+        if not spoken:
+            raise ValueError(
+                f"{name}: none of its episodes is in a language of {self.protocol.label}; choose another file"
+            )
+        if spoken[0].goal_position is None:
+            raise ValueError(f"{name}: its episodes have no goals, so nobody can say how to walk; choose another file")
+        return spoken
+
+
+class Judge:
+    """Measures an agent on the way, keeps the rows, and the agent that did best.
+
+    Args:
+        course: Whose validation episodes are walked.
+        crew: Who walks them.
+        folder: Of the run.
+        select: Split whose SPL says who did best.
+
+    Attributes:
+        best: SPL of the best so far; -inf before the first.
+    """
+
+    def __init__(self, course: Course, crew: Crew, folder: Path, select: str) -> None:
+        self._course, self._crew, self._folder, self._select = course, crew, folder, select
+        self.best = -math.inf
+
+    def judge(self, agent: PolicyAgent, number: int) -> dict[str, float]:
+        """Walk the validation episodes with an agent as it is, and return averages such as "val_seen_spl".
+
+        Args:
+            agent: It becomes `best` if it did better than all before.
+            number: Of the measurement, for the names of the files of rows.
+        """
+        if not self._course.validation:
+            return {}
+        saved = self._folder / f".judged_{number:02d}"
+        save_agent(agent, saved)
+        found: dict[str, float] = {}
+        for split, episodes in self._course.validation.items():
+            rows = self._walk(saved, episodes)
+            write_text(
+                self._folder / "evaluations" / f"{number:02d}_{split}.jsonl",
+                "".join(f"{row.to_line()}\n" for row in rows),
+            )
+            averages = aggregate([row.metrics for row in rows])
+            values = {name: averages.means[name] for name in _SHOWN}
+            found |= {f"{split}_{name}": value for name, value in values.items() if value is not None}
+        shutil.rmtree(saved)
+        score = found.get(f"{self._select}_spl")
+        if score is not None and score > self.best:
+            self.best = score
+            save_agent(agent, self._folder / BEST)
+        return found
+
+    def _walk(self, agent: Path, episodes: Sequence[Episode]) -> list[Row]:
+        config = self._course.config
+        size, seed = 2 * config.lanes, draw_seed(config.seed, 5)
+        trials = [Trial(agent, tuple(episodes[i : i + size]), seed) for i in range(0, len(episodes), size)]
+        place = {episode.episode_id: number for number, episode in enumerate(episodes)}
+        rows = [row for done in self._crew.measure(trials) for row in done]
+        return sorted(rows, key=lambda row: place[row.episode_id])
