@@ -114,9 +114,11 @@ class PolicyAgent:
         state = self._state
         assert state is not None
         training = self.policy.training
-        self.policy.eval()
+        if training:  # a walk is of a policy without dropout
+            self.policy.eval()
         output = self.policy.step(seen, previous, state)
-        self.policy.train(training)
+        if training:
+            self.policy.train()
         self.percepts, self.scores = seen, output.logits.float()
         rows = self.scores.cpu().double().numpy()
         actions = [self._places[place].choose(rows[place], self.temperature) for place in places]
