@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
 
 from navloop.configs.schema import NAME, Config
 
@@ -24,7 +25,8 @@ class StepConfig(Config):
 
     name: str = Field(pattern=NAME, description="Folder of the step inside the pipeline's.")
     recipe: str = Field(
-        min_length=1, description="A recipe for houses, replay or pretrain: its file, or a shipped one's name."
+        min_length=1,
+        description="A recipe of kind houses, replay, pretrain or perception: its file, or a shipped one's name.",
     )
     set: _Settings = Field(default=(), description="Fields to set, KEY=VALUE each, as on the command line.")
     take: _Settings = Field(
@@ -39,10 +41,29 @@ def _distinct(steps: tuple[StepConfig, ...]) -> tuple[StepConfig, ...]:
     return steps
 
 
-class PipelineConfig(Config):
-    """From nothing to a coordinated encoder, or any part of that way."""
+class ClaimConfig(Config):
+    """What a score of a perception step should come to. It is printed whether it holds, seed by seed; nothing fails."""
 
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("name",)
+    step: str = Field(description="Step of kind perception.")
+    score: str = Field(description="Its score, named as in the table: task and metric, such as 'classification top-1'.")
+    than: tuple[str, ...] = Field(
+        default=(), description="Steps whose score of that name it should reach; empty: chance alone is asked about."
+    )
+    times_chance: float | None = Field(
+        default=None, gt=0, description="How often chance it should be at least; null: not asked."
+    )
+
+
+def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
+        raise ValueError("seeds are different whole numbers from 0")
+    return seeds
+
+
+class PipelineConfig(Config):
+    """From nothing to a coordinated encoder that is measured, or any part of that way."""
+
+    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "claims")
 
     kind: Literal["pipeline"] = Field(default="pipeline", description="Which command the recipe is for.")
     name: str = Field(default="pipeline", pattern=NAME, description="Folder of the run below runs/.")
@@ -50,3 +71,17 @@ class PipelineConfig(Config):
         min_length=1,
         description="What is done, in this order; each step has a name, a recipe, and what it sets and takes.",
     )
+    seeds: Annotated[tuple[int, ...], AfterValidator(_seeds)] = Field(
+        default=(),
+        description="Steps that learn or measure are done once for each of these, in folders STEP/seed_N; empty: once, each with "
+        "the seed of its own recipe.",
+    )
+    claims: tuple[ClaimConfig, ...] = Field(default=(), description="What the scores are asked, at the end.")
+
+    @model_validator(mode="after")
+    def _claims_are_of_steps(self) -> Self:
+        names = [step.name for step in self.steps]
+        for claim in self.claims:
+            if absent := [name for name in (claim.step, *claim.than) if name not in names]:
+                raise ValueError(f"a claim is about step {absent[0]!r}; there are {', '.join(names)}")
+        return self

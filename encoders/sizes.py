@@ -56,8 +56,18 @@ TEXT_BASE, TEXT_LARGE = _transformer(512, 12, 8), _transformer(768, 12, 12)
 @ENCODERS.register("videomae_tiny_p16_t8")
 def videomae_tiny() -> MaskedConfig:
     """A masked branch of 0.5 M parameters that sees 64 pixels."""
+    return _tiny_masked(16, _transformer(48, 2, 3))
+
+
+@ENCODERS.register("videomae_tiny_p8_t8")
+def videomae_tiny_fine() -> MaskedConfig:
+    """The tiny masked branch on patches of 8 pixels: four times the tokens, and a decoder that can tell them apart."""
+    return _tiny_masked(8, _transformer(96, 2, 3))
+
+
+def _tiny_masked(patch: int, decoder: TransformerConfig) -> MaskedConfig:
     pixels = MaskedConfig.model_fields["pixels"].default.model_copy(update={"size": 64})
-    return MaskedConfig(pixels=pixels, frames=8, trunk=TINY, decoder=_transformer(48, 2, 3), position_grid=None)
+    return MaskedConfig(pixels=pixels, frames=8, patch=patch, trunk=TINY, decoder=decoder, position_grid=None)
 
 
 def _videomae(trunk: TransformerConfig, decoder: TransformerConfig, patch: int = 16) -> MaskedConfig:
@@ -215,6 +225,12 @@ def _both(masked: Callable[[], EncoderConfig], multimodal: Callable[[], EncoderC
 def internvideo_tiny() -> InternVideoConfig:
     """Both tiny branches, coordinated."""
     return _both(videomae_tiny, internvideo_mm_tiny)
+
+
+@ENCODERS.register("internvideo_tiny_p8_t8")
+def internvideo_tiny_fine() -> InternVideoConfig:
+    """Both tiny branches, coordinated, the masked one on patches of 8 pixels."""
+    return _both(videomae_tiny_fine, internvideo_mm_tiny)
 
 
 @ENCODERS.register("internvideo_base_t16")

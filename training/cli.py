@@ -134,10 +134,11 @@ def _pipeline(options: argparse.Namespace) -> None:
     assert isinstance(config, PipelineConfig)
     from rich.console import Console
 
-    from navloop.training.pipeline import print_pipeline, run_pipeline
+    from navloop.training.pipeline import run_pipeline
+    from navloop.training.pipeline_tables import print_pipeline
 
     done = run_pipeline(config, options.run_dir or Path("runs") / config.name, Console(stderr=True))
-    print_pipeline(done, Console(width=None if sys.stdout.isatty() else 100))
+    print_pipeline(config, done, Console(width=None if sys.stdout.isatty() else 100))
 
 
 def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:

@@ -1,32 +1,66 @@
-"""The command that runs recipes one after the other: houses, their films, and every stage of the encoders."""
+"""The command that runs recipes one after the other: houses, their films, every stage of the encoders, and what these came to."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
-from rich.table import Table
 
 from navloop.configs.kinds import Recipe
 from navloop.configs.loader import RecipeError, dump, load
+from navloop.configs.perception import PerceptionConfig
 from navloop.configs.pipeline import PipelineConfig, StepConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import HousesConfig
+from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training.houses import make_houses
 from navloop.training.metrics import last_metrics
+from navloop.training.perception.results import Score
+from navloop.training.perception.run import evaluate_perception
 from navloop.training.pretraining import pretrain
 from navloop.training.replaying import replay_walks
 
-_SHOWN = ("loss", "accuracy", "baseline")
-"""Of the metrics of a stage, those in the table, on held-out clips where there are any."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a step came to.
+
+    Attributes:
+        step: Its name.
+        seed: Which of the pipeline's seeds it was done with; None for steps that are done once.
+        seconds: What this start of it took.
+        metrics: The last ones of a step that learns.
+        scores: Of a step that measures, by task and metric: "classification top-1".
+    """
+
+    step: str
+    seed: int | None
+    seconds: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
 
 
-def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list[tuple[str, dict[str, float], float]]:
+class _Job(NamedTuple):
+    step: StepConfig
+    seed: int | None
+    recipe: Recipe
+    folder: Path
+
+    def __str__(self) -> str:
+        return self.step.name if self.seed is None else f"{self.step.name}, seed {self.seed}"
+
+
+def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list[Done]:
     """Run what is left of a pipeline into a folder, a folder a step; what finished steps left is not made again.
+
+    All steps of one seed come before those of the next. `summary.json` says what each came to.
 
     Args:
         config: The recipe.
@@ -34,59 +68,87 @@ def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list
         console: Where to show the progress.
 
     Returns:
-        Name, last metrics and seconds of each step; no metrics of steps that train nothing.
+        What each step came to, as often as it was done.
 
     Raises:
         RecipeError: If a step's recipe is wrong. All are read before the first one runs.
         ValueError: If the folder holds another run.
         OSError: If something cannot be written.
     """
-    recipes = [_load(step, folder) for step in config.steps]
-    done = []
+    jobs = _plan(config, folder)
+    done: list[Done] = []
     with RunFolder(folder).open(dump(config), {}, config.RESUMABLE):
-        for number, (step, recipe) in enumerate(zip(config.steps, recipes, strict=True), start=1):
-            console.print(f"step {number} of {len(recipes)}: {step.name} ({step.recipe})", highlight=False)
+        for number, job in enumerate(jobs, start=1):
+            console.print(f"step {number} of {len(jobs)}: {job} ({job.step.recipe})", highlight=False)
             began = time.perf_counter()
-            metrics = _run(recipe, folder / step.name, console)
-            done.append((step.name, metrics, time.perf_counter() - began))
+            metrics, scores = _run(job.recipe, job.folder, console)
+            seconds = round(time.perf_counter() - began, 3)
+            done.append(Done(step=job.step.name, seed=job.seed, seconds=seconds, metrics=metrics, scores=scores))
+            said = {"name": config.name, "complete": number == len(jobs), "steps": [asdict(one) for one in done]}
+            write_text(folder / "summary.json", json.dumps(said, indent=1) + "\n")
     return done
 
 
-def print_pipeline(done: Sequence[tuple[str, dict[str, float], float]], console: Console) -> None:
-    """Print what each step came to: its last loss and accuracy, on clips that were held out."""
-    table = Table(title="Last metrics of each step, on held-out clips where there are any")
-    for column in ("step", *_SHOWN, "seconds"):
-        table.add_column(column, justify="left" if column == "step" else "right")
-    for name, metrics, seconds in done:
-        values = [metrics.get(f"held_out_{shown}", metrics.get(shown)) for shown in _SHOWN]
-        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in values), f"{seconds:.0f}")
-    console.print(table)
+def _plan(config: PipelineConfig, folder: Path) -> list[_Job]:
+    """Return what is to be done, every recipe read."""
+    many = {
+        step.name
+        for step in config.steps
+        if config.seeds and isinstance(_load(step, folder), PretrainConfig | PerceptionConfig)
+    }
+    jobs = []
+    for turn, seed in enumerate(config.seeds or (None,)):
+        for step in config.steps:
+            if step.name in many:
+                jobs.append(_Job(step, seed, _load(step, folder, seed, many), _place(folder / step.name, seed)))
+            elif turn == 0:
+                jobs.append(_Job(step, None, _load(step, folder), folder / step.name))
+    return jobs
 
 
-def _load(step: StepConfig, folder: Path) -> Recipe:
-    taken = [_inside(setting, folder) for setting in step.take]
+def _place(step: Path, seed: int | None) -> Path:
+    return step if seed is None else step / f"seed_{seed}"
+
+
+def _load(step: StepConfig, folder: Path, seed: int | None = None, many: Collection[str] = ()) -> Recipe:
+    """Return a step's recipe; what it takes from the steps of `many` is of this seed."""
+    taken = [_inside(setting, folder, seed, many) for setting in step.take]
     try:
         recipe = load(step.recipe, [*step.set, *taken])
+        if seed is not None:
+            key = "engine.seed" if isinstance(recipe, PretrainConfig) else "seed"
+            recipe = load(step.recipe, [*step.set, *taken, f"{key}={seed}"])
     except RecipeError as error:
         raise RecipeError(f"step {step.name}: {error}") from None
-    if not isinstance(recipe, HousesConfig | ReplayConfig | PretrainConfig):
+    if not isinstance(recipe, HousesConfig | ReplayConfig | PretrainConfig | PerceptionConfig):
         raise RecipeError(
-            f"step {step.name}: {step.recipe} is a recipe of kind {recipe.kind}; a pipeline takes houses, replay and pretrain"
+            f"step {step.name}: {step.recipe} is a recipe of kind {recipe.kind}; a pipeline takes houses, replay, pretrain "
+            "and perception"
         )
     return recipe
 
 
-def _inside(setting: str, folder: Path) -> str:
+def _inside(setting: str, folder: Path, seed: int | None, many: Collection[str]) -> str:
     key, _, paths = setting.partition("=")
-    return f"{key}={','.join(str(folder / path.strip()) for path in paths.split(','))}"
+    inside = []
+    for path in paths.split(","):
+        step, *rest = Path(path.strip()).parts
+        inside.append(str(_place(folder / step, seed if step in many else None).joinpath(*rest)))
+    return f"{key}={','.join(inside)}"
 
 
-def _run(recipe: Recipe, folder: Path, console: Console) -> dict[str, float]:
+def _run(recipe: Recipe, folder: Path, console: Console) -> tuple[Mapping[str, float], Mapping[str, Score]]:
     if isinstance(recipe, HousesConfig):
         make_houses(recipe, folder, console)
     elif isinstance(recipe, ReplayConfig):
         replay_walks(recipe, folder, console)
     elif isinstance(recipe, PretrainConfig):
         pretrain(recipe, folder, console)
-        return last_metrics(folder)  # the report of a step that was finished before has none
-    return {}
+        return last_metrics(folder), {}  # the report of a step that was finished before has none
+    elif isinstance(recipe, PerceptionConfig):
+        found = evaluate_perception(recipe, folder, console)
+        scores = {
+            f"{outcome.title} {score.metric}": score for outcome in found.outcomes for score in outcome.findings.scores
+        }
+        return {}, scores
+    return {}, {}

@@ -214,7 +214,7 @@ def test_arrays_that_run_backwards_are_what_they_look_like(encoder: VideoEncoder
         torch.testing.assert_close(encoder.encode_video(turned).pooled, expected)
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) - {"internvideo_tiny_p16_t8"}))
+@pytest.mark.parametrize("name", [name for name in TINY if not name.startswith("internvideo_tiny")])
 def test_pixels_that_do_not_fit_are_refused_by_everything_that_takes_them(name: str) -> None:
     encoder = create_encoder(name)
     pixels = encoder.to_pixels(clips(encoder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,16 @@ from rich.console import Console
 
 from navloop.configs.loader import RecipeError, list_recipes, load
 from navloop.configs.pipeline import PipelineConfig
-from navloop.training.pipeline import print_pipeline, run_pipeline
+from navloop.training.pipeline import run_pipeline
+from navloop.training.pipeline_tables import print_pipeline
 from navloop.weights import digest, read_weights
 
 ENGINE = ["engine.steps=2", "engine.batch=4", "engine.log_every=1", "clips.workers=0"]
+
+
+SEEDS = [0, 3]
+LEARNT = [("masked", "seed_0"), ("masked", "seed_3"), ("classes", "seed_0"), ("classes", "seed_3")]
+CLAIM = {"step": "measured", "score": "classification top-1", "times_chance": 0.001, "than": ["again"]}
 
 
 def steps(houses: Path) -> list[dict[str, object]]:
@@ -37,11 +44,23 @@ def steps(houses: Path) -> list[dict[str, object]]:
             "set": [*ENGINE, "engine.lr=1.0e-6"],
             "take": ["weights=masked/last/autoencoder.safetensors", "clips.manifest=films/subwalks.jsonl"],
         },
+        *(
+            {
+                "name": name,
+                "recipe": "perception_classes",
+                "take": ["weights=classes/last/classifier.safetensors", "clips.manifest=films/subwalks.jsonl"],
+            }
+            for name in ("measured", "again")
+        ),
     ]
 
 
-def pipeline(*steps: dict[str, object]) -> PipelineConfig:
-    return PipelineConfig.model_validate({"name": "p", "steps": steps}, strict=False)
+def pipeline(*steps: dict[str, object], **more: object) -> PipelineConfig:
+    return PipelineConfig.model_validate({"name": "p", "steps": steps, **more}, strict=False)
+
+
+def whole(houses: Path) -> PipelineConfig:
+    return pipeline(*steps(houses), seeds=SEEDS, claims=[CLAIM])
 
 
 def quiet() -> Console:
@@ -51,53 +70,80 @@ def quiet() -> Console:
 @pytest.fixture(scope="module")
 def finished(houses: Path, tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("pipeline") / "run"
-    return folder, run_pipeline(pipeline(*steps(houses)), folder, quiet())
+    return folder, run_pipeline(whole(houses), folder, quiet())
 
 
-def test_a_step_begins_with_what_an_earlier_one_left(finished) -> None:
+def test_a_step_begins_with_what_an_earlier_one_of_its_seed_left(finished) -> None:
     folder, _ = finished
-    trained = read_weights(folder / "masked" / "last" / "encoder.safetensors").state
-    began = read_weights(folder / "classes" / "last" / "encoder.safetensors").state
     name = "blocks.2.mlp.fc1.weight"
-    assert (trained[name] - began[name]).abs().max() < 1e-4 < trained[name].abs().max()  # two steps at a rate of 1e-6
+    trained, began = (
+        {seed: read_weights(folder / step / seed / "last" / "encoder.safetensors").state[name] for _, seed in LEARNT}
+        for step in ("masked", "classes")
+    )
+    for seed, weights in trained.items():
+        # Two steps at a rate of 1e-6 away from it, and far from the other seed's.
+        assert (weights - began[seed]).abs().max() < 1e-4 < weights.abs().max()
+    assert (trained["seed_0"] - trained["seed_3"]).abs().max() > 1e-2
 
 
 def test_a_second_start_makes_nothing_again_and_says_the_same(finished, houses: Path) -> None:
     folder, done = finished
     films = sorted((folder / "films" / "videos").rglob("*.mp4"))
-    weights = [folder / name / "last" / "model.safetensors" for name in ("masked", "classes")]
-    before = [path.stat().st_mtime_ns for path in (*films, *weights)]
+    weights = [folder.joinpath(*place, "last", "model.safetensors") for place in LEARNT]
+    measured = sorted(folder.glob("measured/*/tasks/*.json"))
+    before = [path.stat().st_mtime_ns for path in (*films, *weights, *measured)]
     manifest = (folder / "films" / "manifest.jsonl").read_bytes()
-    again = run_pipeline(pipeline(*steps(houses)), folder, quiet())
-    assert [path.stat().st_mtime_ns for path in (*films, *weights)] == before
+    again = run_pipeline(whole(houses), folder, quiet())
+    assert [path.stat().st_mtime_ns for path in (*films, *weights, *measured)] == before
     assert (folder / "films" / "manifest.jsonl").read_bytes() == manifest
-    assert len(films) == 2
-    assert [(name, metrics) for name, metrics, _ in again] == [(name, metrics) for name, metrics, _ in done]
-    assert done[1][1]["held_out_loss"] > 0
-    assert done[0][1] == {}
+    assert (len(films), len(measured)) == (2, 2)
+    assert [(one.step, one.seed, one.metrics, one.scores) for one in again] == [
+        (one.step, one.seed, one.metrics, one.scores) for one in done
+    ]
+    assert [(one.step, one.seed) for one in done[:2]] == [("films", None), ("masked", 0)]
+    assert done[1].metrics["held_out_loss"] > 0
+    assert done[0].metrics == {} == done[0].scores
 
 
-def test_the_table_shows_the_held_out_loss(finished) -> None:
+def test_the_summary_and_the_tables_say_what_was_found(finished, houses: Path) -> None:
+    folder, done = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    scores = {one.seed: one.scores["classification top-1"] for one in done if one.step == "measured"}
+    assert summary["complete"]
+    assert [
+        step["scores"]["classification top-1"]["value"] for step in summary["steps"] if step["step"] == "again"
+    ] == [score.value for score in scores.values()]
     out = io.StringIO()
-    print_pipeline(finished[1], Console(file=out, width=100))
-    assert f"{finished[1][1][1]['held_out_loss']:.3f}" in out.getvalue()
+    print_pipeline(whole(houses), done, Console(file=out, width=140))
+    losses = [one.metrics["held_out_loss"] for one in done if one.step == "masked"]
+    assert f"{sum(losses) / 2:.3f}" in out.getvalue()
+    assert f"{100 * scores[3].value:.1f}" in out.getvalue()
+    assert "measured: classification top-1 is at least 0.001 times chance in" in out.getvalue()
+    assert "measured: classification top-1 is at least that of again in 2 of 2 seeds" in out.getvalue()
+
+
+def test_a_claim_about_no_step_or_no_score_is_refused(finished, houses: Path) -> None:
+    with pytest.raises(ValueError, match="a claim is about step 'nobody'; there are films, masked"):
+        pipeline(*steps(houses), claims=[CLAIM | {"step": "nobody"}])
+    config = pipeline(*steps(houses), seeds=SEEDS, claims=[CLAIM | {"score": "top-1"}])
+    with pytest.raises(ValueError, match="step measured has no score 'top-1'; it has classification top-1"):
+        print_pipeline(config, finished[1], quiet())
 
 
 def test_a_killed_pipeline_goes_on_to_the_same_weights(finished, houses: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"kind": "pipeline", "name": "p", "steps": steps(houses)}))
+    recipe.write_text(yaml.safe_dump({"kind": "pipeline", **whole(houses).model_dump(mode="json")}))
     command = [sys.executable, "-m", "navloop.training.cli", "pipeline", recipe, "--run-dir", tmp_path / "run"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (tmp_path / "run" / "masked" / "config.yaml").is_file():
+    while not (tmp_path / "run" / "masked" / "seed_3" / "config.yaml").is_file():
         assert process.poll() is None
     process.kill()
     process.wait()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for step in ("masked", "classes"):
-        assert digest(tmp_path / "run" / step / "last" / "model.safetensors") == digest(
-            finished[0] / step / "last" / "model.safetensors"
-        )
+    for place in LEARNT:
+        file = Path(*place, "last", "model.safetensors")
+        assert digest(tmp_path / "run" / file) == digest(finished[0] / file)
 
 
 def test_every_recipe_is_read_before_the_first_step_runs(houses: Path, tmp_path: Path) -> None:
@@ -109,7 +155,7 @@ def test_every_recipe_is_read_before_the_first_step_runs(houses: Path, tmp_path:
 
 
 def test_other_kinds_of_recipe_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="kind eval; a pipeline takes houses, replay and pretrain"):
+    with pytest.raises(RecipeError, match="kind eval; a pipeline takes houses, replay, pretrain and perception"):
         run_pipeline(pipeline({"name": "eval", "recipe": "eval_demo"}), tmp_path, quiet())
 
 

@@ -43,13 +43,13 @@ def _cells(score: Score) -> list[str]:
     ends = (
         "–"
         if score.low is None or score.high is None
-        else f"{_number(score.low, score)} – {_number(score.high, score)}"
+        else f"{number_of(score.low, score)} – {number_of(score.high, score)}"
     )
-    chance = "" if score.chance is None else _number(score.chance, score)
+    chance = "" if score.chance is None else number_of(score.chance, score)
     unit = " %" if score.kind == "share" else ""
     return [
         f"{score.metric}{unit}{_ARROWS[score.better]}",
-        _number(score.value, score),
+        number_of(score.value, score),
         f"[dim]{ends}[/dim]",
         f"[dim]{chance}[/dim]",
         str(score.units),
@@ -57,7 +57,8 @@ def _cells(score: Score) -> list[str]:
     ]
 
 
-def _number(value: float, score: Score) -> str:
+def number_of(value: float, score: Score) -> str:
+    """Return a value as tables show those of a score: shares in percent."""
     if score.kind == "number":
         return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
     return "100" if value == 1 else f"{100 * value:.1f}"

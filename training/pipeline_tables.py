@@ -1,0 +1,125 @@
+"""What a pipeline came to, printed: how the steps that learn ended, what was measured, and which claims hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from navloop.configs.pipeline import ClaimConfig, PipelineConfig
+from navloop.training.perception.results import Score
+from navloop.training.perception.table import number_of
+from navloop.training.pipeline import Done
+
+_SHOWN = ("loss", "accuracy", "baseline")
+"""Of the metrics of a stage, those in the table, on held-out clips where there are any."""
+
+
+def print_pipeline(config: PipelineConfig, done: Sequence[Done], console: Console) -> None:
+    """Print what each step came to, seed by seed, and what the claims come to."""
+    console.print(_steps_table(config, done))
+    if any(one.scores for one in done):
+        console.print(_scores_table(config, done))
+    for claim in config.claims:
+        for words in _tell(claim, done):
+            console.print(words, highlight=False, soft_wrap=True)
+
+
+def _of(step: str, done: Sequence[Done]) -> list[Done]:
+    return [one for one in done if one.step == step]
+
+
+def _steps_table(config: PipelineConfig, done: Sequence[Done]) -> Table:
+    over = f", mean of {len(config.seeds)} seeds" if len(config.seeds) > 1 else ""
+    table = _table(f"Last metrics of each step{over}, on held-out clips where there are any")
+    for column in ("step", *_SHOWN, "seconds"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    for step in config.steps:
+        ones = _of(step.name, done)
+        values = [
+            [one.metrics.get(f"held_out_{shown}", one.metrics.get(shown)) for one in ones if one.metrics]
+            for shown in _SHOWN
+        ]
+        cells = (fmean(kept) if (kept := [v for v in column if v is not None]) else None for column in values)
+        seconds = sum(one.seconds for one in ones)
+        table.add_row(step.name, *("" if cell is None else f"{cell:.3f}" for cell in cells), f"{seconds:.0f}")
+    return table
+
+
+def _scores_table(config: PipelineConfig, done: Sequence[Done]) -> Table:
+    table = _table("What was measured, with 95% intervals over scenes and videos")
+    table.add_column("step", style="bold")
+    table.add_column("score")
+    for seed in config.seeds or ("value",):
+        table.add_column(seed if isinstance(seed, str) else f"seed {seed}", justify="right", no_wrap=True)
+    if len(config.seeds) > 1:
+        table.add_column("mean", justify="right")
+    table.add_column("chance", justify="right")
+    for step in config.steps:
+        ones = _of(step.name, done)
+        names = list(ones[0].scores)
+        for place, name in enumerate(names):
+            scores = [one.scores[name] for one in ones]
+            mean = [number_of(fmean(score.value for score in scores), scores[0])] if len(config.seeds) > 1 else []
+            chance = "" if scores[0].chance is None else number_of(scores[0].chance, scores[0])
+            unit = " %" if scores[0].kind == "share" else ""
+            table.add_row(
+                step.name if place == 0 else "",
+                f"{name}{unit}",
+                *map(_cell, scores),
+                *mean,
+                chance,
+                end_section=name == names[-1],
+            )
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 1))
+
+
+def _cell(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return number_of(score.value, score)
+    ends = f"{number_of(score.low, score)} – {number_of(score.high, score)}"
+    return f"{number_of(score.value, score)} [dim]({ends})[/dim]"
+
+
+def _tell(claim: ClaimConfig, done: Sequence[Done]) -> Iterator[str]:
+    """Yield what a claim comes to.
+
+    Raises:
+        ValueError: If a step has no such score.
+    """
+    scores = _scores(claim.step, claim.score, done)
+    own = fmean(score.value for score in scores)
+    if claim.times_chance is not None:
+        known = [score.value / score.chance for score in scores if score.chance]
+        agree = sum(times >= claim.times_chance for times in known)
+        yield (
+            f"{claim.step}: {claim.score} is at least {claim.times_chance:g} times chance in {agree} of {len(scores)} "
+            f"{_runs(scores)} ({', '.join(f'{times:.1f}' for times in known)} times)"
+        )
+    for name in claim.than:
+        others = _scores(name, claim.score, done)
+        agree = sum(a.value >= b.value for a, b in zip(scores, others, strict=True))
+        other = fmean(score.value for score in others)
+        yield (
+            f"{claim.step}: {claim.score} is at least that of {name} in {agree} of {len(scores)} {_runs(scores)} "
+            f"(mean {number_of(own, scores[0])} against {number_of(other, scores[0])})"
+        )
+
+
+def _runs(scores: Sequence[Score]) -> str:
+    return "run" if len(scores) == 1 else "seeds"
+
+
+def _scores(step: str, name: str, done: Sequence[Done]) -> list[Score]:
+    ones = _of(step, done)
+    if absent := [one for one in ones if name not in one.scores]:
+        known = ", ".join(absent[0].scores) or "none"
+        raise ValueError(f"claims: step {step} has no score {name!r}; it has {known}")
+    return [one.scores[name] for one in ones]
