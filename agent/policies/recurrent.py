@@ -72,7 +72,8 @@ class RecurrentPolicy(Policy):
         memory = words.states.new_zeros(self.memories, len(batch.valid), self.config.width)
         state, _ = self.run(seen, self._vector(seen, batch.previous_actions, pose), words, memory)
         state = self.dropout(state)
-        return PolicyOutput(*self.heads(state), state)
+        logits, progress = self.heads(state)
+        return PolicyOutput(logits, progress, state)
 
     def _vector(self, seen: Seen, previous_actions: Tensor, pose: Tensor | None) -> Tensor:
         shape = previous_actions.shape
@@ -109,7 +110,8 @@ class RecurrentPolicy(Policy):
         vector = self._vector(seen, previous_actions, state.pose)[:, None]
         hidden, state.memory = self.run(seen, vector, state.words, state.memory)
         newest = self.dropout(hidden[:, 0])
-        return PolicyOutput(*self.heads(newest), newest)
+        logits, progress = self.heads(newest)
+        return PolicyOutput(logits, progress, newest)
 
 
 def create_gru(inputs: int, width: int) -> nn.GRU:

@@ -108,7 +108,8 @@ class StreamingPolicy(Policy):
         for layer in self._stack:
             x = layer(x, layer.words.hold(words), tokens)
         x = self.norm(x)
-        return PolicyOutput(*self.heads(x), x)
+        logits, progress = self.heads(x)
+        return PolicyOutput(logits, progress, x)
 
     def _tokens(self, seen: Seen) -> Tensor:
         """Return what layers look at of each step's frame, (N, m, W / 2)."""
@@ -163,4 +164,5 @@ class StreamingPolicy(Policy):
             x = layer.step(x, held_words, tokens, layer_past, ages, filled)
         ages += 1
         x = self.norm(x)
-        return PolicyOutput(*self.heads(x), x)
+        logits, progress = self.heads(x)
+        return PolicyOutput(logits, progress, x)
