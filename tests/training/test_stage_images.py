@@ -244,6 +244,14 @@ def test_the_command_takes_lists_of_images(files, tmp_path, capsys):
     }
 
 
+def test_workers_of_both_kinds_change_nothing(files, tmp_path):
+    for workers in (0, 1):
+        chosen = load("contrastive_tiny", overrides(files, f"clips.workers={workers}"), kind="pretrain")
+        pretrain(chosen, tmp_path / str(workers), QUIET)
+    alone, shared = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("0", "1"))
+    assert alone == shared
+
+
 def test_an_image_that_cannot_be_read_is_listed_apart_from_videos(files, tmp_path, capsys):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
     (tmp_path / "broken.jsonl").write_text(json.dumps({"image": "broken.jpg", "caption": "a blot"}) + "\n")
