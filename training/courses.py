@@ -59,10 +59,10 @@ class Course:
             if file is not None and config.evaluate
         }
 
-    def _read(self, split: str, name: str) -> list[Episode]:
+    def _read(self, split: str, name: str) -> tuple[Episode, ...]:
         file = read_episodes(Path(name))
         self.fingerprints[split] = file.fingerprint
-        spoken = select(file.episodes, languages=self.protocol.languages)
+        spoken = tuple(select(file.episodes, languages=self.protocol.languages))
         if not spoken:
             raise ValueError(
                 f"{name}: none of its episodes is in a language of {self.protocol.label}; choose another file"

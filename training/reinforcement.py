@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,9 +100,8 @@ class _Run:
         self.judge = Judge(course, self.crew, folder, config.select)
         torch.manual_seed(draw_seed(config.seed, 6))  # the critic's first weights
         self.venv = PerceivingVecEnv(self._environments(), self.agent, texts)
-        self.ppo = WalkPPO(self.venv, self.agent.policy, config.ppo, config.rollout.steps, self.device)
-        if config.ppo.kl and start is not None:
-            self.ppo.refer_to(start.policy)
+        reference = None if start is None else start.policy
+        self.ppo = WalkPPO(self.venv, self.agent.policy, config.ppo, config.rollout.steps, self.device, reference)
         if found:
             self._restore(found[-1])
         self.curve: list[dict[str, float]] = []
@@ -188,7 +188,7 @@ class _Run:
         config = self.config
         return Ground(config.episodes, self.agent.perception.config.depth, config.lanes, self.device)
 
-    def _environments(self):
+    def _environments(self) -> Any:
         config, course = self.config, self.course
         protocol = course.protocol
         if config.rollout.max_steps is not None:

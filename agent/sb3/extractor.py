@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from navloop.agent.policies import ACTIONS
 from navloop.agent.policy_agent import PolicyAgent
@@ -26,11 +28,15 @@ class PerceptExtractor(BaseFeaturesExtractor):  # type: ignore[misc]
     """
 
     def __init__(self, observation_space: spaces.Dict, agent: PolicyAgent) -> None:
-        policy: Any = agent.policy  # each kind has these parts
+        policy: Any = deepcopy(agent.policy.eval())  # each kind has these parts
         with torch.no_grad():
-            summary = policy.words.eval()(policy.read(["go"]).to(agent.perception.device)).summary.shape[1]
+            summary = policy.words(policy.read(["go"]).to(agent.perception.device)).summary.shape[1]
         super().__init__(observation_space, policy.sight.join.out_features + summary + ACTIONS + 1)
-        self.sight, self.words = deepcopy(policy.sight), deepcopy(policy.words)
+        self.sight, self.words = policy.sight, policy.words
+
+    def apply(self, fn: Callable[[nn.Module], None]) -> Self:
+        """Leave the weights as they are: stable-baselines3 would draw them anew (`ortho_init`), and these are an agent's."""
+        return self
 
     def forward(self, observations: Observed) -> Tensor:
         """Return features float (B, features_dim)."""

@@ -48,9 +48,18 @@ class WalkPPO(PPO):  # type: ignore[misc]
         config: How.
         steps: Steps of each environment in a rollout.
         device: Of the policy.
+        reference: A policy to stay near, as far as `config.kl` says; it may be `walker` as it is now.
     """
 
-    def __init__(self, venv: PerceivingVecEnv, walker: Policy, config: PPOConfig, steps: int, device: str) -> None:
+    def __init__(
+        self,
+        venv: PerceivingVecEnv,
+        walker: Policy,
+        config: PPOConfig,
+        steps: int,
+        device: str,
+        reference: Policy | None = None,
+    ) -> None:
         super().__init__(
             WalkPolicy,
             venv,
@@ -70,14 +79,11 @@ class WalkPPO(PPO):  # type: ignore[misc]
             device=device,
         )
         self.set_logger(Logger(None, []))
-        self._last_obs = {}  # each rollout begins anew, so there is nothing to begin with
+        self._last_obs: Any = {}  # each rollout begins anew, so there is nothing to begin with
         self._round = Round(0, 0, config.lr, False)
-        # A copy, because the policy moves away from it; not the policy's own part, because it does not learn.
-        self._reference = deepcopy(walker).requires_grad_(False).eval() if config.kl else None
-
-    def refer_to(self, walker: Policy) -> None:
-        """Measure divergence from this policy instead of from the one given at first."""
-        self._reference = deepcopy(walker).requires_grad_(False).eval().to(self.device)
+        self._reference: Policy | None = None
+        if reference is not None and config.kl:  # a copy: it may be the walker itself, which moves away from it
+            self._reference = deepcopy(reference).requires_grad_(False).eval().to(self.device)
 
     def go_round(self, plan: Round) -> dict[str, float]:
         """Make a rollout, learn from it, and return what came of it."""
