@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
                 nargs="+",
                 type=Path,
                 metavar="RUN",
-                help="instead: set the agents of two finished runs side by side, or two agents of one",
+                help="instead: set the agents of two finished runs side by side, two agents of one, or the encoders of two",
             )
             command.add_argument(
                 "--agent",

@@ -12,7 +12,7 @@ from navloop.configs.perception_tasks import ClassificationTaskConfig
 from navloop.geometry import Vector
 from navloop.training.manifests import read_labels
 from navloop.training.perception.features import Embedded
-from navloop.training.perception.results import Findings, Groups, Score, measure, measure_mean
+from navloop.training.perception.results import Findings, Groups, Score, measure, measure_mean, unit_of
 from navloop.training.perception.task import TASKS, Bench
 
 TOP = (1, 5)
@@ -58,7 +58,7 @@ def class_findings(
         protocol={"classes": count, **(protocol or {})},
         details={
             "classes": _each_class(ranks, labels, _names(bench)),
-            "videos": [{"place": row.place, "rank": int(rank)} for row, rank in zip(seen.rows, ranks, strict=True)],
+            "videos": [{**unit_of(row), "rank": rank} for row, rank in zip(seen.rows, ranks.tolist(), strict=True)],
         },
     )
 

@@ -99,9 +99,7 @@ def read_outcome(folder: Path, config: TaskConfig, subject: Subject) -> Outcome 
     try:
         said = json.loads(file.read_text())
         known, weights = said.pop("format") == FORMAT, said.pop("weights")
-        findings = said.pop("findings")
-        scores = tuple(Score(**score) for score in findings.pop("scores"))
-        outcome = Outcome(**said, findings=Findings(scores=scores, **findings))
+        outcome = _outcome(said)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file}: not the outcome of a task ({error!r}); delete it, and the task is measured again"
@@ -125,6 +123,7 @@ def gather(recipe: PerceptionConfig, folder: Path, subject: Subject, outcomes: S
     said = {
         "format": FORMAT,
         "complete": len(outcomes) == run.tasks,
+        "asked": run.tasks,
         "name": recipe.name,
         "encoder": run.encoder,
         "weights": {"file": run.weights, "digest": run.digest},
@@ -134,6 +133,40 @@ def gather(recipe: PerceptionConfig, folder: Path, subject: Subject, outcomes: S
     }
     write_text(folder / "results.json", json.dumps(said, indent=1, allow_nan=False) + "\n")
     return run
+
+
+def read_perception(folder: Path) -> Perception:
+    """Return what a run has measured, whole or not.
+
+    Raises:
+        ValueError: If the folder holds no such run, naming it.
+    """
+    file = folder / "results.json"
+    try:
+        said = json.loads(file.read_text())
+        if (found := said["format"]) != FORMAT:
+            raise ValueError(f"its format is {found}, here it is {FORMAT}")
+        return Perception(
+            folder=folder,
+            encoder=said["encoder"],
+            weights=said["weights"]["file"],
+            digest=said["weights"]["digest"],
+            seed=said["seed"],
+            tasks=said["asked"],
+            outcomes=tuple(_outcome(task) for task in said["tasks"]),
+        )
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder}: no encoder was measured here (no results.json); navloop eval RECIPE --run-dir {folder}"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not what an encoder was measured to be ({error!r}); measure it again") from error
+
+
+def _outcome(said: dict[str, Any]) -> Outcome:
+    findings = dict(said["findings"])
+    scores = tuple(Score(**score) for score in findings.pop("scores"))
+    return Outcome(**{**said, "findings": Findings(scores=scores, **findings)})
 
 
 def _file(folder: Path, title: str) -> Path:

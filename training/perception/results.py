@@ -44,6 +44,11 @@ def groups_of(rows: Sequence[ClipRow]) -> Groups:
     return Groups(tuple(row.scene or row.path for row in rows), tuple(row.path for row in rows))
 
 
+def unit_of(row: ClipRow) -> dict[str, object]:
+    """Return what details say of a clip beside its numbers: where its row stands, and what it is alike with."""
+    return {"place": row.place, "scene": row.scene or row.path, "video": row.path}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """A number, and where it would lie with other videos.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from navloop.configs.perception_texts import RetrievalTaskConfig
 from navloop.geometry import Vector
 from navloop.training.perception.readers import Described, described, logits_of
-from navloop.training.perception.results import Findings, Groups, Score, measure, measure_mean
+from navloop.training.perception.results import Findings, Groups, Score, measure, measure_mean, unit_of
 from navloop.training.perception.task import TASKS, Bench
 from navloop.training.retrieval import (
     RECALLS,
@@ -44,9 +44,9 @@ def measure_retrieval(config: RetrievalTaskConfig, bench: Bench) -> Findings:
         for direction, asked in (("text→video", found.by_texts), ("video→text", found.by_videos))
         for score in _scores((direction, ending), asked, groups.take(asked.videos), bench.rng)
     ]
-    places = [seen.rows[row].place for row in videos.rows]
+    units = [unit_of(seen.rows[row]) for row in videos.rows]
     queries = [
-        {"place": places[video], "text": videos.texts[text], "rank": rank, "dual": dual_rank}
+        {**units[video], "text": videos.texts[text], "rank": rank, "dual": dual_rank}
         for video, text, rank, dual_rank in zip(
             plain.by_texts.videos.tolist(),
             plain.texts.tolist(),

@@ -15,10 +15,10 @@ _ARROWS = {"up": " ↑", "down": " ↓", "none": ""}
 def print_perception(run: Perception, console: Console) -> None:
     """Print every number of a run with its interval, and what it was measured on."""
     missing = run.tasks - len(run.outcomes)
-    title = f"{run.encoder}  {run.digest}  seed {run.seed}" + (f"  ({missing} tasks missing)" if missing else "")
+    title = f"{run.encoder}, {run.weights or 'random weights'}" + (f"  ({missing} tasks missing)" if missing else "")
     table = Table(
         box=SIMPLE_HEAD,
-        title=title,
+        title=f"{title}\n[not bold]weights {run.digest}  seed {run.seed}[/]",
         title_justify="left",
         title_style="bold",
         padding=(0, 1, 0, 1),
@@ -71,4 +71,7 @@ def _caption(run: Perception) -> str:
     shown = first["shown"]
     views = f"{shown['clips']} x {shown['crops']} views" if shown["clips"] * shown["crops"] > 1 else "one view"
     words = f"{run.outcomes[0].title}: {shown['frames']} frames ({shown['sampler']}) of {shown['size']} px, {views}."
-    return f"{words} Intervals are over scenes and videos. All else: {run.folder / 'results.json'}"
+    return (
+        f"{words} Intervals are over scenes and videos; chance is the best answer that looks at nothing.\n"
+        f"All else: {run.folder / 'results.json'}"
+    )
