@@ -1,39 +1,78 @@
-"""How an evaluation of the expert scales from one worker to two, start of the processes included."""
+"""How evaluations scale, start of the processes included: the expert's over workers, a saved agent's over lanes."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.data import dataset, episodes
+from navloop.agent.policy_agent import create_policy_agent
+from navloop.agent.saving import save_agent
+from navloop.configs.agents import AgentConfig
 from navloop.configs.schema import EvalConfig
 from navloop.training.evaluation import evaluate
+from navloop.training.results import Evaluation
 
 EPISODES = 200
+WALKED_BY_NETWORK = 16
+"""Episodes of 500 steps each: the agent never stops, so that both ways walk the same."""
 
 
 def run(console: Console, folder: Path, seconds: float) -> None:
+    console.print(_workers(folder))
+    console.print(_lanes(folder))
+
+
+def _workers(folder: Path) -> Table:
     table = Table(title=f"Evaluation of the expert, {EPISODES} episodes, houses@1")
-    for column in ("workers", "seconds", "steps/s", "SPL", "against one worker"):
+    for column in ("workers", "start", "seconds", "steps/s", "SPL", "against one worker"):
         table.add_column(column, justify="right")
     first = 0.0
-    for workers in (1, 2):
-        config = EvalConfig(
-            scenes=str(dataset(folder) / "scenes"),
-            episodes=str(episodes(folder)),
-            protocol="houses",
-            agents=("expert",),
-            max_episodes=EPISODES,
-            workers=workers,
-        )
-        began = time.perf_counter()
-        result = evaluate(config, folder / f"eval_{workers}")
-        spent = time.perf_counter() - began
+    for workers, start in ((1, "first of its process"), (2, "further"), (1, "further")):
+        config = _config(folder, agents=("expert",), max_episodes=EPISODES, workers=workers)
+        result, spent = _timed(config, folder / f"eval_{workers}_{start.split()[0]}")
         first = first or spent
         rows = result.rows["expert"]
         steps, spl = sum(len(row.actions) for row in rows), sum(row.metrics.spl or 0.0 for row in rows) / len(rows)
-        table.add_row(str(workers), f"{spent:.1f}", f"{steps / spent:,.0f}", f"{spl:.3f}", f"{first / spent:.2f} x")
-    console.print(table)
+        table.add_row(
+            str(workers), start, f"{spent:.1f}", f"{steps / spent:,.0f}", f"{spl:.3f}", f"{first / spent:.2f} x"
+        )
+    return table
+
+
+def _lanes(folder: Path) -> Table:
+    agent = create_policy_agent(AgentConfig(), ["walk past the sofa and stop at the door"])
+    with torch.no_grad():
+        agent.policy.heads.action.bias[0] = -100.0  # type: ignore[index, union-attr, operator]
+    save_agent(agent, folder / "agent")
+    table = Table(
+        title=f"Evaluation of a saved tiny agent, {WALKED_BY_NETWORK} episodes of 500 steps, 64 px, one worker"
+    )
+    for column in ("lanes", "seconds", "steps/s", "against one lane"):
+        table.add_column(column, justify="right")
+    first = 0.0
+    for lanes in (1, 4, 16):
+        config = _config(
+            folder, agents=(f"{folder}/agent",), max_episodes=WALKED_BY_NETWORK, workers=1, pixels=64, lanes=lanes
+        )
+        result, spent = _timed(config, folder / f"eval_lanes_{lanes}")
+        first = first or spent
+        steps = sum(len(row.actions) for row in result.rows["agent"])
+        table.add_row(str(lanes), f"{spent:.1f}", f"{steps / spent:,.0f}", f"{first / spent:.2f} x")
+    return table
+
+
+def _config(folder: Path, **fields: object) -> EvalConfig:
+    scenes, file = dataset(folder) / "scenes", episodes(folder)
+    values = {"scenes": str(scenes), "episodes": str(file), "protocol": "houses", **fields}
+    return EvalConfig.model_validate(values)
+
+
+def _timed(config: EvalConfig, run_dir: Path) -> tuple[Evaluation, float]:
+    began = time.perf_counter()
+    result = evaluate(config, run_dir)
+    return result, time.perf_counter() - began

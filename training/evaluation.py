@@ -100,7 +100,7 @@ class Selection(NamedTuple):
     split: str
     episodes: list[Episode]
     data: dict[str, str]
-    spoken: list[Episode]
+    spoken: Sequence[Episode]
 
 
 def read_selection(config: EvalConfig) -> Selection:

@@ -270,7 +270,7 @@ def _serve(pipe: Connection, make: Callable[[], Hand[Any, Any] | Hands[Any, Any]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     hands: Hands[Any, Any] | None = None
     try:
-        made = make()
+        made: Any = make()
         hands = _OneByOne(made) if hasattr(made, "do") else made
         while True:
             while hands.free and (not hands.busy or pipe.poll()):
