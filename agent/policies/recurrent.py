@@ -36,7 +36,7 @@ class RecurrentPolicy(Policy):
         self.config, self.reader = config, reader
         width = config.width
         self.words = create_words(config.words, reader, words_width, config.dropout, tower)
-        self.sight = Sight(layout, SightWidths(width // 2, width // 2, width // 4, width // 4))
+        self.sight = Sight(layout, SightWidths(width // 2, width // 2, width // 4, width // 4), config.dropout)
         self.previous_width = max(8, width // 16)
         self.previous = nn.Embedding(ACTIONS + 1, self.previous_width) if config.previous_action else None
         self.reckoning = None if config.turn_deg is None else Reckoning(config.turn_deg, self.previous_width)

@@ -93,11 +93,13 @@ class Sight(nn.Module):
     Args:
         layout: Of the percepts.
         widths: Of what comes of them.
+        dropout: Share of the channels of each token that are blanked while training, drawn for each step.
     """
 
-    def __init__(self, layout: Layout, widths: SightWidths) -> None:
+    def __init__(self, layout: Layout, widths: SightWidths, dropout: float) -> None:
         super().__init__()
         width = widths.tokens
+        self.dropout = nn.Dropout(dropout)
         self.layout = layout
         self.standardise = Standardise(2 + layout.clip, layout.width)
         self.project = nn.Linear(layout.width, width)
@@ -123,7 +125,7 @@ class Sight(nn.Module):
             if self.depth is not None:
                 self.depth.standardise.learn(frames[valid][..., None], 0)
             self.standardise.batches += 1
-        even = [self.standardise(tokens, kind) for kind, tokens in enumerate(kinds)]
+        even = [self.dropout(self.standardise(tokens, kind)) for kind, tokens in enumerate(kinds)]
         projected = self.project(torch.cat(even[:2], 1))
         if self.project_clip is not None:
             projected = torch.cat((projected, self.project_clip(even[2])), 1)

@@ -70,7 +70,7 @@ class StreamingPolicy(Policy):
         self.config, self.reader = config, reader
         width = config.width
         self.words = create_words(config.words, reader, width, config.dropout, tower)
-        self.sight = Sight(layout, SightWidths(width // 2, width, width // 2, width))
+        self.sight = Sight(layout, SightWidths(width // 2, width, width // 2, width), config.dropout)
         self.norm_tokens = nn.LayerNorm(width // 2)
         self.previous = nn.Embedding(ACTIONS + 1, width) if config.previous_action else None
         self.reckoning = None if config.turn_deg is None else Reckoning(config.turn_deg, width)

@@ -134,6 +134,25 @@ def _lengthened(x: Tensor, length: int) -> Tensor:
     return F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing)) if missing else x
 
 
+class MissedWords(nn.Module):
+    """Make words unknown at random while training, so that no single one is relied on, and unknown ones are no surprise.
+
+    Args:
+        rate: Share of the words.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return ids (B, L), some of them `UNKNOWN`."""
+        if not self.training or self.rate == 0:
+            return ids
+        missed = (torch.rand(ids.shape, device=ids.device) < self.rate) & (ids != PADDING)
+        return ids.masked_fill(missed, UNKNOWN)
+
+
 class GRUWords(nn.Module):
     """Learned words read by a GRU in both directions; the summary is where each direction ends.
 
@@ -143,13 +162,14 @@ class GRUWords(nn.Module):
     def __init__(self, config: WordsConfig, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()
         self.embedding = _embedding(vocabulary, width)
+        self.missed = MissedWords(dropout)
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(width, width // 2, config.layers, batch_first=True, bidirectional=True)
 
     def forward(self, instructions: Instructions) -> Words:
         """Return a state a word, and the summary."""
         valid = instructions.ids != PADDING
-        x = self.dropout(self.embedding(instructions.ids))
+        x = self.dropout(self.embedding(self.missed(instructions.ids)))
         packed = pack_padded_sequence(x, valid.sum(1).cpu(), batch_first=True, enforce_sorted=False)
         states, last = self.gru(packed)
         states, _ = pad_packed_sequence(states, batch_first=True, total_length=valid.shape[1])
@@ -162,6 +182,7 @@ class TransformerWords(nn.Module):
     def __init__(self, config: WordsConfig, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()
         self.embedding = _embedding(vocabulary, width)
+        self.missed = MissedWords(dropout)
         self.register_buffer("positions", _sinusoid(config.max_words, width), persistent=False)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -176,7 +197,7 @@ class TransformerWords(nn.Module):
     def forward(self, instructions: Instructions) -> Words:
         """Return a state a word, and the summary."""
         valid = instructions.ids != PADDING
-        x = self.embedding(instructions.ids) + self.positions[: valid.shape[1]]
+        x = self.embedding(self.missed(instructions.ids)) + self.positions[: valid.shape[1]]
         for layer in self.layers:
             x = layer(x, src_key_padding_mask=~valid)
         x = self.norm(x) * valid[..., None]

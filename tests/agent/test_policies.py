@@ -17,7 +17,7 @@ from navloop.agent.policies import ACTIONS, Instructions, Policy, WalkBatch, cre
 from navloop.agent.policies.attention import rotate, rotations
 from navloop.agent.policies.parts import Reckoning
 from navloop.agent.policies.sight import CALIBRATION_BATCHES, Standardise
-from navloop.agent.policies.words import TowerReader, Vocabulary, split_words
+from navloop.agent.policies.words import PADDING, UNKNOWN, MissedWords, TowerReader, Vocabulary, split_words
 from navloop.configs.agents import PerceptionConfig, PolicyConfig, WordsConfig
 from navloop.envs.simulator import Action
 
@@ -310,3 +310,23 @@ def test_configurations_that_contradict_themselves_are_refused():
 
 
 _POLICIES = {kind: tiny_policy(kind) for kind in KINDS}
+
+
+def test_words_are_missed_in_training_alone():
+    torch.manual_seed(0)
+    missed = MissedWords(0.25)
+    ids = torch.arange(2, 5002).view(5, 1000)
+    ids[:, 600:] = PADDING
+    got = missed.train()(ids)
+    words = got[:, :600]
+    assert (words == UNKNOWN).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(words[words != UNKNOWN], ids[:, :600][words != UNKNOWN]) and not got[:, 600:].any()
+    assert torch.equal(missed.eval()(ids), ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_draws_anew_and_evaluation_does_not_draw(kind):
+    policy, batch = tiny_policy(kind, dropout=0.3), random_batch(2, 6)
+    assert torch.equal(policy(batch).logits, policy(batch).logits)
+    policy.train()
+    assert not torch.equal(policy(batch).logits, policy(batch).logits)
