@@ -75,6 +75,7 @@ class PerceivingVecEnv(VecEnvWrapper):  # type: ignore[misc]
     def step_wait(self) -> tuple[Observations, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Return what stable-baselines3 expects of a step; where a walk ended, the observation is the next one's first."""
         observation, rewards, dones, infos = self.venv.step_wait()
+        rewards = np.asarray(rewards, dtype=np.float32)  # from processes of their own they come with more digits
         self._returns += rewards
         new = np.flatnonzero(dones).tolist()
         for place in new:
