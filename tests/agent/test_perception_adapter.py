@@ -10,7 +10,9 @@ from torch.nn import functional as F
 
 from navloop.agent.perception import Perception, Walk
 from navloop.agent.percepts import DEPTH_SIDE
+from navloop.agent.policy_agent import create_policy_agent
 from navloop.configs.agents import PerceptionConfig
+from navloop.configs.loader import load
 from navloop.encoders import create_encoder, save_encoder
 from navloop.weights import read_weights
 
@@ -206,3 +208,13 @@ def test_frames_that_do_not_fit_are_refused():
         perception.see(walks(2, 1)[:, 0])
     with pytest.raises(ValueError, match=r"not torch\.uint8"):
         perception.see(np.zeros((2, 64, 64, 3), np.float32))
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_another_encoder_is_one_line_of_a_recipe(encoder):
+    config = load("imitation_tiny", [f"agent.perception.encoder={encoder}", "agent.perception.weights=null"])
+    agent = create_policy_agent(config.agent, ["walk to the sofa"]).eval()
+    agent.perception.start(2)
+    percepts = agent.perception.see(walks(2, 1)[:, 0])
+    state = agent.policy.begin(agent.policy.read(["walk to the sofa", "stop"]))
+    assert agent.policy.step(percepts, torch.full((2,), 4), state).logits.shape == (2, 4)
