@@ -136,6 +136,10 @@ class LearningConfig(Config):
     wordings: bool = Field(
         default=True, description="Learn from all wordings of a walk in turn; false: from the one that was followed."
     )
+    mirror: bool = Field(
+        default=False,
+        description="Learn half of the walks in a mirror, drawn anew each pass: frames flipped, left and right swapped.",
+    )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Type of most arithmetic.")
 
     @model_validator(mode="after")

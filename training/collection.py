@@ -21,6 +21,7 @@ from navloop.configs.imitation import EpisodesConfig
 from navloop.envs.metrics import evaluate as measure
 from navloop.processes import end_with_the_parent
 from navloop.records import Episode
+from navloop.training.mirroring import mirror_frames
 from navloop.training.rollout import episode_seed
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
@@ -55,6 +56,7 @@ class Order(NamedTuple):
         rules: Who acts when.
         seed: Of the iteration's draws.
         keeps_features: Whether what the agent sees in the frames is kept beside them.
+        mirrored: Whether what it sees in them in a mirror is kept too.
     """
 
     folder: Path
@@ -64,6 +66,7 @@ class Order(NamedTuple):
     rules: Rules
     seed: int
     keeps_features: bool
+    mirrored: bool = False
 
 
 class Trial(NamedTuple):
@@ -100,6 +103,9 @@ class Hand:
                 seen = [rollout.percepts for rollout in done if rollout.percepts is not None]
                 features = seen if len(seen) == len(done) else encode(perception, [rollout.frames for rollout in done])
                 write_features(folder.features_file(perception.digest, order.number), features)
+                if order.mirrored:
+                    turned = encode(perception, [mirror_frames(rollout.frames) for rollout in done])
+                    write_features(folder.features_file(perception.digest, order.number, mirrored=True), turned)
             write_frames(folder.frames_file(order.number), [rollout.frames for rollout in done])
         return order.number, [rollout.walk for rollout in done]
 
@@ -175,13 +181,14 @@ def encode(perception: Perception, walks: Sequence[Frames]) -> list[np.ndarray[t
     return [percepts.numpy().astype(np.float16) for percepts in seen]
 
 
-def encode_missing(folder: WalkFolder, perception: Perception) -> Iterator[int]:
-    """Write the features of the parts that have none by this perception, from their frames; yield the frames of each part."""
+def encode_missing(folder: WalkFolder, perception: Perception, mirrored: bool = False) -> None:
+    """Write the features that a folder's parts lack by this perception, from their frames."""
     for part in folder.parts:
-        path = folder.features_file(perception.digest, part.number)
-        if not path.is_file():
-            write_features(path, encode(perception, list(folder.frames(part.number))))
-            yield sum(len(walk) for walk in part.walks)
+        for turned in (False, True)[: 1 + mirrored]:
+            path = folder.features_file(perception.digest, part.number, turned)
+            if not path.is_file():
+                frames = folder.frames(part.number)
+                write_features(path, encode(perception, [mirror_frames(seen) if turned else seen for seen in frames]))
 
 
 _hand: Hand | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,33 +13,23 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from navloop.agent.policy_agent import check_turn, create_policy_agent
-from navloop.agent.saving import load_agent, save_agent
+from navloop.agent.policy_agent import create_policy_agent
+from navloop.agent.saving import load_agent
 from navloop.configs.imitation import ImitationConfig
 from navloop.configs.loader import dump
-from navloop.envs.episodes import read_episodes, select
-from navloop.envs.metrics import aggregate
-from navloop.envs.worlds import require_world
-from navloop.files import write_text
 from navloop.provenance import usable_processors
 from navloop.records import SOURCES, Episode
 from navloop.runs import RunFolder
 from navloop.training.apprentice import AGENT, Apprentice, load_apprentice, means
 from navloop.training.checkpoints import list_checkpoints, remove_unfinished
-from navloop.training.collection import Crew, Ground, Order, Trial, encode_missing
-from navloop.training.evaluation import select_episodes
+from navloop.training.collection import Crew, Ground, Order, encode_missing
+from navloop.training.courses import Course, Judge
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.progress import FilmProgress
-from navloop.training.rollouts import Rules, protocol_of
-from navloop.training.rows import Row
+from navloop.training.rollouts import Rules
 from navloop.training.steps import draw_seed
 from navloop.training.walk_batches import Lessons, Tour
 from navloop.training.walks import Walk, WalkFolder, WalksError
-
-BEST = "best"
-"""Folder of the agent that did best on the split that selects."""
-
-_SHOWN = ("success", "spl", "oracle_success", "navigation_error", "ndtw", "path_length", "steps")
 
 
 class DivergedError(RuntimeError):
@@ -78,28 +67,19 @@ def train_by_imitation(config: ImitationConfig, folder: Path, console: Console |
         return _Run(school, folder, console).run()
 
 
-class School:
+class School(Course):
     """What a recipe's episodes come to: tours to learn from, and episodes to be judged by.
 
     Raises:
-        ValueError: If a file is missing or broken, or has no episode in a language of the protocol, or no goals.
+        ValueError: As `Course`.
     """
 
     def __init__(self, config: ImitationConfig) -> None:
-        self.config = config
-        require_world(config.episodes.world)
-        self.protocol = protocol_of(config.episodes, config.agent.perception.depth)
-        check_turn(config.agent.policy, self.protocol)
-        self.fingerprints: dict[str, str] = {}
+        super().__init__(config, config.agent)
+        self.config: ImitationConfig = config
         self._tours: dict[Tour, list[Episode]] = {}
-        for episode in self._read("train", config.episodes.train):
+        for episode in self.episodes:
             self._tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
-        splits = {"val_seen": config.episodes.val_seen, "val_unseen": config.episodes.val_unseen}
-        self.validation = {
-            split: select_episodes(self._read(split, file), config.evaluate, config.seed)
-            for split, file in splits.items()
-            if file is not None and config.evaluate
-        }
 
     @property
     def tours_an_iteration(self) -> int:
@@ -126,18 +106,6 @@ class School:
         size = self.config.collection.part
         return [tuple(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
-    def _read(self, split: str, name: str) -> list[Episode]:
-        file = read_episodes(Path(name))
-        self.fingerprints[split] = file.fingerprint
-        spoken = select(file.episodes, languages=self.protocol.languages)
-        if not spoken:
-            raise ValueError(
-                f"{name}: none of its episodes is in a language of {self.protocol.label}; choose another file"
-            )
-        if spoken[0].goal_position is None:
-            raise ValueError(f"{name}: its episodes have no goals, so nobody can say how to walk; choose another file")
-        return spoken
-
 
 class _Run:
     """A run in progress."""
@@ -154,11 +122,16 @@ class _Run:
         self.ends = np.cumsum(steps).tolist()
         self.done = self.first = 0
         self.best = -math.inf
-        self.apprentice = self._restored() or self._begun()
+        restored = self._restored()
+        self.apprentice = restored or self._begun()
         perception = self.apprentice.agent.perception
         self.digest = None if perception.config.trainable else perception.digest
         ground = Ground(config.episodes, perception.config.depth, config.lanes, self.device)
         self.crew = Crew(ground, config.workers or usable_processors())
+        self.judge = Judge(school, self.crew, folder, config.select)
+        self.judge.best = self.best
+        if restored is None:
+            self._save()  # who walks first, walks with these weights
         self.curve: list[dict[str, float]] = []
 
     def run(self) -> ImitationReport:
@@ -185,9 +158,8 @@ class _Run:
             last = self._learn(lessons, iteration, log, progress)
         finally:
             progress.close()
-        last |= {**_describe(walks), **self._judge(iteration)}
+        last |= {**_describe(walks), **self.judge.judge(self.apprentice.agent, iteration)}
         log.add(end, last, progress.clips_per_s, "walks")
-        self._keep_best(last)
         self._save()
         self.curve.append({"iteration": iteration, "step": end, **last})
         self._tell(iteration, last)
@@ -243,7 +215,8 @@ class _Run:
         rules = Rules.of(self.config.collection, iteration)
         seed = draw_seed(self.config.seed, 4, iteration)
         agent = (self.folder / "last").resolve() / AGENT
-        orders = [Order(folder.path, n, e, agent, rules, seed, self.digest is not None) for n, e in parts]
+        keeps, mirrors = self.digest is not None, self.config.learning.mirror
+        orders = [Order(folder.path, n, e, agent, rules, seed, keeps, mirrors) for n, e in parts]
         size = self.config.collection.part
         progress = FilmProgress(self.console, there * size, there * size + sum(len(episodes) for _, episodes in parts))
         try:
@@ -259,46 +232,11 @@ class _Run:
         folders = [self._walks(k) for k in range(iteration + 1)]
         if self.digest is not None:
             for folder in folders:
-                for _ in encode_missing(folder, self.apprentice.agent.perception):
-                    pass
-        own = None if self.config.learning.wordings else self.school.own
-        return Lessons(folders, self.school.texts, own, self.digest, self.config.learning.batch)
-
-    def _judge(self, iteration: int) -> dict[str, float]:
-        """Walk the validation episodes with the agent as it is; keep the rows and return the averages."""
-        if not self.school.validation:
-            return {}
-        agent = self.folder / f".judged_{iteration:02d}"
-        save_agent(self.apprentice.agent, agent)
-        found: dict[str, float] = {}
-        for split, episodes in self.school.validation.items():
-            size = 2 * self.config.lanes
-            trials = [
-                Trial(agent, tuple(episodes[i : i + size]), draw_seed(self.config.seed, 5))
-                for i in range(0, len(episodes), size)
-            ]
-            rows = [row for done in self.crew.measure(trials) for row in done]
-            self._write_rows(iteration, split, episodes, rows)
-            averages = aggregate([row.metrics for row in rows])
-            values = {name: averages.means[name] for name in _SHOWN}
-            found |= {f"{split}_{name}": value for name, value in values.items() if value is not None}
-        shutil.rmtree(agent)
-        return found
-
-    def _write_rows(self, iteration: int, split: str, episodes: Sequence[Episode], rows: Sequence[Row]) -> None:
-        place = {episode.episode_id: number for number, episode in enumerate(episodes)}
-        ordered = sorted(rows, key=lambda row: place[row.episode_id])
-        path = self.folder / "evaluations" / f"{iteration:02d}_{split}.jsonl"
-        write_text(path, "".join(f"{row.to_line()}\n" for row in ordered))
-
-    def _keep_best(self, metrics: dict[str, float]) -> None:
-        score = metrics.get(f"{self.config.select}_spl")
-        if score is not None and score > self.best:
-            self.best = score
-            save_agent(self.apprentice.agent, self.folder / BEST)
+                encode_missing(folder, self.apprentice.agent.perception, self.config.learning.mirror)
+        return Lessons(folders, self.school.texts, self.school.own, self.digest, self.config.learning)
 
     def _save(self) -> None:
-        self.apprentice.save(self.folder, self.done, self.config.keep, {"best": self.best})
+        self.apprentice.save(self.folder, self.done, self.config.keep, {"best": self.judge.best})
 
     def _restored(self) -> Apprentice | None:
         """Return what the newest checkpoint holds, if there is one."""
@@ -319,9 +257,7 @@ class _Run:
         else:
             texts = list(self.school.own.values())
             agent = create_policy_agent(config.agent, texts, protocol=self.school.protocol.label, seed=config.seed)
-        self.apprentice = Apprentice(agent.to(self.device), config.learning, self.ends[-1])
-        self._save()  # who walks first, walks with these weights
-        return self.apprentice
+        return Apprentice(agent.to(self.device), config.learning, self.ends[-1])
 
     def _walks(self, iteration: int) -> WalkFolder:
         return WalkFolder(self.folder / "walks" / f"{iteration:02d}")

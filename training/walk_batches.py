@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from navloop.agent.policies import ACTIONS
-from navloop.training.walks import Walk, WalkFolder
+from navloop.configs.imitation import LearningConfig
+from navloop.training.mirroring import mirror_actions, mirror_frames, mirror_text
+from navloop.training.walks import Frames, Walk, WalkFolder
 
 BUCKETS = 16
 """Batches whose walks are sorted by length together; fewer mix lengths more and waste more."""
+
+Actions = NDArray[np.int64]
 
 Tour = tuple[str, str]
 """Scene and trajectory id: what wordings share."""
@@ -63,9 +67,9 @@ class Lessons:
     Args:
         folders: Of the iterations so far.
         texts: Wordings of each tour.
-        own: Text of each episode, for walks that are learned with the wording that was followed.
+        own: Text of each episode.
         digest: Of the perception whose features are read; None reads frames.
-        batch: Walks a batch.
+        config: Walks a batch, which wordings, whether in a mirror.
 
     Raises:
         WalksError: If walks cannot be read.
@@ -75,21 +79,22 @@ class Lessons:
         self,
         folders: Sequence[WalkFolder],
         texts: Mapping[Tour, Sequence[str]],
-        own: Mapping[str, str] | None,
+        own: Mapping[str, str],
         digest: str | None,
-        batch: int,
+        config: LearningConfig,
     ) -> None:
-        self._folders, self._texts, self._own, self._batch = folders, texts, own, batch
+        self._folders, self._texts, self._own, self._config = folders, texts, own, config
+        self._batch = config.batch
         self._items: list[_Item] = []
-        self._features: dict[tuple[int, int], NDArray[np.float16]] = {}
+        self._features: dict[tuple[int, int, bool], NDArray[np.float16]] = {}
         for number, folder in enumerate(folders):
             for part in folder.parts:
                 ends = np.cumsum([len(walk) for walk in part.walks]).tolist()
                 rows = zip(part.walks, [0, *ends[:-1]], strict=True)
                 self._items += [_Item(number, part.number, i, start, walk) for i, (walk, start) in enumerate(rows)]
-                if digest is not None:
-                    path = folder.features_file(digest, part.number)
-                    self._features[number, part.number] = np.load(path, mmap_mode="r", allow_pickle=False)
+                for turned in (False, True)[: 1 + config.mirror] if digest is not None else ():
+                    path = folder.features_file(digest, part.number, turned)
+                    self._features[number, part.number, turned] = np.load(path, mmap_mode="r", allow_pickle=False)
 
     def __len__(self) -> int:
         """Batches of a pass."""
@@ -111,32 +116,41 @@ class Lessons:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def batch(self, places: Sequence[int], seed: Sequence[int]) -> LessonBatch:
-        """Return walks as a batch; wordings are drawn with the seed."""
+        """Return walks as a batch; wordings, and who stands in a mirror, are drawn with the seed."""
         rng = np.random.default_rng(seed)
         items = [self._items[place] for place in places]
-        walks = [item.walk for item in items]
-        previous = [np.concatenate([[ACTIONS], walk.actions[:-1]]) for walk in walks]
-        frames = [] if self._features else [self._folders[i.folder].frames_of(i.part, i.place) for i in items]
-        depths = [seen.depth for seen in frames if seen.depth is not None]
+        turned = (rng.random(len(items)) < 0.5 * self._config.mirror).tolist()
+        told = [self._told(item.walk, turn, rng) for item, turn in zip(items, turned, strict=True)]
+        frames = [] if self._features else [self._frames(item, turn) for item, turn in zip(items, turned, strict=True)]
+        seen = [self._seen(item, turn) for item, turn in zip(items, turned, strict=True)] if self._features else []
+        depths = [both.depth for both in frames if both.depth is not None]
         return LessonBatch(
-            percepts=_padded([self._seen(item) for item in items]) if self._features else None,
-            frames=_padded([seen.rgb for seen in frames]) if frames else None,
+            percepts=_padded(seen) if seen else None,
+            frames=_padded([both.rgb for both in frames]) if frames else None,
             depth=_padded(depths) if depths else None,
-            texts=[self._text(walk, rng) for walk in walks],
-            previous_actions=_padded(previous),
-            expert_actions=_padded([walk.expert_actions for walk in walks]),
-            progress=_padded([walk.progress.astype(np.float32) for walk in walks]),
-            valid=_padded([np.ones(len(walk), dtype=bool) for walk in walks]),
+            texts=[text for text, _, _ in told],
+            previous_actions=_padded([previous for _, previous, _ in told]),
+            expert_actions=_padded([actions for _, _, actions in told]),
+            progress=_padded([item.walk.progress.astype(np.float32) for item in items]),
+            valid=_padded([np.ones(len(item.walk), dtype=bool) for item in items]),
         )
 
-    def _seen(self, item: _Item) -> NDArray[np.float16]:
-        return self._features[item.folder, item.part][item.start : item.start + len(item.walk)]
+    def _seen(self, item: _Item, turned: bool) -> NDArray[np.float16]:
+        return self._features[item.folder, item.part, turned][item.start : item.start + len(item.walk)]
 
-    def _text(self, walk: Walk, rng: np.random.Generator) -> str:
-        if self._own is not None:
-            return self._own[walk.episode_id]
+    def _frames(self, item: _Item, turned: bool) -> Frames:
+        frames = self._folders[item.folder].frames_of(item.part, item.place)
+        return mirror_frames(frames) if turned else frames
+
+    def _told(self, walk: Walk, turned: bool, rng: np.random.Generator) -> tuple[str, Actions, Actions]:
+        """Return the instruction, the action before each step, and the expert's."""
         wordings = self._texts[walk.scene_id, walk.trajectory_id]
-        return wordings[int(rng.integers(len(wordings)))]
+        drawn = wordings[int(rng.integers(len(wordings)))]
+        text = drawn if self._config.wordings else self._own[walk.episode_id]
+        previous = np.concatenate([[ACTIONS], walk.actions[:-1]])
+        if not turned:
+            return text, previous, walk.expert_actions
+        return mirror_text(text), mirror_actions(previous), mirror_actions(walk.expert_actions)
 
 
 def _padded(rows: Sequence[NDArray[np.generic]]) -> Tensor:

@@ -133,9 +133,10 @@ class WalkFolder:
         """Return where a part's frames are."""
         return self.path / f"part_{number:04d}.npz"
 
-    def features_file(self, digest: str, number: int) -> Path:
-        """Return where what a perception made of a part's frames is."""
-        return self.path / f"features_{digest.removeprefix('sha256:')[:16]}" / f"part_{number:04d}.npy"
+    def features_file(self, digest: str, number: int, mirrored: bool = False) -> Path:
+        """Return where what a perception made of a part's frames is, or of the frames in a mirror."""
+        name = f"{'mirrored' if mirrored else 'part'}_{number:04d}.npy"
+        return self.path / f"features_{digest.removeprefix('sha256:')[:16]}" / name
 
     def append(self, number: int, walks: Sequence[Walk]) -> None:
         """Enter a part whose files are written: from now on it is there."""
