@@ -75,7 +75,12 @@ class PolicyConfig(Config):
         default=128, ge=16, multiple_of=8, description="Width of the state; of every token where it streams."
     )
     words: WordsConfig = Field(default=WordsConfig(), description="How it reads the instruction.")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="Dropout while training.")
+    dropout: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="Share of channels, and of words, that are left out at random while training.",
+    )
     progress: bool = Field(default=True, description="Predict the progress too: a second loss that helps the first.")
     previous_action: bool = Field(default=True, description="Read the action that was taken last.")
     turn_deg: float | None = Field(
