@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from navloop.configs.schema import EvalConfig
+from navloop.envs.episodes import select
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.protocols import get_protocol
 from navloop.envs.worlds import create_simulator
 from navloop.records import Episode
+from navloop.training.controls import shuffle_instructions
 from navloop.training.films import film, film_protocol
 from navloop.training.maps import episode_map
 from navloop.training.rows import Row
@@ -84,19 +86,32 @@ def tell(
     report = config.report
     protocol = get_protocol(config.protocol)
     eyes = film_protocol(protocol, report.video_size)
-    walked = [episodes[row.episode_id] for _, row in chosen]
+    walked = _as_told(config, episodes, chosen)
     if not walked:
         return
     env = NavigationEnv(create_simulator(config.world, scenes, eyes, **config.world_settings), walked, eyes)
     try:
         for number, (agent, row) in enumerate(chosen):
-            episode = episodes[row.episode_id]
+            episode = walked[number]
             env.simulator.load_scene(row.scene_id)
             drawing = episode_map(env.simulator.floor_plan(), episode, row, protocol, f"map{number}")
             moving = _encode(env, row, report.video_fps) if number < report.videos else None
             yield Story(agent=agent, row=row, instruction=episode.instruction.text, map=drawing, film=moving)
     finally:
         env.close()
+
+
+def _as_told(config: EvalConfig, episodes: Mapping[str, Episode], chosen: Sequence[tuple[str, Row]]) -> list[Episode]:
+    """Return the chosen episodes with the instructions that their walkers were given."""
+    walked = [episodes[row.episode_id] for _, row in chosen]
+    if not any(agent.endswith("+shuffled") for agent, _ in chosen):
+        return walked
+    spoken = select(list(episodes.values()), languages=get_protocol(config.protocol).languages)
+    told = shuffle_instructions(spoken, config.seed)
+    return [
+        replace(episode, instruction=told[episode.episode_id]) if agent.endswith("+shuffled") else episode
+        for (agent, _), episode in zip(chosen, walked, strict=True)
+    ]
 
 
 def _encode(env: NavigationEnv, row: Row, fps: int) -> str:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ from wanderers import save_wanderer
 from navloop.agent.saving import agent_digest
 from navloop.configs.entries import read_entry
 from navloop.configs.loader import dump
-from navloop.configs.schema import EvalConfig
+from navloop.configs.schema import EvalConfig, ReportConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.protocols import get_protocol
@@ -27,6 +28,7 @@ from navloop.training.controls import BlankEnv, shuffle_instructions
 from navloop.training.entrants import find_agent, find_entrants
 from navloop.training.evaluation import evaluate
 from navloop.training.pool import WorkerError
+from navloop.training.stories import tell
 
 EPISODES = 8
 
@@ -211,6 +213,15 @@ def test_a_broken_scene_names_the_episode_whose_it_is(config, houses, tmp_path):
     with pytest.raises(WorkerError, match=rf"agent wanderer, episode \S+ \({name}\)") as fault:
         evaluate(agents, tmp_path / "run")
     assert fault.value.is_input
+
+
+def test_a_page_tells_what_an_agent_was_told(config, finished, episodes):
+    shown = config.model_copy(update={"report": ReportConfig(maps=2, videos=0)})
+    chosen = [(agent, finished.rows[agent][0]) for agent in ("wanderer", "wanderer+shuffled")]
+    stories = list(tell(shown, Path(config.scenes), {e.episode_id: e for e in episodes}, chosen))
+    row = chosen[0][1]
+    own = next(e.instruction.text for e in episodes if e.episode_id == row.episode_id)
+    assert [story.instruction for story in stories] == [own, shuffle_instructions(episodes, 3)[row.episode_id].text]
 
 
 @pytest.fixture(scope="module")
