@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import shapely
@@ -76,7 +77,7 @@ def adjoining(triangles: Vector, max_step: float) -> tuple[NDArray[np.int64], Ve
     return pairs[small], steps[small]
 
 
-def union(polygons: Polygons) -> BaseGeometry:
+def union(polygons: Polygons | Sequence[BaseGeometry]) -> BaseGeometry:
     """Return the union of polygons and lines, also where floating point defeats GEOS: then on a grid of micrometres."""
     try:
         return shapely.union_all(polygons)
