@@ -144,10 +144,11 @@ def _add_debug(command: argparse.ArgumentParser) -> None:
 
 def _describe_fields(schema: type[Recipe]) -> list[str]:
     lines = ["fields of the recipe:", *_field_lines(list_fields(schema))]
-    shared = {field.path for field in list_fields(schema)}
+    shared = _field_lines(list_fields(schema))
     for kind, (variant, schemas) in VARIANTS.items():
         for name, special in schemas.items() if KINDS[kind] is schema else ():
-            own = (field for field in list_fields(special) if field.path not in shared)
+            # One that it has in another way, with another default say, is told again.
+            own = [f for f in list_fields(special) if f.path != variant and _field_lines([f])[0] not in shared]
             lines += [f"fields of {variant} {name} besides:", *_field_lines(own)]
     return lines
 
