@@ -118,7 +118,7 @@ class Apprentice:
         self.agent.perception.train()
         found = self._losses(batch)
         self._optimizer.zero_grad()
-        found["loss"].backward()  # type: ignore[no-untyped-call]
+        found["loss"].backward()
         limit = self._config.clip if self._config.clip is not None else float("inf")
         found["gradient_norm"] = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
         self._optimizer.step()

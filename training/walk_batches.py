@@ -92,7 +92,9 @@ class Lessons:
                 ends = np.cumsum([len(walk) for walk in part.walks]).tolist()
                 rows = zip(part.walks, [0, *ends[:-1]], strict=True)
                 self._items += [_Item(number, part.number, i, start, walk) for i, (walk, start) in enumerate(rows)]
-                for turned in (False, True)[: 1 + config.mirror] if digest is not None else ():
+                if digest is None:
+                    continue
+                for turned in (False, True)[: 1 + config.mirror]:
                     path = folder.features_file(digest, part.number, turned)
                     self._features[number, part.number, turned] = np.load(path, mmap_mode="r", allow_pickle=False)
 

@@ -64,7 +64,8 @@ class Walk:
         start = self.distances[0]
         if not start > 0:
             return np.zeros(len(self))
-        return np.clip(np.nan_to_num((start - self.distances) / start, neginf=-1.0), -1.0, 1.0)
+        share: Vector = np.clip(np.nan_to_num((start - self.distances) / start, neginf=-1.0), -1.0, 1.0)
+        return share
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads back, distances to the millimetre."""
@@ -78,13 +79,19 @@ class Walk:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Walk:
         """Read what `to_json` gave."""
+
+        def codes(name: str) -> NDArray[np.int64]:
+            return np.array([int(code) for code in data[name]], dtype=np.int64)
+
         return cls(
-            **{name: data[name] for name in ("episode_id", "trajectory_id", "scene_id", "success")},
-            **{
-                name: np.array([int(code) for code in data[name]], dtype=np.int64)
-                for name in ("actions", "expert_actions", "sources")
-            },
+            episode_id=data["episode_id"],
+            trajectory_id=data["trajectory_id"],
+            scene_id=data["scene_id"],
+            actions=codes("actions"),
+            expert_actions=codes("expert_actions"),
+            sources=codes("sources"),
             distances=np.array([np.inf if d is None else d / 1000 for d in data["distances_mm"]], dtype=np.float64),
+            success=data["success"],
         )
 
 
