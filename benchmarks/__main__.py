@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import encoders, evaluation, generation, habitat, loading, policies, rendering, streaming
+from benchmarks import encoders, evaluation, generation, habitat, imitation, loading, policies, rendering, streaming
 
 SUITES = {
     "generation": generation.run,
@@ -21,6 +21,7 @@ SUITES = {
     "habitat": habitat.run,
     "loading": loading.run,
     "policies": policies.run,
+    "imitation": imitation.run,
 }
 
 
