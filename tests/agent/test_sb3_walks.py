@@ -190,6 +190,15 @@ def test_the_critic_learns_alone_where_it_is_told(agent_of, ppo_of):
     assert any(not torch.equal(value, policy[name]) for name, value in agent.policy.state_dict().items())
 
 
+def test_the_critic_foresees_the_reward_of_walks_that_it_knows(agent_of, ppo_of):
+    ppo = ppo_of(agent_of("streaming"), epochs=16, gae=1.0, discount=0.95, critic_lr=1.0)
+    ppo.calibrate(ROUND)
+    # The policy stays, so the walks are the same each time.
+    again = [ppo.go_round(Round(5, 7, 1e-2, alone=True))["explained_variance"] for _ in range(10)]
+    assert again[0] < 0.1
+    assert again[-1] > 0.5
+
+
 def test_divergence_holds_a_policy_near_where_it_started(agent_of, ppo_of):
     away = {}
     for weight in (1e-6, 100.0):
