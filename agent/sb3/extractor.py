@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from navloop.agent.policies import ACTIONS
+from navloop.agent.policies.words import UNKNOWN
 from navloop.agent.policy_agent import PolicyAgent
 from navloop.agent.sb3.walks import Observed, instructions_of
 
@@ -41,6 +42,8 @@ class PerceptExtractor(BaseFeaturesExtractor):  # type: ignore[misc]
     def forward(self, observations: Observed) -> Tensor:
         """Return features float (B, features_dim)."""
         vector = self.sight(observations["percepts"].float()).vector
-        summary = self.words(instructions_of(observations["words"])).summary
+        words = observations["words"].clone()
+        words[:, 0].clamp_(min=UNKNOWN)  # sb3-contrib pads walks with rows of zeros, and nothing can be read of no word
+        summary = self.words(instructions_of(words)).summary
         previous = nn.functional.one_hot(observations["previous"].long().flatten(), ACTIONS + 1)
         return torch.cat((vector, summary, previous.float()), 1)
