@@ -51,6 +51,11 @@ def _name(name: str, view: int, views: int) -> str:
     return name if view == 0 else f"{name}_{360 * view / views:03g}"
 
 
+def view_names(camera: str, views: int = VIEWS) -> list[str]:
+    """Return the names of a camera's views in a panorama, by yaw to the left."""
+    return [_name(camera, view, views) for view in range(views)]
+
+
 class StackedViews(gymnasium.ObservationWrapper[Any, Any, Any]):
     """Gives the views of each camera as one array: "rgb" uint8 (V, H, W, 3), "depth" float32 (V, H, W, 1), by yaw to the left.
 
@@ -69,9 +74,7 @@ class StackedViews(gymnasium.ObservationWrapper[Any, Any, Any]):
             raise TypeError(f"expected a Dict of boxes, got {space}")
         first = _name("", 1, views)
         self._names = {
-            name: [_name(name, view, views) for view in range(views)]
-            for name in space
-            if views == 1 or f"{name}{first}" in space.spaces
+            name: view_names(name, views) for name in space if views == 1 or f"{name}{first}" in space.spaces
         }
         used = {part for names in self._names.values() for part in names}
         missing = sorted(used - space.spaces.keys())

@@ -172,16 +172,26 @@ def get_protocol(name: str, pixels: int | None = None, depth: bool = False) -> P
     """Return a registered protocol, or a variant of it, whose label says so.
 
     Args:
-        name: Of the protocol.
+        name: Of the protocol; "+pano12" behind it stands for twelve of each camera, all around (`navloop.envs.panorama`).
         pixels: Height and width of all frames; None leaves them.
         depth: Whether there must be a depth camera.
 
     Raises:
         ValueError: If there is none of that name, with the nearest ones.
     """
-    protocol = _PROTOCOLS[name]
+    plain, _, around = name.partition("+")
+    if around not in ("", _AROUND):
+        raise ValueError(
+            f"protocol {name!r}: {around!r} is no variant that a name may ask for; the one there is is {_AROUND}"
+        )
+    protocol = _PROTOCOLS[plain]
     protocol = protocol.with_depth() if depth else protocol
-    return protocol if pixels is None else protocol.with_resolution(pixels)
+    protocol = protocol if pixels is None else protocol.with_resolution(pixels)
+    if not around:
+        return protocol
+    from navloop.envs.panorama import panorama  # it needs what is here
+
+    return panorama(protocol)
 
 
 def list_protocols() -> list[str]:
@@ -235,6 +245,7 @@ def _depth(width: int, height: int, nearest: float, farthest: float) -> Camera:
 
 
 _PROTOCOLS: Registry[Protocol] = Registry("protocol")
+_AROUND = "pano12"
 
 # R2R-CE as the VLN-CE repository runs it (habitat_extensions/config/vlnce_task.yaml).
 register_protocol(Protocol(name="r2r-ce", cameras=_eyes(224, 224, 90, 1.25, _depth(256, 256, 0.0, 10.0))))

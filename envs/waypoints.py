@@ -11,10 +11,24 @@ from gymnasium import spaces
 
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.envs.protocols import Protocol
-from navloop.envs.simulator import Action
+from navloop.envs.simulator import Action, Body
 from navloop.geometry import wrap_angle
 
 Turns = Literal["counted", "free"]
+
+
+def low_level_actions(angle: float, distance: float, body: Body) -> list[Action]:
+    """Return the turns that come nearest to an angle, then the whole steps that fit in a distance.
+
+    Args:
+        angle: Radians to the left of the heading.
+        distance: Metres.
+        body: Whose turns and steps.
+    """
+    turns = round(angle / body.turn)
+    # A distance that is a whole number of steps but for rounding is that number.
+    steps = math.floor(distance / body.step + 1e-6)
+    return [Action.LEFT if turns > 0 else Action.RIGHT] * abs(turns) + [Action.FORWARD] * steps
 
 
 class WaypointEnv(gymnasium.Wrapper[Observation, dict[str, Any], Observation, np.int64]):
@@ -100,13 +114,10 @@ class WaypointEnv(gymnasium.Wrapper[Observation, dict[str, Any], Observation, np
 
     def _plan(self, angle: float, distance: float) -> list[Action]:
         body = self._navigation.protocol.body
-        # A distance that is a whole number of steps but for rounding is that number.
-        steps = [Action.FORWARD] * math.floor(distance / body.step + 1e-6)
         if self._turns == "free":
             self._navigation.face(self._navigation.simulator.pose.heading + angle)
-            return steps
-        turns = round(angle / body.turn)
-        return [Action.LEFT if turns > 0 else Action.RIGHT] * abs(turns) + steps
+            return low_level_actions(0.0, distance, body)
+        return low_level_actions(angle, distance, body)
 
     def _carry_out(self, planned: list[Action]) -> tuple[Observation, float, bool, bool, list[int]]:
         observation: Observation | None = None
