@@ -153,8 +153,9 @@ class DepthGrid(nn.Sequential):
         images = depth.float().clamp(0, DEPTH_RANGE).flatten(0, -3)[:, None] / DEPTH_RANGE
         if images.shape[-2:] != (DEPTH_SIDE, DEPTH_SIDE):
             images = F.interpolate(images, (DEPTH_SIDE, DEPTH_SIDE), mode="area")
-        grids: Tensor = super().forward(images)
-        return grids.view(*depth.shape[:-2], *grids.shape[1:])
+        for layer in self:
+            images = layer(images)
+        return images.view(*depth.shape[:-2], *images.shape[1:])
 
 
 class WaypointPredictor(nn.Module):
@@ -199,12 +200,12 @@ class WaypointPredictor(nn.Module):
         seen = _neighbours(x.device)
         for layer in self.layers:
             x = layer(x, seen)
-        logits = self.head(self.dropout(x)).view(len(x), ANGLES, DISTANCES)
+        logits: Tensor = self.head(self.dropout(x)).view(len(x), ANGLES, DISTANCES)
         return clockwise(logits.roll(-_SHIFT, 1))
 
     def heat(self, depth: Tensor, rgb: Tensor | None = None) -> Tensor:
         """Return what sums to 1 over each map, float (B, ANGLES, DISTANCES); for `choose_candidates`."""
-        logits = self(depth, rgb).float()
+        logits: Tensor = self(depth, rgb).float()
         return logits.flatten(1).softmax(1).view_as(logits)
 
     def _check(self, depth: Tensor, rgb: Tensor | None) -> None:

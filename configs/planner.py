@@ -55,3 +55,23 @@ class PlannerConfig(Config):
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
         return self
+
+
+class PlannerAgentConfig(Config):
+    """A whole planning agent, but for its encoder, which says itself what it is."""
+
+    waypoints: WaypointConfig = Field(default=WaypointConfig(), description="What says where one can walk.")
+    planner: PlannerConfig = Field(default=PlannerConfig(), description="What chooses among the places.")
+    least: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the best place's heat that a candidate must have."
+    )
+    candidates: int = Field(default=5, ge=1, le=20, description="Candidates of a decision, at most.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.waypoints.depth_channels != self.planner.depth_features:
+            raise ValueError(
+                f"planner.depth_features is {self.planner.depth_features}, waypoints.depth_channels {self.waypoints.depth_channels}; "
+                "both are of the same depth features, make them equal"
+            )
+        return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from navloop.agent import Agent, cameras_of, create_agent, list_agents
+from navloop.agent import Agent, BatchAgent, cameras_of, create_agent, list_agents
 from navloop.configs.entries import COMMAND, read_entry
 from navloop.configs.schema import EvalConfig
 from navloop.envs.protocols import Protocol, get_protocol
@@ -60,12 +60,9 @@ class Entrant:
             from navloop.agent.external import ExternalAgent
 
             return ExternalAgent(shlex.split(self.source), config.reply_seconds)
-        from navloop.agent.saving import agent_digest, load_agent
-
-        if (found := agent_digest(Path(self.source))) != self.weights:
+        if (found := _digest(Path(self.source))) != self.weights:
             raise ValueError(f"{self.source}: its weights changed while it was measured ({self.weights}, now {found})")
-        device = _device(config.device, place)
-        return load_agent(Path(self.source), device=device, temperature=config.temperature)
+        return _load(Path(self.source), device=_device(config.device, place), temperature=config.temperature)
 
 
 def find_entrants(config: EvalConfig) -> list[Entrant]:
@@ -119,17 +116,33 @@ def _look_up(kind: Kind, source: str, config: EvalConfig, protocol: Protocol) ->
 
 
 def _look_up_saved(folder: Path, config: EvalConfig, protocol: Protocol) -> Entrant:
-    from navloop.agent.saving import agent_digest, load_agent
-
     place = find_agent(folder)
     return Entrant(
         label=_label(folder),
         kind="saved",
         source=str(place),
-        weights=agent_digest(place),
-        cameras=_cameras(load_agent(place), protocol),
+        weights=_digest(place),
+        cameras=_cameras(_load(place), protocol),
         lanes=config.lanes or NETWORK_LANES,
     )
+
+
+def _digest(folder: Path) -> str:
+    """Return the digest of a saved agent, of either sort."""
+    from navloop.agent.planner_saving import is_planner, planner_digest
+    from navloop.agent.saving import agent_digest
+
+    return planner_digest(folder) if is_planner(folder) else agent_digest(folder)
+
+
+def _load(folder: Path, device: str = "cpu", temperature: float = 0.0) -> BatchAgent:
+    """Return a saved agent, of either sort."""
+    from navloop.agent.planner_saving import is_planner, load_planner
+    from navloop.agent.saving import load_agent
+
+    if is_planner(folder):
+        return load_planner(folder, device=device, temperature=temperature)
+    return load_agent(folder, device=device, temperature=temperature)
 
 
 def find_agent(folder: Path) -> Path:
@@ -156,7 +169,7 @@ def _label(folder: Path) -> str:
     return _UNFIT.sub("-", "-".join(parts[-2:] if inside else parts[-1:])).strip("-")
 
 
-def _cameras(agent: Agent, protocol: Protocol) -> tuple[str, ...]:
+def _cameras(agent: Agent | BatchAgent, protocol: Protocol) -> tuple[str, ...]:
     return tuple(camera.name for camera in cameras_of(agent, protocol))
 
 

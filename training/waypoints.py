@@ -74,11 +74,11 @@ def waypoint_targets(free: FreeSpace, pose: Pose) -> NDArray[np.float32]:
     spots = shapely.points(_spots(pose)[can])
     clearance = np.zeros(can.shape)
     clearance[can] = np.minimum(shapely.distance(spots, free.walls) / CLEARANCE, 1.0)
-    return (clearance**2 * (_distances() / _distances()[-1])).astype(np.float32)
+    return np.asarray(clearance**2 * (_distances() / _distances()[-1]), np.float32)
 
 
 def _distances() -> NDArray[np.float64]:
-    return (np.arange(DISTANCES) + 1) * STEP
+    return np.asarray((np.arange(DISTANCES) + 1) * STEP, np.float64)
 
 
 def _ways(pose: Pose) -> NDArray[np.float64]:
