@@ -21,7 +21,7 @@ from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.panorama import encode_panorama
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.envs.panorama import view_names
-from navloop.envs.simulator import Action, Body
+from navloop.envs.simulator import Action
 from navloop.envs.waypoints import low_level_actions
 
 
@@ -73,7 +73,7 @@ class PlannerAgent:
         self.config, self.encoder, self.eyes, self.predictor = config, encoder, eyes, predictor
         self.planner, self.reader, self.protocol, self.temperature = planner, reader, protocol, temperature
         encoder.requires_grad_(False).eval()
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
 
     @property
     def looks_at(self) -> frozenset[str]:
@@ -108,11 +108,11 @@ class PlannerAgent:
 
     def start(self, environments: int) -> None:
         """Make room for E environments; every place must be restarted before it acts."""
-        self._places = [_Place() for _ in range(environments)]
+        self._places = [Place() for _ in range(environments)]
 
     def restart(self, place: int, env: NavigationEnv, seed: int) -> None:
         """Start an episode at a place; its instruction is that of its next observation."""
-        self._places[place].restart(env.protocol.body, np.random.default_rng(seed), self.encoder.num_frames)
+        self._places[place].restart(env, np.random.default_rng(seed), self.encoder.num_frames)
 
     def act_all(
         self, places: Sequence[int], observations: Sequence[Observation], infos: Sequence[dict[str, Any]]
@@ -140,7 +140,7 @@ class PlannerAgent:
         self._places[place].plan.clear()
 
     @torch.no_grad()
-    def _decide(self, places: list[_Place], observations: list[Observation]) -> None:
+    def _decide(self, places: list[Place], observations: list[Observation]) -> None:
         """Give each place its plan."""
         self.eval()
         new = [place for place in places if not place.history]
@@ -152,7 +152,7 @@ class PlannerAgent:
         candidates = choose_candidates(heat, self.config.candidates, self.config.least)
         seen = PanoramaFeatures(self._encode(places), grids.mean((-1, -2)))
         scores = self._score(places, seen, candidates)[:, : candidates.valid.shape[1] + 1]
-        chosen = [place.choose(row, self.temperature) for place, row in zip(places, scores.double().cpu(), strict=True)]
+        chosen = self.choose(places, seen, candidates, scores)
         steps = torch.tensor([len(place.history) - 1 for place in places], device=self.device)
         last = self.planner.config.max_decisions - 1
         tokens = self.planner.remember(seen, action_angles(candidates, chosen), steps.clamp_max(last))
@@ -165,54 +165,63 @@ class PlannerAgent:
             place.history.append(tokens[row])
         self.scores, self.candidates = scores.float(), candidates
 
-    def _read(self, places: list[_Place], texts: list[str]) -> None:
+    def choose(self, places: list[Place], seen: PanoramaFeatures, candidates: Candidates, scores: Tensor) -> list[int]:
+        """Return which candidate each place goes to; their number stands for stopping."""
+        rows = scores.double().cpu()
+        return [place.choose(row, self.temperature) for place, row in zip(places, rows, strict=True)]
+
+    def _read(self, places: list[Place], texts: list[str]) -> None:
         ids = self.reader.read(texts).ids[:, : self.planner.config.max_words - 1]
         begins = torch.full((len(ids), 1), len(self.reader))
         ids = torch.cat((begins, ids), 1).to(self.device)
         words = self.planner.read(ids)
         first = self.planner.history.begin(len(ids))
         for row, place in enumerate(places):
-            place.words = words[row, ids[row] != 0]
+            place.ids, place.words = ids[row, ids[row] != 0], words[row, ids[row] != 0]
             place.history = [first[row]]
 
-    def _encode(self, places: list[_Place]) -> Tensor:
+    def _encode(self, places: list[Place]) -> Tensor:
         """Return the views' features, (B, 12, F)."""
         clips = np.stack([np.stack(list(place.frames), 1) for place in places])  # (B, 12, T, H, W, 3)
         return encode_panorama(self.encoder, clips)
 
-    def _score(self, places: list[_Place], seen: PanoramaFeatures, candidates: Candidates) -> Tensor:
+    def _score(self, places: list[Place], seen: PanoramaFeatures, candidates: Candidates) -> Tensor:
         words, word_there = _padded([place.words for place in places])
         history, history_there = _padded([torch.stack(place.history) for place in places])
         scores: Tensor = self.planner(words, word_there, history, history_there, observe(seen, candidates))
         return scores
 
 
-class _Place:
-    """One environment's walk."""
+class Place:
+    """One environment's walk: its environment, the frames it keeps, what it plans and remembers."""
 
     def __init__(self) -> None:
         self.walks = False
 
-    def restart(self, body: Body, rng: np.random.Generator, num_frames: int) -> None:
-        self.walks, self._body, self._rng = True, body, rng
+    def restart(self, env: NavigationEnv, rng: np.random.Generator, num_frames: int) -> None:
+        """Begin a walk; nothing was seen or decided yet."""
+        self.walks, self.env, self.rng = True, env, rng
         self.frames: deque[NDArray[np.uint8]] = deque(maxlen=num_frames)
         self.plan: deque[Action] = deque()
         self.history: list[Tensor] = []
-        self.words = torch.zeros(0)
+        self.ids = self.words = torch.zeros(0)
 
     def see(self, observation: Observation) -> None:
+        """Keep the newest frame of each view; the first stands for those before it."""
         frame = np.stack([observation[name] for name in view_names("rgb")])
         missing = (self.frames.maxlen or 1) if not self.frames else 1
         self.frames.extend([frame] * missing)
 
     def choose(self, scores: Tensor, temperature: float) -> int:
+        """Return the likeliest of some decisions, or one drawn."""
         values = scores.numpy()
         if temperature == 0:
             return int(values.argmax())
-        return int((values / temperature + self._rng.gumbel(size=len(values))).argmax())
+        return int((values / temperature + self.rng.gumbel(size=len(values))).argmax())
 
     def go(self, angle: float, distance: float, stops: bool) -> None:
-        walked = low_level_actions(angle, distance, self._body) or [Action.FORWARD]
+        """Plan the turns and steps of a decision."""
+        walked = low_level_actions(angle, distance, self.env.protocol.body) or [Action.FORWARD]
         self.plan.extend([Action.STOP] if stops else walked)
 
 
