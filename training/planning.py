@@ -20,6 +20,8 @@ from navloop.envs.waypoints import low_level_actions
 STOP_WITHIN = 1.5
 """Metres to the goal, walked, within which the oracle stops. Source: InternVideo1/Downstream/Visual-Language-Navigation."""
 
+_SEEN, _CANDIDATES = ("rgb", "depth"), ("angle_cells", "distance_cells", "heat", "valid")
+
 
 def oracle_choice(env: NavigationEnv, candidates: Candidates, row: int = 0) -> int:
     """Return which candidate the oracle goes to; their number, valid or not, stands for stopping.
@@ -98,8 +100,7 @@ class TaughtAgent(PlannerAgent):
                 self.walks.append(self._newest[place])
             walk, part = self._newest[place], slice(row, row + 1)
             walk.seen.append(PanoramaFeatures(seen.rgb[part].cpu(), seen.depth[part].cpu()))
-            names = ("angle_cells", "distance_cells", "heat", "valid")
-            walk.candidates.append(Candidates(*(getattr(candidates, name)[part].cpu() for name in names)))
+            walk.candidates.append(Candidates(*(getattr(candidates, name)[part].cpu() for name in _CANDIDATES)))
             walk.wanted.append(oracle_choice(place.env, candidates, row))
             walk.taken.append(walk.wanted[-1] if place.rng.random() < self.share else own[row])
             chosen.append(walk.taken[-1])
@@ -108,19 +109,29 @@ class TaughtAgent(PlannerAgent):
 
 def planner_loss(planner: Planner, walk: PlannedWalk) -> Tensor:
     """Return the cross-entropy of the oracle's choices, summed over a walk's decisions."""
-    device = planner.projection.weight.device
+    device, count = planner.projection.weight.device, len(walk.wanted)
+    most = max(each.valid.shape[1] for each in walk.candidates)
+    seen = PanoramaFeatures(*(torch.cat([getattr(each, name) for each in walk.seen]).to(device) for name in _SEEN))
+    candidates = Candidates(*(_beside(walk.candidates, name, most).to(device) for name in _CANDIDATES))
+    wanted, taken = (
+        [
+            most if choice == each.valid.shape[1] else choice
+            for choice, each in zip(choices, walk.candidates, strict=True)
+        ]
+        for choices in (walk.wanted, walk.taken)
+    )
+    tokens = planner.remember(seen, action_angles(candidates, taken), torch.arange(count, device=device))
+    history = torch.cat((planner.history.begin(1), tokens[:-1]))[None].expand(count, -1, -1)
+    past = torch.ones(count, count, dtype=torch.bool, device=device).tril()  # a decision knows those before it
     ids = walk.ids[None].to(device)
-    words, there = planner.read(ids), ids != 0
-    history = [planner.history.begin(1)]
-    losses = []
-    rows = zip(walk.seen, walk.candidates, walk.wanted, walk.taken, strict=True)
-    for step, (seen, candidates, wanted, taken) in enumerate(rows):
-        past = torch.stack(history, 1)
-        scores = planner(words, there, past, past.new_ones(past.shape[:2], dtype=torch.bool), observe(seen, candidates))
-        losses.append(F.cross_entropy(scores, torch.tensor([wanted], device=device)))
-        angle = action_angles(candidates, [taken])
-        history.append(planner.remember(seen, angle, torch.tensor([step], device=device)))
-    return torch.stack(losses).sum()
+    words = planner.read(ids).expand(count, -1, -1)
+    scores = planner(words, (ids != 0).expand(count, -1), history, past, observe(seen, candidates))
+    return F.cross_entropy(scores, torch.tensor(wanted, device=device), reduction="sum")
+
+
+def _beside(rows: Sequence[Candidates], name: str, most: int) -> Tensor:
+    """Return one field of all candidates, padded to as many as `most`."""
+    return torch.cat([F.pad(part := getattr(each, name), (0, most - part.shape[1])) for each in rows])
 
 
 def train_planner(

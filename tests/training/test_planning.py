@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from navloop.agent.planner_agent import create_planner_agent
+from navloop.agent.policies.planner import Planner
+from navloop.agent.policies.planner_tokens import observe
 from navloop.agent.waypoints import ANGLES, DISTANCES, Candidates
 from navloop.configs.planner import PlannerAgentConfig, PlannerConfig, WaypointConfig
 from navloop.encoders import create_encoder
@@ -14,7 +16,14 @@ from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.protocols import get_protocol
 from navloop.envs.waypoints import WaypointEnv
 from navloop.envs.worlds import make_houses
-from navloop.training.planning import STOP_WITHIN, TaughtAgent, oracle_choice, train_planner
+from navloop.training.planning import (
+    STOP_WITHIN,
+    PlannedWalk,
+    TaughtAgent,
+    oracle_choice,
+    planner_loss,
+    train_planner,
+)
 from navloop.training.rollout import walk
 from navloop.training.waypoints import depth_panorama, look_around, train_predictor
 
@@ -85,6 +94,20 @@ def taught(houses):
     return agent
 
 
+@torch.no_grad()
+def loss_step_by_step(planner: Planner, taken: PlannedWalk) -> float:
+    ids = taken.ids[None]
+    history, total = [planner.history.begin(1)], 0.0
+    for step, (seen, choices) in enumerate(zip(taken.seen, taken.candidates, strict=True)):
+        past = torch.stack(history, 1)
+        there = torch.ones(past.shape[:2], dtype=torch.bool)
+        scores = planner(planner.read(ids), ids != 0, past, there, observe(seen, choices))
+        total -= float(scores.log_softmax(1)[0, taken.wanted[step]])
+        angle = choices.angles[0, taken.taken[step]] if taken.taken[step] < choices.valid.shape[1] else 0.0
+        history.append(planner.remember(seen, torch.tensor([float(angle)]), torch.tensor([step])))
+    return total
+
+
 def test_it_does_what_it_was_taught_and_arrives(houses, taught):
     env = make_houses(houses, "val_unseen", PROTOCOL, renderer="embree")
     teacher = TaughtAgent(taught)
@@ -93,6 +116,8 @@ def test_it_does_what_it_was_taught_and_arrives(houses, taught):
     assert len(teacher.walks) == EPISODES and all(w.wanted == w.taken for w in teacher.walks)
     arrived = [PROTOCOL.is_success(trajectory.distances_to_goal[-1]) for trajectory in shown]
     assert sum(arrived) >= EPISODES - 1
+    first = float(planner_loss(taught.planner, teacher.walks[0]).detach())
+    assert first == pytest.approx(loss_step_by_step(taught.planner, teacher.walks[0]), rel=1e-4)
     losses = train_planner(taught.planner, teacher.walks, steps=200, batch=EPISODES, lr=2e-3)
     assert losses[-1] < 0.1 < losses[0]
     done = [walk(env, taught, name, seed=0) for name in ids]
