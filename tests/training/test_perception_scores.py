@@ -97,6 +97,14 @@ def test_scores_that_tell_nothing_apart_name_nothing():
     assert ranks_of(np.zeros((2, 5)), np.array([0, 4])).tolist() == [5, 5]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_have_no_ranks(value):
+    scores = np.eye(3)
+    scores[1, 1] = value
+    with pytest.raises(ValueError, match="scores of 1 of 3 videos are not finite"):
+        ranks_of(scores, np.arange(3))
+
+
 def test_class_scores_are_the_shares_they_are_called():
     ranks, labels = np.array([1, 1, 2, 6, 1, 5]), np.array([0, 0, 0, 0, 1, 1])
     found = class_scores(ranks, labels, 10, groups(*(f"{n}/1" for n in "abcdef")), np.random.default_rng(0))

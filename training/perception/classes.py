@@ -93,7 +93,14 @@ def class_scores(ranks: Labels, labels: Labels, count: int, groups: Groups, rng:
 
 
 def ranks_of(scores: Vector, labels: Labels) -> Labels:
-    """Return the rank of each right class among scores (N, classes), from 1; classes with the same score stand before it."""
+    """Return the rank of each right class among scores (N, classes), from 1; classes with the same score stand before it.
+
+    Raises:
+        ValueError: If a score is not finite, and so has no rank.
+    """
+    broken = ~np.isfinite(scores).all(1)
+    if broken.any():
+        raise ValueError(f"scores of {int(broken.sum())} of {len(scores)} videos are not finite (NaN or infinite)")
     own = scores[np.arange(len(labels)), labels]
     return np.asarray((scores >= own[:, None]).sum(1))
 

@@ -97,7 +97,8 @@ class FeatureStore:
 
         Raises:
             ManifestError: If a list is wrong.
-            ValueError: If the readout needs a classifier and there is none, or nothing can be read.
+            ValueError: If the readout needs a classifier and there is none, nothing can be read, or the encoder gives what is not
+                finite.
             TooManyUnreadableError: If more videos than `views.max_unreadable` allows cannot be read.
         """
         return self.embed_rows(readout, views, read_manifests(self.clips(views), need))
@@ -174,11 +175,22 @@ class FeatureStore:
             for batch in self._batches(clips, rows, key):
                 read = read_out(self._subject.to_pixels(batch.frames), reading, self._subject)
                 for name, values in read.items():
-                    parts[name].append(_of_videos(name, values.float().cpu(), views))
+                    values = values.float().cpu()
+                    self._require_finite(name, values, batch)
+                    parts[name].append(_of_videos(name, values, views))
                 kept.append(batch.rows[::views])
         for name, tensors in parts.items():
             file = self._folder / "features" / f"{key}_{name}.safetensors"
             write_weights(file, {"values": torch.cat(tensors), "rows": torch.cat(kept)}, {})
+
+    def _require_finite(self, readout: Readout, values: Tensor, batch: ClipBatch) -> None:
+        """Refuse what is not finite, of B clips, (B, ...): it would be kept, and a NaN is below no score of another class."""
+        broken = ~values.isfinite().flatten(1).all(1)
+        if broken.any():
+            raise ValueError(
+                f"{batch.sources[int(broken.nonzero()[0])]}: the encoder's {readout} are not finite at precision "
+                f"{self._recipe.precision}; take precision fp32 (bf16 instead of fp16), or check the weights"
+            )
 
     def _batches(self, clips: ClipsConfig, rows: Sequence[ClipRow], key: str) -> Iterator[ClipBatch]:
         """Yield the videos that can be read, showing how far it is; the others are listed in `unreadable/`."""

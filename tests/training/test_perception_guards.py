@@ -1,0 +1,51 @@
+"""What would make a measured number wrong without a word: each is refused, or measured again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from navloop.configs.perception import PerceptionConfig
+from navloop.encoders import VideoClassifier, create_encoder, save_classifier
+from navloop.training.perception.run import evaluate_perception
+from navloop.training.videos import write_video
+
+CLASSES = 3
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A film of noise for each of three classes, their list, and a classifier of them."""
+    rng = np.random.default_rng(0)
+    for number in range(CLASSES):
+        write_video(tmp_path / f"{number}.mp4", list(rng.integers(0, 255, (8, 32, 32, 3), dtype=np.uint8)), 8)
+    (tmp_path / "list.csv").write_text("".join(f"{number}.mp4 {number}\n" for number in range(CLASSES)))
+    torch.manual_seed(0)
+    classifier = VideoClassifier(create_encoder("videomae_tiny_p16_t8", frames=8, size=32), CLASSES, init_scale=1.0)
+    save_classifier(classifier, tmp_path / "classifier.safetensors")
+    return tmp_path
+
+
+def recipe(data, *tasks, clips=None, **changes):
+    said = {
+        "weights": str(data / "classifier.safetensors"),
+        "tasks": tasks or [{"task": "classification"}],
+        "clips": {"manifest": [str(data / "list.csv")], "sampler": "dense", "stride": 1, "workers": 0, **(clips or {})},
+        "batch": 2,
+        **changes,
+    }
+    return PerceptionConfig.model_validate_json(json.dumps(said))
+
+
+@pytest.mark.filterwarnings("ignore:NaN or infinity")
+def test_scores_that_are_no_numbers_are_refused_before_they_are_kept(data, tmp_path):
+    classifier = VideoClassifier(create_encoder("videomae_tiny_p16_t8", frames=8, size=32), CLASSES)
+    with torch.no_grad():
+        classifier.head.bias[1] = torch.nan
+    save_classifier(classifier, data / "classifier.safetensors")
+    with pytest.raises(ValueError, match=r"0\.mp4.*: the encoder's logits are not finite at precision fp32"):
+        evaluate_perception(recipe(data), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("features/*"))
