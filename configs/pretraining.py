@@ -18,6 +18,8 @@ class PretrainConfig(Config):
     RESUMABLE: ClassVar[tuple[str, ...]] = (
         "name",
         "clips.workers",
+        "clips.memory_mb",
+        "clips.max_unreadable",
         "engine.keep",
         "engine.checkpoint_every",
         "engine.log_every",

@@ -125,10 +125,13 @@ class Quarantine:
         if self.count <= self._limit * self._total:
             return
         where = f"; all are listed in {self._path}" if self._path else ""
+        mend = (
+            f"Mend the files and delete their lines from {self._path}" if self._path else "Mend the files or the paths"
+        )
         shown = "\n".join(list(self._reasons.values())[:SHOWN])
         raise TooManyUnreadableError(
             f"{self.summary()}, more than the {self._limit:.2%} that clips.max_unreadable allows{where}. "
-            f"Mend the files or the paths, or raise the limit. The first:\n{shown}"
+            f"{mend}, or raise the limit. The first:\n{shown}"
         )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from importlib.resources import files
@@ -27,6 +28,7 @@ from navloop.training.videos import write_video
 from navloop.weights import digest
 
 QUIET = Console(quiet=True)
+SEVEN = [f"{number}.mp4" for number in range(7)]
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +132,24 @@ def test_a_video_that_cannot_be_read_is_listed_and_told(films, tmp_path, capsys)
     assert "broken.mp4" in (tmp_path / "run" / "unreadable.jsonl").read_text()
     with pytest.raises(ValueError, match=r"more than the 0\.00%"):
         pretrain(config(films, changes[0], "clips.max_unreadable=0"), tmp_path / "strict", QUIET)
+
+
+def test_a_run_that_met_too_many_unreadable_videos_goes_on_by_either_mend_that_it_names(films, tmp_path):
+    broken, own, run = tmp_path / "broken.mp4", tmp_path / "train.jsonl", tmp_path / "run"
+    broken.write_bytes(b"no film")
+    own.write_text("".join(json.dumps({"video": str(path)}) + "\n" for path in (*map(films.joinpath, SEVEN), broken)))
+    changes = (f"clips.manifest={own}", "held_out=[]")
+    listed = run / "unreadable.jsonl"
+    told = rf"Mend the files and delete their lines from {re.escape(str(listed))}, or raise the limit"
+    with pytest.raises(ValueError, match=told):
+        pretrain(config(films, *changes, "clips.max_unreadable=0"), run, QUIET)
+    other = shutil.copytree(run, tmp_path / "other")
+    raised = pretrain(config(films, *changes, "clips.max_unreadable=0.2", "clips.memory_mb=1"), run, QUIET)
+    assert raised.steps == 4
+    broken.write_bytes((films / "7.mp4").read_bytes())
+    (other / "unreadable.jsonl").write_text("")
+    mended = pretrain(config(films, *changes, "clips.max_unreadable=0"), other, QUIET)
+    assert mended.steps == 4 and (other / "unreadable.jsonl").read_text() == ""
 
 
 @pytest.fixture
