@@ -32,8 +32,8 @@ class Difference:
 
     Attributes:
         mean: With its sign, shares in percent points; "–" where there is nothing to compare, and then all else is "".
-        span: Its 95% interval.
-        p: Of no difference, by the cluster bootstrap.
+        span: Its 95% interval; "–" where there is none.
+        p: Of no difference, as `Comparison.p_value`; "" where nothing can be said.
         exact: Who won where, and McNemar's test; "" for metrics that are not 0 or 1.
         verdict: "better" or "worse" where p < 0.05, else "".
     """
@@ -51,16 +51,15 @@ def describe(comparison: Comparison | None, metric: MetricInfo) -> Difference:
         return Difference()
     found, share = comparison.difference, metric.name in SHARES
     scale, digits = (100, 1) if share else (1, 2)
-    low, high = (max(found.low, -1.0), min(found.high, 1.0)) if share else (found.low, found.high)
     good = (found.mean > 0) == (metric.better == "up")
-    sure = comparison.p_value < 0.05
+    sure = comparison.p_value is not None and comparison.p_value < 0.05
     exact = ""
     if comparison.mcnemar_p_value is not None:
         exact = f"{comparison.first_only} won, {comparison.second_only} lost; McNemar {_p(comparison.mcnemar_p_value)}"
     return Difference(
         mean=f"{scale * found.mean:+.{digits}f}".replace("-", "−"),
-        span=f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}".replace("-", "−"),
-        p=_p(comparison.p_value),
+        span=_span(found, share, scale, digits),
+        p="" if comparison.p_value is None else _p(comparison.p_value),
         exact=exact,
         verdict=("better" if good else "worse") if sure and found.mean else "",
     )
@@ -181,6 +180,13 @@ def _mean(interval: Interval | None, metric: MetricInfo) -> str:
 
 def _coloured(verdict: str) -> str:
     return {"better": "[green]better[/]", "worse": "[red]worse[/]"}.get(verdict, "")
+
+
+def _span(found: Interval, share: bool, scale: int, digits: int) -> str:
+    if found.low is None or found.high is None:
+        return "–"
+    low, high = (max(found.low, -1.0), min(found.high, 1.0)) if share else (found.low, found.high)
+    return f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}".replace("-", "−")
 
 
 def _p(value: float) -> str:

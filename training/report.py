@@ -123,10 +123,11 @@ def _best(table: Mapping[str, Mapping[str, Interval | None]], metric: MetricInfo
 def _cell(interval: Interval | None, metric: MetricInfo, best: bool) -> dict[str, Any]:
     if interval is None:
         return {"mean": "–", "span": "", "best": False, "share": None}
-    low, high = ends(interval, metric)
+    span = ends(interval, metric)
+    low, high = span or (interval.mean, interval.mean)
     return {
         "mean": number(interval.mean, metric),
-        "span": f"{number(low, metric)} – {number(high, metric)}",
+        "span": "" if span is None else f"{number(low, metric)} – {number(high, metric)}",
         "best": best,
         "share": (100 * interval.mean, 100 * low, 100 * high) if metric.name in SHARES else None,
     }

@@ -259,5 +259,5 @@ def _finite(row: Row, metric: MetricInfo) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _plain(interval: Interval) -> dict[str, float | int]:
+def _plain(interval: Interval) -> dict[str, float | int | None]:
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(interval).items()}

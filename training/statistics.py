@@ -15,6 +15,8 @@ RESAMPLES = 5000
 UNIT_RESAMPLES = 1000
 """Of numbers that are more than sums over clusters, and so take longer."""
 CONFIDENCE = 0.95
+_NOTHING = 1e-12
+"""Differences below this are rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +25,17 @@ class Interval:
 
     Attributes:
         mean: Over episodes.
-        low: Lower end; of a share it may lie below 0, and the upper end above 1.
-        high: Upper end.
+        low: Lower end; of a share it may lie below 0, and the upper end above 1. None where all episodes are of one walk, and nothing
+            can be said of others.
+        high: Upper end; None as above.
         episodes: How many the mean is over.
         trajectories: How many different walks they describe.
         scenes: How many scenes they lie in.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     episodes: int
     trajectories: int
     scenes: int
@@ -44,14 +47,15 @@ class Comparison:
 
     Attributes:
         difference: Mean and interval.
-        p_value: Two-sided, of no difference: from the cluster bootstrap, or 1 where every episode is equal.
+        p_value: Two-sided, of no difference: from the cluster bootstrap; where every cluster differs alike, and so nothing varies, from the
+            exact sign test over scenes (of one scene, over its walks), 1 where nothing differs; None where all episodes are of one walk.
         mcnemar_p_value: Exact McNemar test, for metrics that are 0 or 1; None for others. It takes episodes as independent.
         first_only: Episodes that only the first has 1 in; None as above.
         second_only: Episodes that only the second has 1 in; None as above.
     """
 
     difference: Interval
-    p_value: float
+    p_value: float | None
     mcnemar_p_value: float | None
     first_only: int | None
     second_only: int | None
@@ -86,8 +90,10 @@ def mean_interval(
             f"{len(trajectories)}, {int((~np.isfinite(array)).sum())} of the values not finite"
         )
     clusters = _clusters(array, scenes, trajectories)
-    low, high = _ends(float(array.mean()), _resampled_means(clusters, rng), len(clusters))
     walks = sum(len(sums) for sums, _ in clusters)
+    low, high = (
+        _ends(float(array.mean()), _resampled_means(clusters, rng), len(clusters)) if walks > 1 else (None, None)
+    )
     return Interval(
         mean=float(array.mean()), low=low, high=high, episodes=len(array), trajectories=walks, scenes=len(clusters)
     )
@@ -101,13 +107,12 @@ def compare(
     gaps = ours - theirs
     difference = mean_interval(gaps, scenes, trajectories, rng)
     clusters = _clusters(gaps, scenes, trajectories)
-    means = _resampled_means(clusters, rng)
     binary = bool(np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
     wins, losses = int(((gaps > 0) & binary).sum()), int(((gaps < 0) & binary).sum())
     exact = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return Comparison(
         difference=difference,
-        p_value=_p_value(difference.mean, means, len(clusters)),
+        p_value=_p_value(difference.mean, clusters, rng),
         mcnemar_p_value=exact if binary else None,
         first_only=wins if binary else None,
         second_only=losses if binary else None,
@@ -187,8 +192,15 @@ def _ends(mean: float, means: Vector, scenes: int) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def _p_value(mean: float, means: Vector, scenes: int) -> float:
-    deviation = float(means.std(ddof=1))
-    if deviation < 1e-12:
-        return 1.0 if mean == 0 else 0.0
-    return float(2 * stats.t.sf(abs(mean) / deviation, max(scenes - 1, 1)))
+def _p_value(mean: float, clusters: Clusters, rng: np.random.Generator) -> float | None:
+    walks = sum(len(sums) for sums, _ in clusters)
+    if walks < 2:
+        return None
+    deviation = float(_resampled_means(clusters, rng).std(ddof=1))
+    if deviation >= _NOTHING:
+        return float(2 * stats.t.sf(abs(mean) / deviation, max(len(clusters) - 1, 1)))
+    if abs(mean) < _NOTHING:
+        return 1.0
+    # All clusters differ alike. A deviation of 0 would call that impossible, however few they are: count them as coins.
+    count = len(clusters) if len(clusters) > 1 else walks
+    return float(stats.binomtest(count, count).pvalue)

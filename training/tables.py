@@ -52,8 +52,10 @@ def number(value: float, metric: MetricInfo) -> str:
     return f"{value:.2f}" if metric.unit == "m" else f"{value:.1f}"
 
 
-def ends(interval: Interval, metric: MetricInfo) -> tuple[float, float]:
-    """Return the ends of an interval, cut to what the metric can be."""
+def ends(interval: Interval, metric: MetricInfo) -> tuple[float, float] | None:
+    """Return the ends of an interval, cut to what the metric can be; None where it has none."""
+    if interval.low is None or interval.high is None:
+        return None
     high = min(interval.high, 1.0) if metric.name in SHARES else interval.high
     return max(interval.low, 0.0), high
 
@@ -93,8 +95,9 @@ def unreachable_note(rows: Sequence[Row]) -> str:
 def _cell(interval: Interval | None, metric: MetricInfo) -> str:
     if interval is None:
         return "–"
-    low, high = ends(interval, metric)
-    return f"{number(interval.mean, metric)}\n[dim]{number(low, metric)}–{number(high, metric)}[/dim]"
+    span = ends(interval, metric)
+    words = "–" if span is None else "–".join(number(end, metric) for end in span)
+    return f"{number(interval.mean, metric)}\n[dim]{words}[/dim]"
 
 
 def _caption(evaluation: Evaluation) -> str:

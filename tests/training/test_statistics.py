@@ -73,7 +73,8 @@ def test_an_interval_holds_its_mean_and_follows_from_the_seed(rows, seed):
     values, scenes, walks = zip(*rows, strict=True)
     first, second = interval(values, scenes, walks, seed), interval(values, scenes, walks, seed)
     assert first == second
-    assert first.low <= first.mean <= first.high
+    assert (first.low is None) == (first.high is None) == (first.trajectories == 1)
+    assert first.low is None or first.low <= first.mean <= first.high
     assert first.mean == pytest.approx(np.mean(values))
 
 
@@ -94,6 +95,23 @@ def test_mcnemar_counts_only_the_episodes_that_differ():
 def test_equal_results_do_not_differ():
     found = compare([1, 0, 1], [1, 0, 1], list("abc"), list("123"), np.random.default_rng(0))
     assert (found.p_value, found.mcnemar_p_value, found.difference.low, found.difference.high) == (1, 1, 0, 0)
+
+
+def test_one_walk_says_nothing_of_others():
+    found = compare([1, 1, 1], [0, 0, 0], list("aaa"), list("111"), np.random.default_rng(0))
+    assert (found.difference.mean, found.difference.low, found.difference.high, found.p_value) == (1, None, None, None)
+    assert interval([0.25], "a", "1").low is None
+
+
+@pytest.mark.parametrize(("scenes", "count"), [("aabbcc", 3), ("aaaaaa", 6)])
+def test_what_differs_alike_everywhere_is_as_sure_as_its_clusters_are_many(scenes, count):
+    found = compare([1] * 6, [0] * 6, list(scenes), list("123456"), np.random.default_rng(0))
+    assert found.p_value == pytest.approx(2 * 0.5**count)  # as many fair coins, all heads or all tails
+
+
+def test_rounding_is_no_difference():
+    found = compare([0.1 + 0.2] * 9, [0.3] * 9, list("abcabcabc"), list("123456789"), np.random.default_rng(0))
+    assert found.difference.mean > 0 and found.p_value == 1
 
 
 def test_a_paired_comparison_agrees_with_the_paired_t_test_where_episodes_are_independent():

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from navloop.training.perception.outcomes import Outcome, Perception, read_perception
-from navloop.training.statistics import Comparison, compare
+from navloop.training.statistics import Comparison, Interval, compare
 
 RANKED = {"videos": "top", "texts": "text→video R@"}
 """Details that hold a rank a unit, and what the share of ranks up to k is called."""
@@ -91,8 +91,8 @@ def print_perception_comparison(
             f"{100 * one.first:.1f}",
             f"{100 * one.second:.1f}",
             f"[bold]{_signed(gap.mean)}[/]",
-            f"[dim]{_signed(max(gap.low, -1))} to {_signed(min(gap.high, 1))}[/]",
-            "<0.001" if one.comparison.p_value < 0.001 else f"{one.comparison.p_value:.3f}",
+            f"[dim]{_span(gap)}[/]",
+            _p(one.comparison.p_value),
             str(gap.episodes),
             end_section=last,
         )
@@ -122,6 +122,18 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[Difference]:
 
 def _units(outcome: Outcome, kind: str) -> Mapping[tuple[str, str], dict[str, Any]]:
     return {(unit["place"], unit.get("text", "")): unit for unit in outcome.findings.details[kind]}
+
+
+def _span(gap: Interval) -> str:
+    if gap.low is None or gap.high is None:
+        return "–"
+    return f"{_signed(max(gap.low, -1))} to {_signed(min(gap.high, 1))}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _named(run: Perception) -> str:
