@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
 
 from navloop.configs.perception_tasks import (
     ClassificationTaskConfig,
@@ -34,6 +35,10 @@ AnyTask = Annotated[
     Field(discriminator="task"),
 ]
 """One entry of a recipe's `tasks`."""
+
+
+_LISTS = ("manifest", "train", "unknown")
+"""Fields of a task that name lists of its own."""
 
 
 def _distinct(tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
@@ -80,3 +85,19 @@ class PerceptionConfig(Config):
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Type of most arithmetic.")
     batch: int = Field(default=16, ge=1, description="Videos a batch; each comes with all its views.")
+
+    @model_validator(mode="after")
+    def _mapped(self) -> Self:
+        """Refuse lists whose labels nothing maps beside ones whose labels are mapped: they would mean other classes."""
+        if not any(self.clips.label_maps):
+            return self
+        said = ["train", "unknown"] + [f"tasks.{n}.{name}" for n in range(len(self.tasks)) for name in _LISTS]
+        lists = [self.train, self.unknown] + [getattr(task, name, ()) for task in self.tasks for name in _LISTS]
+        bare = [field for field, names in zip(said, lists, strict=True) if names]
+        if bare:
+            raise ValueError(
+                f"clips.label_maps changes the labels of clips.manifest, and there is none for the lists of {', '.join(bare)}; "
+                "write the labels that they stand for into all lists and leave clips.label_maps out, or measure these lists by a "
+                "recipe of their own"
+            )
+        return self

@@ -32,12 +32,29 @@ def data(tmp_path):
 def recipe(data, *tasks, clips=None, **changes):
     said = {
         "weights": str(data / "classifier.safetensors"),
-        "tasks": tasks or [{"task": "classification"}],
+        "tasks": list(tasks) or [{"task": "classification"}],
         "clips": {"manifest": [str(data / "list.csv")], "sampler": "dense", "stride": 1, "workers": 0, **(clips or {})},
         "batch": 2,
         **changes,
     }
     return PerceptionConfig.model_validate_json(json.dumps(said))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"train": ["other.csv"]}, "train"),
+        ({"unknown": ["other.csv"]}, "unknown"),
+        ({"tasks": [{"task": "probe", "train": ["other.csv"]}]}, r"tasks\.0\.train"),
+        ({"tasks": [{"task": "knn"}, {"task": "classification", "manifest": ["other.csv"]}]}, r"tasks\.1\.manifest"),
+    ],
+)
+def test_lists_without_a_map_of_labels_are_refused_beside_ones_with_a_map(data, changes, field):
+    maps = {"label_maps": [str(data / "map.json")]}
+    with pytest.raises(ValueError, match=rf"clips\.label_maps .* for the lists of {field};"):
+        recipe(data, clips=maps, **changes)
+    recipe(data, clips={"label_maps": [None]}, **changes)
+    recipe(data, clips=maps)
 
 
 @pytest.mark.filterwarnings("ignore:NaN or infinity")
