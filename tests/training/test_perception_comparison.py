@@ -15,18 +15,22 @@ from navloop.training.perception.comparison import compare_perception, is_percep
 from navloop.training.perception.outcomes import FORMAT
 
 
-def measured(folder, ranks, title="knn", kind="videos", fingerprint="sha256:1"):
+def measured(
+    folder, ranks, title="knn", kind="videos", fingerprint="sha256:1", protocol=None, chance=None, name="list"
+):
     """Write the results of a run in which unit n has the n-th rank: four units a video, two videos a scene."""
     folder.mkdir()
     units = [
-        {"place": f"list, line {n}", "scene": f"house {n // 8}", "video": f"{n // 4}.mp4", "rank": rank}
+        {"place": f"{name}, line {n}", "scene": f"house {n // 8}", "video": f"{n // 4}.mp4", "rank": rank}
         for n, rank in enumerate(ranks)
         if rank is not None
     ]
+    none = {"value": 0.5, "low": None, "high": None, "units": len(units), "scenes": 1}
+    scores = [] if chance is None else [{"metric": "top-1", "chance": chance, **none}]
     task = {
         "title": title,
         "config": {"task": "knn"},
-        "findings": {"scores": [], "protocol": {}, "details": {kind: units}},
+        "findings": {"scores": scores, "protocol": protocol or {}, "details": {kind: units}},
         "data": {"videos": {"fingerprint": fingerprint, "unreadable": 0, "lists": {}}},
         "seconds": 1.0,
     }
@@ -103,6 +107,31 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not what an encoder was measured to be"):
         compare_perception(first, tmp_path / "c")
     assert is_perception(first) and not is_perception(tmp_path)
+
+
+def test_ranks_among_other_things_are_not_compared(tmp_path):
+    said = {"gallery": 16, "captions": "all"}
+    first = measured(tmp_path / "a", [1, 2] * 8, kind="texts", protocol=said)
+    for place, (name, value) in enumerate({"gallery": 8, "captions": "first"}.items()):
+        other = measured(tmp_path / f"b{place}", [1, 2] * 8, kind="texts", protocol={**said, name: value})
+        with pytest.raises(ValueError, match=f"task knn .* cannot be compared: {name} is {said[name]} and {value}"):
+            compare_perception(first, other)
+    first = measured(tmp_path / "c", [1, 2] * 8, protocol={"classes": 400}, chance=0.25)
+    with pytest.raises(ValueError, match="classes is 400 and 700"):
+        compare_perception(first, measured(tmp_path / "d", [1, 2] * 8, protocol={"classes": 700}, chance=0.25))
+    with pytest.raises(ValueError, match=r"chance of top-1 is 0\.25 and 0\.5"):
+        compare_perception(first, measured(tmp_path / "e", [1, 2] * 8, protocol={"classes": 400}, chance=0.5))
+    # What could not be read changes what is most frequent, and nothing that ranks are among.
+    part = measured(tmp_path / "f", [None, *[1, 2] * 7, 1], protocol={"classes": 400}, chance=0.5)
+    assert compare_perception(first, part)[2][0].comparison.difference.episodes == 15
+
+
+def test_runs_without_a_unit_in_common_are_told_where_theirs_are(tmp_path):
+    first, second = measured(tmp_path / "a", [1, 2] * 8), measured(tmp_path / "b", [1, 2] * 8, name="../list")
+    with pytest.raises(
+        ValueError, match=r"none of their videos in common; .* list, line 0, the second \.\./list, line 0;"
+    ):
+        compare_perception(first, second)
 
 
 def test_agents_are_not_asked_of_encoders(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ RANKED = {"videos": "top", "texts": "text→video R@"}
 """Details that hold a rank a unit, and what the share of ranks up to k is called."""
 
 UP_TO = (1, 5)
+ALIKE = ("classes", "gallery", "captions")
+"""What a rank is among: where a task's protocol says it, both have to say the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,8 @@ def compare_perception(first: Path, second: Path) -> tuple[Perception, Perceptio
     """Return two runs and what their encoders differ by in the tasks of both that rank answers: classes, neighbours, retrieval.
 
     Raises:
-        ValueError: If a folder has no such run, they have no such task in common, or a task of both was measured on different videos.
+        ValueError: If a folder has no such run, they have no such task in common, or a task of both was measured on different videos, or
+            ranks other things, naming what.
     """
     ours, theirs = read_perception(first), read_perception(second)
     others = {outcome.title: outcome for outcome in theirs.outcomes}
@@ -106,7 +110,14 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[Difference]:
     found = []
     for kind in kinds:
         units, others = _units(ours, kind), _units(theirs, kind)
+        _require_alike(ours, theirs, same_units=units.keys() == others.keys())
         common = [unit for unit in units if unit in others]
+        if not common:
+            places = [next(iter(each), ("none",))[0] for each in (units, others)]
+            raise ValueError(
+                f"task {ours.title}: the two runs have none of their {kind} in common; the first has such as {places[0]}, the second "
+                f"{places[1]}; measure both on lists of one name, from one folder"
+            )
         ranks = np.array([(units[unit]["rank"], others[unit]["rank"]) for unit in common])
         scenes = [units[unit]["scene"] for unit in common]
         videos = [units[unit]["video"] for unit in common]
@@ -118,6 +129,23 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[Difference]:
                 Difference(task=ours.title, metric=name, first=first.mean(), second=second.mean(), comparison=gap)
             )
     return found
+
+
+def _require_alike(ours: Outcome, theirs: Outcome, *, same_units: bool) -> None:
+    """Refuse ranks among other things. Chance follows from labels too, and so tells them apart over the same units."""
+    protocols = ours.findings.protocol, theirs.findings.protocol
+    faults = [
+        f"{name} is {protocols[0].get(name)} and {protocols[1].get(name)}"
+        for name in ALIKE
+        if protocols[0].get(name) != protocols[1].get(name)
+    ]
+    chances = [{score.metric: score.chance for score in one.findings.scores} for one in (ours, theirs)]
+    for metric in [metric for metric in chances[0] if same_units and metric in chances[1]]:
+        first, second = chances[0][metric], chances[1][metric]
+        if first is not None and second is not None and not math.isclose(first, second, rel_tol=1e-9):
+            faults.append(f"chance of {metric} is {first:.4g} and {second:.4g}")
+    if faults:
+        raise ValueError(f"task {ours.title} of the two runs cannot be compared: {'; '.join(faults)}")
 
 
 def _units(outcome: Outcome, kind: str) -> Mapping[tuple[str, str], dict[str, Any]]:
