@@ -27,6 +27,11 @@ class TaskConfig(Config):
         """Name in tables and files."""
         return self.name or self.task
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What the task reads beside lists of videos."""
+        return ()
+
 
 class ClassificationTaskConfig(TaskConfig):
     """The classes that a classifier gives videos: its probabilities, averaged over the views of each.

@@ -60,6 +60,11 @@ class ZeroShotTaskConfig(TaskConfig):
         "unit vectors (CLIP).",
     )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What the task reads beside lists of videos."""
+        return () if self.classes is None else (self.classes,)
+
 
 class ChoiceTaskConfig(TaskConfig):
     """Multiple choice: of the captions of a row, which is the one whose number is its label, from 0?

@@ -40,6 +40,28 @@ def recipe(data, *tasks, clips=None, **changes):
     return PerceptionConfig.model_validate_json(json.dumps(said))
 
 
+def test_films_that_changed_are_measured_again_and_others_are_not(data, tmp_path):
+    first = evaluate_perception(recipe(data), tmp_path / "run").outcomes[0]
+    file = tmp_path / "run" / "tasks" / "classification.json"
+    before = file.stat().st_mtime_ns
+    evaluate_perception(recipe(data), tmp_path / "run")
+    assert file.stat().st_mtime_ns == before
+    write_video(data / "1.mp4", [np.full((32, 32, 3), 200, dtype=np.uint8)] * 8, 8)
+    second = evaluate_perception(recipe(data), tmp_path / "run").outcomes[0]
+    assert first.data["videos"]["fingerprint"] != second.data["videos"]["fingerprint"]
+    assert file.stat().st_mtime_ns > before
+
+
+def test_other_names_of_classes_are_measured_again(data, tmp_path):
+    names, task = data / "names.txt", {"task": "zero_shot", "templates": "bare", "classes": str(data / "names.txt")}
+    reads = recipe(data, task, weights=None, encoder="internvideo_mm_tiny_p16_t4", clips={"frames": 4, "size": 32})
+    names.write_text("stop\nleft\nright\n")
+    first = evaluate_perception(reads, tmp_path / "run").outcomes[0]
+    names.write_text("stop\nleft\nright\nback\n")
+    second = evaluate_perception(reads, tmp_path / "run").outcomes[0]
+    assert (first.findings.protocol["classes"], second.findings.protocol["classes"]) == (3, 4)
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -44,6 +44,7 @@ class Embedded:
         listed: How many videos the lists have.
         fingerprint: Over which part of which files they show, and the sizes of these.
         files: Fingerprint of each list.
+        read: How the lists were read: fields of `ViewsConfig` by which `read_manifests` gives their rows again.
         protocol: How the videos were shown: every field of `ViewsConfig` that decides it.
     """
 
@@ -52,6 +53,7 @@ class Embedded:
     listed: int
     fingerprint: str
     files: Mapping[str, str]
+    read: Mapping[str, object]
     protocol: Mapping[str, object]
 
     @property
@@ -162,6 +164,7 @@ class FeatureStore:
             listed=len(rows),
             fingerprint=video_fingerprint(rows),
             files=file_fingerprints(clips),
+            read={name: getattr(clips, name) for name in ("manifest", "label_maps", "num_classes", "classes")},
             protocol=_protocol(clips),
         )
 

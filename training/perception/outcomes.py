@@ -10,8 +10,10 @@ from typing import Any
 
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.perception_tasks import TaskConfig
+from navloop.configs.videos import ViewsConfig
 from navloop.files import write_text
-from navloop.training.perception.features import Embedded, list_fingerprint
+from navloop.training.manifests import read_manifests
+from navloop.training.perception.features import Embedded, list_fingerprint, video_fingerprint
 from navloop.training.perception.results import Findings, Score
 from navloop.training.perception.subject import Subject
 
@@ -67,12 +69,14 @@ class Perception:
 
 def outcome_of(config: TaskConfig, findings: Findings, used: Mapping[str, Embedded], seconds: float) -> Outcome:
     """Return what there is to keep of a task."""
+    own = {name: list_fingerprint(Path(name)) for name in config.files}
     data = {
         role: {
             "videos": seen.listed,
             "unreadable": seen.unreadable,
             "fingerprint": seen.fingerprint,
-            "lists": dict(seen.files),
+            "lists": {**seen.files, **own},
+            "read": dict(seen.read),
             "shown": dict(seen.protocol),
         }
         for role, seen in used.items()
@@ -88,7 +92,9 @@ def write_outcome(folder: Path, outcome: Outcome, subject: Subject) -> None:
 
 
 def read_outcome(folder: Path, config: TaskConfig, subject: Subject) -> Outcome | None:
-    """Return the outcome of a task that an earlier start has measured: the same task, weights and lists; None if there is none.
+    """Return the outcome of a task that an earlier start has measured: the same task, weights, lists and videos.
+
+    None if there is none. Of videos their sizes tell.
 
     Raises:
         ValueError: If the file is no outcome.
@@ -106,7 +112,9 @@ def read_outcome(folder: Path, config: TaskConfig, subject: Subject) -> Outcome 
         ) from None
     lists = {name: mark for used in outcome.data.values() for name, mark in used["lists"].items()}
     same = known and weights == subject.digest and outcome.config == config.model_dump(mode="json")
-    return outcome if same and all(list_fingerprint(Path(name)) == mark for name, mark in lists.items()) else None
+    same = same and {*config.files} <= {*lists}
+    same = same and all(list_fingerprint(Path(name)) == mark for name, mark in lists.items())
+    return outcome if same and all(map(_same_videos, outcome.data.values())) else None
 
 
 def gather(recipe: PerceptionConfig, folder: Path, subject: Subject, outcomes: Sequence[Outcome]) -> Perception:
@@ -161,6 +169,13 @@ def read_perception(folder: Path) -> Perception:
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: not what an encoder was measured to be ({error!r}); measure it again") from error
+
+
+def _same_videos(used: Mapping[str, Any]) -> bool:
+    if "read" not in used:
+        return False
+    views = ViewsConfig.model_validate_json(json.dumps(used["read"]))
+    return video_fingerprint(read_manifests(views)) == str(used["fingerprint"])
 
 
 def _outcome(said: dict[str, Any]) -> Outcome:

@@ -97,6 +97,8 @@ class Bench:
     ) -> Embedded:
         """Return what the encoder makes of videos whose rows a task has read itself.
 
+        They have to be all rows of the files: a later start that reads others there measures the task again.
+
         Args:
             readout: As of `embed`.
             rows: Of the videos; what cannot be read is missing from the result's rows.
