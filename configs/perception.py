@@ -54,6 +54,8 @@ class PerceptionConfig(Config):
     RESUMABLE: ClassVar[tuple[str, ...]] = (
         "name",
         "tasks",
+        "batch",
+        "device",
         "clips.workers",
         "clips.memory_mb",
         "clips.max_unreadable",

@@ -52,6 +52,13 @@ def test_films_that_changed_are_measured_again_and_others_are_not(data, tmp_path
     assert file.stat().st_mtime_ns > before
 
 
+def test_a_run_goes_on_with_another_batch_on_another_device(data, tmp_path):
+    evaluate_perception(recipe(data, batch=2, device="auto"), tmp_path / "run")
+    first = json.loads((tmp_path / "run" / "results.json").read_text())["tasks"]
+    evaluate_perception(recipe(data, batch=1, device="cpu"), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["tasks"] == first
+
+
 def test_other_names_of_classes_are_measured_again(data, tmp_path):
     names, task = data / "names.txt", {"task": "zero_shot", "templates": "bare", "classes": str(data / "names.txt")}
     reads = recipe(data, task, weights=None, encoder="internvideo_mm_tiny_p16_t4", clips={"frames": 4, "size": 32})
