@@ -41,6 +41,27 @@ def read_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     yield from _table_records(numbered)
 
 
+def class_folders(folder: Path) -> list[str]:
+    """Return the names of the classes of a folder with a folder a class, in the order of their numbers."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def require_same_classes(folders: Sequence[Path]) -> None:
+    """Refuse folders with a folder a class whose numbers, their places by name, would be of other classes in each.
+
+    Raises:
+        ManifestError: Naming two of them, a class that only one has, and the mend.
+    """
+    for folder in folders[1:]:
+        ours, theirs = class_folders(folders[0]), class_folders(folder)
+        if ours != theirs:
+            odd = min({*ours} ^ {*theirs})
+            raise ManifestError(
+                f"{folders[0]} and {folder}: have {len(ours)} and {len(theirs)} class folders with different names, such as {odd!r}; "
+                "their numbers would be of different classes; name all classes in a file (clips.classes)"
+            )
+
+
 def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     try:
         data = json.loads(text)

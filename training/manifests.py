@@ -13,7 +13,14 @@ from typing import Any, Literal
 from navloop.configs.videos import ViewsConfig, check_label_maps
 from navloop.training.annotations import SUFFIXES, read_annotations
 from navloop.training.label_maps import read_index_list
-from navloop.training.listings import VIDEO_KEYS, VIDEO_SUFFIXES, ManifestError, read_records
+from navloop.training.listings import (
+    VIDEO_KEYS,
+    VIDEO_SUFFIXES,
+    ManifestError,
+    class_folders,
+    read_records,
+    require_same_classes,
+)
 
 SHOWN_FAULTS = 5
 CAPTION_KEYS = ("caption", "captions", "sentence", "text")
@@ -70,6 +77,8 @@ def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "caption
     Raises:
         ManifestError: If a list is missing or empty, or lines are wrong: several at once, each with its mend.
     """
+    if "label" in need:
+        check_class_folders(config)
     rows = tuple(
         row
         for path, labels in zip(config.manifest, _labels_of_lists(config), strict=True)
@@ -83,6 +92,21 @@ def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "caption
                 f"this stage needs {field} in every row"
             )
     return rows
+
+
+def check_class_folders(*configs: ViewsConfig) -> None:
+    """Refuse folders with a folder a class, among the lists of configs whose labels go together, that number other classes.
+
+    Raises:
+        ManifestError: Naming two of them, and the mend.
+    """
+    lists = [
+        Path(name)
+        for config in configs
+        for name, mapped in zip(config.manifest, config.label_maps or [None] * len(config.manifest), strict=True)
+        if mapped is None and config.classes is None
+    ]
+    require_same_classes([path for path in lists if path.is_dir()])
 
 
 def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
@@ -258,7 +282,7 @@ def _integer(value: Any) -> int | None:
 
 def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
     """A folder a class, by name; in it videos, or folders of frames."""
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    classes = class_folders(folder)
     rows = [
         ClipRow(path=str(entry), place=f"{folder}/{name}", label=_folder_label(name, number, labels))
         for number, name in enumerate(classes)
@@ -271,6 +295,11 @@ def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
     count = labels.count if labels.becomes is None else len(labels.becomes)
     if unknown or (count is not None and len(classes) > count):
         raise ManifestError(f"{folder}: {len(classes)} class folders, {unknown or classes} are not all among {count}")
+    if count is not None and len(classes) < count and not labels.names:
+        raise ManifestError(
+            f"{folder}: {len(classes)} class folders of {count} classes; which number each is cannot be told; name all classes in a file "
+            "(clips.classes)"
+        )
     return rows
 
 

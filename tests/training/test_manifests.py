@@ -5,7 +5,7 @@ import json
 import pytest
 
 from navloop.configs.videos import ClipsConfig
-from navloop.training.manifests import Labels, ManifestError, read_manifest, read_manifests
+from navloop.training.manifests import Labels, ManifestError, check_class_folders, read_manifest, read_manifests
 
 ANY = Labels(None, {})
 
@@ -80,6 +80,38 @@ def test_a_folder_a_class(tmp_path):
         ("turn/a.avi", 1),
         ("turn/b.mp4", 1),
     ]
+
+
+def folders(root, *names):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        (root / name / "a.mp4").touch()
+    return str(root)
+
+
+def test_folders_of_some_of_the_classes_need_names(tmp_path):
+    some = folders(tmp_path / "some", "left", "stop")
+    with pytest.raises(ManifestError, match=r"some: 2 class folders of 3 classes; .* \(clips\.classes\)"):
+        read_manifests(ClipsConfig(manifest=(some,), num_classes=3))
+    assert [row.label for row in read_manifests(ClipsConfig(manifest=(some,), num_classes=2))] == [0, 1]
+    classes = write(tmp_path, "classes.txt", "left\nright\nstop\n")
+    named = ClipsConfig(manifest=(some,), num_classes=3, classes=str(classes))
+    assert [row.label for row in read_manifests(named)] == [0, 2]
+
+
+def test_folders_that_number_other_classes_do_not_go_together(tmp_path):
+    first, second = folders(tmp_path / "a", "left", "stop"), folders(tmp_path / "b", "right", "stop")
+    both = ClipsConfig(manifest=(first, second))
+    with pytest.raises(ManifestError, match=r"a and .*b: .* different names, such as 'left'"):
+        read_manifests(both, need=("label",))
+    with pytest.raises(ManifestError, match="different names"):
+        check_class_folders(ClipsConfig(manifest=(first,)), ClipsConfig(manifest=(second,)))
+    assert len(read_manifests(both)) == 4  # what needs no labels takes any folders
+    classes = write(tmp_path, "classes.txt", "left\nright\nstop\n")
+    named = both.model_copy(update={"classes": str(classes)})
+    assert [row.label for row in read_manifests(named, need=("label",))] == [0, 2, 1, 2]
+    again = folders(tmp_path / "c", "left", "stop")
+    assert len(read_manifests(ClipsConfig(manifest=(first, again)), need=("label",))) == 4
 
 
 @pytest.mark.parametrize(

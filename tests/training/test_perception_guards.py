@@ -59,6 +59,15 @@ def test_a_run_goes_on_with_another_batch_on_another_device(data, tmp_path):
     assert json.loads((tmp_path / "run" / "results.json").read_text())["tasks"] == first
 
 
+def test_folders_to_learn_from_and_to_measure_on_have_the_same_classes(data, tmp_path):
+    for name, source in (("train/left", 0), ("train/stop", 1), ("test/right", 2), ("test/stop", 2)):
+        (data / name).mkdir(parents=True)
+        (data / name / "a.mp4").write_bytes((data / f"{source}.mp4").read_bytes())
+    run = recipe(data, {"task": "knn", "k": 1}, train=[str(data / "train")], clips={"manifest": [str(data / "test")]})
+    with pytest.raises(ValueError, match=r"task knn: .*train and .*test: .* different names, such as 'left'"):
+        evaluate_perception(run, tmp_path / "run")
+
+
 def test_other_names_of_classes_are_measured_again(data, tmp_path):
     names, task = data / "names.txt", {"task": "zero_shot", "templates": "bare", "classes": str(data / "names.txt")}
     reads = recipe(data, task, weights=None, encoder="internvideo_mm_tiny_p16_t4", clips={"frames": 4, "size": 32})

@@ -39,6 +39,7 @@ RECIPES = {
     "contrastive": ("contrastive", MULTIMODAL, 4),
     "viclip": ("contrastive", VICLIP, 4),
     "images": ("contrastive", MULTIMODAL, 4),
+    "silent": ("contrastive", MULTIMODAL, 4),
     "classification": ("classification", MASKED, 4),
     "coordination": ("coordination", BOTH, 4),
 }
@@ -58,7 +59,12 @@ def lines(folder: Path) -> list[dict[str, float]]:
 def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None:
     stage, encoder, frames = RECIPES[name]
     images = {"manifest": ("none",), "batch": 4}
-    changes = {"viclip": {"mask_ratio": 0.5}, "images": {"images": images}, "classification": {"mix": {}}}.get(name, {})
+    changes = {
+        "viclip": {"mask_ratio": 0.5},
+        "images": {"images": images},
+        "silent": {"captions_weight": 0.0},
+        "classification": {"mix": {}},
+    }.get(name, {})
     engine = {"steps": 4, "clip": 1.0}
     trained(tmp_path / "one", stage, encoder, frames, engine=engine, **changes)
     (tmp_path / "recipe.json").write_text(config(stage, encoder, frames, engine=engine, **changes).model_dump_json())
@@ -144,6 +150,17 @@ def test_a_frozen_text_tower_stays(tmp_path: Path) -> None:
     same = {name for name, value in stage.state_dict().items() if torch.equal(value, before[name])}
     assert {name for name in before if name.startswith("encoder.text.")} <= same
     assert "encoder.video.patch.weight" not in same
+
+
+def test_a_caption_decoder_that_learns_nothing_stays(tmp_path: Path) -> None:
+    chosen = config("contrastive", MULTIMODAL, 4, engine={"steps": 2, "weight_decay": 0.5}, captions_weight=0.0)
+    stage = create_stage(chosen, Named(4))
+    before = {name: value.clone() for name, value in stage.state_dict().items()}
+    train(stage, chosen.engine, tmp_path)
+    same = {name for name, value in stage.state_dict().items() if torch.equal(value, before[name])}
+    decoder = {name for name in before if name.startswith("encoder.captioner.")}
+    assert decoder and decoder <= same
+    assert "encoder.text.positions" not in same
 
 
 def test_a_stage_begins_with_an_earlier_ones_weights(tmp_path: Path) -> None:

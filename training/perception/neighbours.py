@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from navloop.configs.perception_tasks import NeighboursTaskConfig
 from navloop.geometry import Vector
+from navloop.training.manifests import check_class_folders
 from navloop.training.perception.classes import Labels, class_findings
 from navloop.training.perception.features import Embedded
 from navloop.training.perception.results import Findings
@@ -58,11 +59,12 @@ def embed_pair(train: tuple[str, ...], bench: Bench) -> tuple[Embedded, Embedded
     """Return the features of what a task learns from, a view each, and of what it is measured on.
 
     Raises:
-        ValueError: If the recipe says nothing to learn from, or both have a video in common.
+        ValueError: If the recipe says nothing to learn from, both have a video in common, or their class folders other names.
     """
     lists = train or bench.recipe.train
     if not lists:
         raise ValueError("there is nothing to learn from; name lists of videos (train)")
+    check_class_folders(bench.views(lists), bench.views())
     known = bench.embed("features", role="train", manifest=lists, single_view=True, need=("label",))
     seen = bench.embed("features", need=("label",))
     both = {span(row) for row in known.rows} & {span(row) for row in seen.rows}

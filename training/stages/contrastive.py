@@ -67,6 +67,8 @@ class ContrastiveStage(ClipStage):
             load_released(self.encoder, config.weights)
         if config.freeze_text:
             self.encoder.text.requires_grad_(False)
+        if not config.captions_weight and isinstance(self.encoder, MultimodalEncoder) and self.encoder.captioner:
+            self.encoder.captioner.requires_grad_(False)  # or weight decay would wear down what no loss holds
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the towers and the caption decoder."""

@@ -11,7 +11,7 @@ from typing_extensions import Self
 from navloop.configs.pretraining import PretrainConfig
 from navloop.training.clips import ClipBatch
 from navloop.training.loading import Decoders, create_loader
-from navloop.training.manifests import read_manifests
+from navloop.training.manifests import check_class_folders, read_manifests
 from navloop.training.quarantine import Quarantine
 from navloop.training.stages.stage import Share, Stage
 
@@ -49,6 +49,8 @@ class VideoSource:
         maps = {"manifest": config.held_out, "label_maps": config.held_out_label_maps}
         self._held_out = self._clips.model_copy(update=maps)
         self._held_out_rows = read_manifests(self._held_out, config.NEEDS) if config.held_out else ()
+        if "label" in config.NEEDS and config.held_out:
+            check_class_folders(self._clips, self._held_out)
         total = len(self._rows) + len(self._held_out_rows)
         self.quarantine = Quarantine(total, self._clips.max_unreadable, unreadable)
         self._decoders = Decoders(self._clips, self._rows, self.quarantine)
