@@ -123,9 +123,28 @@ def test_a_full_disk_is_told_and_the_rest_resumes(finished, houses, tmp_path):
     assert rows_of(tmp_path / "run") == rows_of(finished)
 
 
+WAITS = """
+import signal, sys
+from navloop.agent.external import serve
+
+class Waits:
+    cameras, weights = (), None
+    def reset(self, instruction, seed):
+        pass
+    def act(self, frames):
+        sys.stdin.buffer.read(1)  # nothing comes but the end
+        sys.exit()
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+serve(Waits())
+"""
+
+
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(finished, houses, tmp_path):
     run = tmp_path / "run"
-    arguments = command(*evaluation(houses, "workers=1"), "--run-dir", run)
+    (tmp_path / "waits.py").write_text(WAITS)
+    agents = f"agents=[expert, 'waits=command:{sys.executable} {tmp_path / 'waits.py'}']"
+    arguments = command(*evaluation(houses, agents, "workers=1"), "--run-dir", run)
     process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
