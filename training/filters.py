@@ -1,0 +1,282 @@
+"""Which described walks are kept: filters that each say why not, asked one after the other. Pure functions of what is handed in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from navloop.agent.policies.words import split_words
+from navloop.configs.filters import FiltersConfig
+from navloop.envs.fidelity import path_length
+from navloop.geometry import Vector
+from navloop.records import SOURCES, Episode, Trajectory
+from navloop.training.twins import Fingers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A walk and what is said of it.
+
+    Attributes:
+        key: What no other candidate has.
+        episode: Of the words: its instruction is the description, its goal where the walk went.
+        trajectory: The walk.
+        scores: What was measured: "ndtw" and "success" of a follower, "similarity" of video and text, "geodesic" metres from
+            start to end, and whatever else.
+        features: float (D,), of the frames together; None where nobody asks.
+    """
+
+    key: str
+    episode: Episode
+    trajectory: Trajectory
+    scores: Mapping[str, float] = field(default_factory=dict)
+    features: Vector | None = None
+
+    @property
+    def text(self) -> str:
+        """The description."""
+        return self.episode.instruction.text
+
+    def score(self, name: str) -> float:
+        """Return a score.
+
+        Raises:
+            ValueError: If it was not measured.
+        """
+        if name not in self.scores:
+            raise ValueError(
+                f"candidate {self.key} has no score {name!r}; measure it, or leave out the filter that asks"
+            )
+        return self.scores[name]
+
+
+class Filter(Protocol):
+    """Says of candidates which are no good."""
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return for each candidate why it is dropped, or "" to keep it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What filters made of candidates.
+
+    Attributes:
+        kept: In the order given.
+        dropped: The others by key, with the first reason.
+        counts: Candidates in all, dropped for each reason, in the order in which filters were asked, and kept.
+    """
+
+    kept: tuple[Candidate, ...]
+    dropped: Mapping[str, str]
+    counts: Mapping[str, int]
+
+
+def sift(filters: Iterable[Filter], candidates: Sequence[Candidate]) -> Sifted:
+    """Ask filters in turn, each of what those before it left.
+
+    Raises:
+        ValueError: If two candidates have one key, or a score is missing that a filter asks for.
+    """
+    twice = [key for key, count in Counter(candidate.key for candidate in candidates).items() if count > 1]
+    if twice:
+        raise ValueError(f"key {twice[0]!r} is that of {len(twice) + 1} candidates or more; each needs its own")
+    left, dropped = list(candidates), {}
+    for one in filters:
+        reasons = one.judge(left)
+        dropped |= {candidate.key: why for candidate, why in zip(left, reasons, strict=True) if why}
+        left = [candidate for candidate, why in zip(left, reasons, strict=True) if not why]
+    return Sifted(tuple(left), dropped, {"candidates": len(candidates), **Counter(dropped.values()), "kept": len(left)})
+
+
+@dataclass(frozen=True, slots=True)
+class NeverIn:
+    """Drop walks in scenes that are kept for validation."""
+
+    scenes: Collection[str]
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "validation scene" where it is one."""
+        return ["validation scene" if c.episode.scene_id in self.scenes else "" for c in candidates]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Drop what is too short or too long, in words or in metres."""
+
+    words: tuple[int, int]
+    metres: tuple[float, float]
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "few words", "many words", "short walk" or "long walk"."""
+        return [self._judge(candidate) for candidate in candidates]
+
+    def _judge(self, candidate: Candidate) -> str:
+        words = sum(word.isalnum() for word in split_words(candidate.text))
+        metres = path_length(candidate.trajectory.positions)
+        if not self.words[0] <= words <= self.words[1]:
+            return "few words" if words < self.words[0] else "many words"
+        if not self.metres[0] <= metres <= self.metres[1]:
+            return "short walk" if metres < self.metres[0] else "long walk"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Drop walks that wandered: score "geodesic" over the walked length is below a share."""
+
+    least: float
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "roundabout" where it is."""
+        lengths = [max(path_length(c.trajectory.positions), 1e-9) for c in candidates]
+        return [
+            "roundabout" if c.score("geodesic") / length < self.least else ""
+            for c, length in zip(candidates, lengths, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduced:
+    """Keep what a follower who is told the words walks again. Source: Wang et al., SRDF, ICLR 2025."""
+
+    ndtw: float
+    success: bool = False
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "not followed" where it does not."""
+        return [
+            "not followed" if c.score("ndtw") < self.ndtw or (self.success and c.score("success") < 1) else ""
+            for c in candidates
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreeing:
+    """Keep what an encoder finds alike in video and text: above a cosine, and the best share of those asked of.
+
+    Attributes:
+        least: Of score "similarity".
+        share: In (0, 1], rounded up to whole candidates; of equals, the earlier ones.
+    """
+
+    least: float = -1.0
+    share: float = 1.0
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "words and video apart" where they are."""
+        similar = np.array([candidate.score("similarity") for candidate in candidates], dtype=np.float64)
+        order = np.argsort(-similar, kind="stable")
+        best = set(order[: int(np.ceil(self.share * len(similar) - 1e-9))].tolist())
+        return [
+            "" if i in best and similar[i] >= self.least else "words and video apart" for i in range(len(candidates))
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrected:
+    """Keep walks with real detours or corrections that ended at the goal; clean successes teach nothing new.
+
+    Kept: the end within `reach` of the goal, and of pl = d / max(d, walked), d the geodesic at the start: an expert took over and
+    pl < `led`, or pl < `alone`.
+
+    Source: StreamVLN's DAgger collection (0.5 m, 0.93, 0.85).
+    """
+
+    reach: float = 0.5
+    led: float = 0.93
+    alone: float = 0.85
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "missed the goal" or "nothing corrected"."""
+        return [self._judge(candidate.trajectory) for candidate in candidates]
+
+    def _judge(self, trajectory: Trajectory) -> str:
+        distances = trajectory.distances_to_goal
+        if not distances[-1] < self.reach:
+            return "missed the goal"
+        share = float(distances[0] / max(distances[0], path_length(trajectory.positions), 1e-9))
+        was_led = bool((trajectory.action_source == SOURCES.index("takeover")).any())
+        return "" if share < self.alone or (was_led and share < self.led) else "nothing corrected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Novel:
+    """Drop what is nearly there already: among those kept before, or earlier among these.
+
+    Attributes:
+        apart: Metres by which walks of one scene differ in start or in end; None asks nothing.
+        text: Overlap (Dice, over pairs of words that follow each other) of texts of one scene from which they are one.
+        frames: Cosine of features from which walks are one, whatever their scenes.
+        known: What was kept before.
+    """
+
+    apart: float | None = None
+    text: float | None = None
+    frames: float | None = None
+    known: Sequence[Candidate] = ()
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Return "walk again", "text again" or "frames again"."""
+        fingers = Fingers(apart=self.apart, text=self.text, frames=self.frames)
+        for candidate in self.known:
+            fingers.add(candidate.key, candidate.episode, candidate.trajectory, candidate.features)
+        reasons = []
+        for candidate in candidates:
+            why = fingers.twin(candidate.key, candidate.episode, candidate.trajectory, candidate.features)
+            if not why:
+                fingers.add(candidate.key, candidate.episode, candidate.trajectory, candidate.features)
+            reasons.append(why)
+        return reasons
+
+
+def create_filters(
+    config: FiltersConfig, *, never: Collection[str] = (), known: Sequence[Candidate] = ()
+) -> tuple[Filter, ...]:
+    """Return the filters of a recipe, the cheap ones first.
+
+    Args:
+        config: Which.
+        never: Scenes that are kept for validation.
+        known: What was kept before, for novelty.
+    """
+    most = float("inf") if config.max_metres is None else config.max_metres
+    filters: list[Filter] = [
+        NeverIn(frozenset(never)),
+        Lengths(words=(config.min_words, config.max_words), metres=(config.min_metres, most)),
+    ]
+    if config.efficiency is not None:
+        filters.append(Direct(config.efficiency))
+    if config.ndtw is not None or config.success:
+        filters.append(Reproduced(ndtw=config.ndtw or 0.0, success=config.success))
+    if config.similarity is not None or config.similar_share is not None:
+        least = -1.0 if config.similarity is None else config.similarity
+        filters.append(Agreeing(least=least, share=config.similar_share or 1.0))
+    if any(rule is not None for rule in (config.apart, config.text_overlap, config.frame_cosine)):
+        filters.append(
+            Novel(apart=config.apart, text=config.text_overlap, frames=config.frame_cosine, known=tuple(known))
+        )
+    return tuple(filters)
+
+
+def refuse_scenes(episodes: Iterable[Episode], never: Collection[str], what: str = "walks") -> None:
+    """Refuse episodes in scenes that are kept for validation.
+
+    Args:
+        episodes: Of whatever is to be collected.
+        never: Scene ids.
+        what: Name of the file or source, for the message.
+
+    Raises:
+        ValueError: If there is one, naming scenes.
+    """
+    found = sorted({episode.scene_id for episode in episodes} & set(never))
+    if found:
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        raise ValueError(
+            f"{what}: {found[0]}{others} is kept for validation; nothing may be learned there, choose other scenes"
+        )
