@@ -37,14 +37,14 @@ class Fault:
 
 
 class Quarantine:
-    """What could not be read so far, in this run and before it was resumed.
+    """What could not be read so far, by all processes of this run, and before it was resumed.
 
-    Videos on the list are not tried again; take their lines out of the file once they are mended.
+    Take the lines of videos that have been mended out of the file, or they still count.
 
     Args:
         total: Rows of the lists.
         limit: Share of them that may be unreadable.
-        path: JSON lines file, appended to as faults are found; processes may share it. None keeps none.
+        path: JSON lines file, appended to as faults are found; processes share it, and count what each finds. None keeps none.
 
     Raises:
         ValueError: If the file holds what is no list of unreadable videos.
@@ -56,12 +56,9 @@ class Quarantine:
         self._limit = limit
         self._path = path
         self._reasons: dict[tuple[str, int], str] = {}
-        if path is not None and path.exists():
-            for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
-                fault = _read(line, f"{path}, line {number}")
-                if fault is not None:
-                    self._reasons[fault.path, fault.row] = fault.reason
-            self._check()
+        self._read_to = self._lines = 0  # bytes and lines of the file
+        self._catch_up()
+        self._check()
 
     @property
     def path(self) -> Path | None:
@@ -71,12 +68,13 @@ class Quarantine:
     @property
     def reasons(self) -> Mapping[tuple[str, int], str]:
         """What is wrong with each unreadable video, by its path and row: of several segments of one, some may be good."""
+        self._catch_up()
         return self._reasons
 
     @property
     def count(self) -> int:
         """How many rows could not be read."""
-        return len(self._reasons)
+        return len(self.reasons)
 
     @property
     def share(self) -> float:
@@ -94,7 +92,7 @@ class Quarantine:
             TooManyUnreadableError: If that is one too many.
             OSError: If it cannot be written down, naming the list.
         """
-        if (fault.path, fault.row) in self._reasons:
+        if (fault.path, fault.row) in self.reasons:
             return
         self._reasons[fault.path, fault.row] = fault.reason
         instead = f"; {fault.instead} stands in for it" if fault.instead else ""
@@ -102,6 +100,21 @@ class Quarantine:
         if self._path is not None:
             self._append(fault)
         self._check()
+
+    def _catch_up(self) -> None:
+        """Read the lines that have come to the file, other processes' among them."""
+        if self._path is None or not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read_to)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read_to += len(whole)
+        for line in whole.decode("utf-8", errors="replace").split("\n")[:-1]:
+            self._lines += 1
+            fault = _read(line, f"{self._path}, line {self._lines}")
+            if fault is not None:
+                self._reasons.setdefault((fault.path, fault.row), fault.reason)
 
     def _append(self, fault: Fault) -> None:
         assert self._path is not None

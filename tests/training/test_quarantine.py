@@ -70,3 +70,17 @@ def test_a_list_that_is_none_is_refused(tmp_path):
     path.write_text('{"video": "a.mp4"}\n')
     with pytest.raises(ValueError, match=r"unreadable\.jsonl, line 1: .* delete the line"):
         Quarantine(10, 0.1, path)
+
+
+def test_processes_that_share_a_list_count_what_each_of_them_finds(tmp_path):
+    path = tmp_path / "unreadable.jsonl"
+    first, second = (Quarantine(100, 0.03, path) for _ in range(2))
+    first.add(fault(1))
+    second.add(fault(1))  # the row that a stand-in of the other process was, too
+    second.add(fault(2))
+    assert first.count == second.count == 2 and first.summary() == second.summary()
+    first.add(fault(3))
+    with pytest.raises(TooManyUnreadableError, match=r"4 of 100 videos"):
+        second.add(fault(4))
+    with pytest.raises(TooManyUnreadableError, match=r"5 of 100 videos"):
+        first.add(fault(5))
