@@ -72,29 +72,40 @@ class Films:
     """The video files that a process reads: where their frames are, and of small ones the frames, while there is room.
 
     Of many videos asked for in random order, those that came first are as likely to come again as those that came last: what
-    is kept stays.
+    is kept stays. What can be read of a file does not depend on what is kept: one that is damaged somewhere takes no room, and
+    gives the frames that it has.
 
     Args:
         decoding: How frames are decoded.
         room: Bytes of frames that are kept.
+
+    Attributes:
+        room: Bytes that are left of it.
     """
 
     def __init__(self, decoding: Decoding, room: int) -> None:
         self._decoding = decoding
+        self.room = room
         self._largest = room * LARGEST_SHARE
-        self._room = room
         self._kept: dict[Path, Video] = {}
         self._opened: OrderedDict[Path, VideoFile] = OrderedDict()
+        self._damaged: set[Path] = set()
 
     def open(self, path: Path) -> Video:
         """Return a video file. Raises UnreadableError."""
         if path in self._kept:
             return self._kept[path]
         film = self._opened.pop(path, None) or VideoFile(path, self._decoding)
-        if film.num_bytes <= min(self._room, self._largest):
-            self._room -= film.num_bytes
-            self._kept[path] = _Kept(film, film.read(np.arange(film.num_frames)))
-            return self._kept[path]
+        if path not in self._damaged and film.num_bytes <= min(self.room, self._largest):
+            try:
+                kept = _Kept(film, film.read(np.arange(film.num_frames)))
+            except UnreadableError:  # somewhere, and perhaps not where frames are asked for: that must not depend on the room
+                self._damaged.add(path)
+                film = VideoFile(path, self._decoding)
+            else:
+                self.room -= film.num_bytes
+                self._kept[path] = kept
+                return kept
         self._opened[path] = film
         if len(self._opened) > OPENED:
             self._opened.popitem(last=False)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.manifests import ClipRow
-from navloop.training.readers import open_video
+from navloop.training.readers import Films, open_video
 from navloop.training.videos import write_video
 
 COUNT, STEP, FPS = 40, 6, 10
@@ -183,6 +183,23 @@ def test_a_broken_video_is_named(walk, tmp_path, kind):
     corrupt(walk, path, kind)
     with pytest.raises(UnreadableError, match=r"broken\.mp4: (cannot be decoded \(.+\)|is cut off at 1\.\d of 4\.0 s)"):
         open_video(row(path), Decoding()).read(np.arange(0, COUNT, 3))
+
+
+def test_a_film_that_is_damaged_somewhere_takes_no_room_and_gives_the_frames_that_it_has(walk, tmp_path):
+    path = tmp_path / "hole.mp4"
+    data = bytearray(walk.read_bytes())
+    data[-len(data) // 8 :] = bytes(-(-len(data) // 8))
+    path.write_bytes(data)
+    alone = open_video(row(path), Decoding())
+    kept = Films(Decoding(), 16 * COUNT * 48 * 64 * 3)  # room for 16 such films, and one may take a sixteenth
+    for _ in range(2):
+        film = open_video(row(path), Decoding(), kept)
+        np.testing.assert_array_equal(film.read(np.array([0, 2])), alone.read(np.array([0, 2])))
+        with pytest.raises(UnreadableError, match=r"hole\.mp4: cannot be decoded"):
+            film.read(np.arange(COUNT))
+    assert kept.room == 16 * COUNT * 48 * 64 * 3
+    assert open_video(row(walk), Decoding(), kept).num_frames == COUNT
+    assert kept.room == 15 * COUNT * 48 * 64 * 3
 
 
 def test_a_webm_file_that_ends_early_is_found_out(tmp_path):
