@@ -28,7 +28,8 @@ class Decoders:
     Args:
         config: How clips are made.
         rows: Of which videos.
-        quarantine: Videos on its list are not tried.
+        quarantine: Where videos that cannot be read are listed; what is on the list is tried all the same, as in an
+            uninterrupted run: of a damaged file, some parts may be good.
         training: For training; else for evaluation.
     """
 
@@ -39,7 +40,7 @@ class Decoders:
         self._asked = _Asked(len(rows))
         workers = config.workers
         self._loader = DataLoader(
-            ClipDataset(rows, config, training, frozenset(quarantine.reasons)),
+            ClipDataset(rows, config, training),
             batch_sampler=self._asked,
             num_workers=workers,
             collate_fn=collate,

@@ -82,19 +82,16 @@ class Pass:
         return self.generator(0).permutation(rows) if self.training else np.arange(rows)
 
     def generator(self, *use: int) -> np.random.Generator:
-        """Return the generator of one use: (0,) for the order, (1, place) for what a place holds."""
+        """Return the generator of one use: (0,) for the order, (1, place) for what a place holds, (1, place, n) for its n-th stand-in."""
         return np.random.default_rng((self.seed, self.epoch, *use))
 
 
 class ClipDataset(Dataset[Place]):
     """What each place of a pass holds: a function of (seed, epoch, place) and the files alone."""
 
-    def __init__(
-        self, rows: Sequence[ClipRow], config: ClipsConfig, training: bool, avoid: frozenset[tuple[str, int]]
-    ) -> None:
+    def __init__(self, rows: Sequence[ClipRow], config: ClipsConfig, training: bool) -> None:
         self._rows = rows
         self._config = config
-        self._avoid = avoid
         self._plan: Pass | None = None
         self._order = np.arange(0)
         self._captioned = all(row.captions for row in rows)
@@ -128,12 +125,11 @@ class ClipDataset(Dataset[Place]):
                 return Place(clip, tuple(Fault(r, self._rows[r].path, why, clip.sample.source) for r, why in tried))
             except UnreadableError as error:
                 tried.append((row, str(error)))
+                rng = plan.generator(1, place, len(tried))  # whatever the last one drew before it failed
                 row = int(rng.integers(len(self._rows)))
         return Place(None, tuple(Fault(r, self._rows[r].path, why) for r, why in tried))
 
     def _open(self, row: int) -> Video:
-        if (self._rows[row].path, row) in self._avoid:
-            raise UnreadableError(f"{self._rows[row].path}: is on the list of unreadable videos")
         return open_video(self._rows[row], self._decoding, self._films)
 
     def _wanted(self, row: int) -> Clip:

@@ -11,7 +11,7 @@ from navloop.training.augmentation import view_crops
 from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.loading import Decoders, create_loader
 from navloop.training.manifests import ClipRow, read_manifests
-from navloop.training.quarantine import Quarantine, TooManyUnreadableError
+from navloop.training.quarantine import Fault, Quarantine, TooManyUnreadableError
 from navloop.training.readers import open_video
 from navloop.training.samplers import VIEWS, Clip
 from navloop.training.videos import write_video
@@ -204,6 +204,37 @@ def test_another_video_stands_in_for_an_unreadable_one_and_is_told(folder, tmp_p
         same(one, other)
         for one, other in zip(batches, create_loader(spoilt, batch=3, seed=0, epoch=0, quarantine=again), strict=True)
     )
+
+
+def test_what_stands_in_does_not_depend_on_how_far_the_reading_came(folder, tmp_path):
+    """A film with a hole fails where frames are read, or as it is opened where whole films are kept, or is known from before."""
+    spoilt = config(spoil(folder, tmp_path, {4}), max_unreadable=0.5, sampler="sparse", frames=20)
+    data = bytearray((folder / "4.mp4").read_bytes())
+    data[-len(data) // 4 :] = bytes(-(-len(data) // 4))
+    listed = tmp_path / "unreadable.jsonl"
+
+    def batches(epoch, memory_mb=0):
+        asked = spoilt.model_copy(update={"memory_mb": memory_mb})
+        quarantine = Quarantine(VIDEOS, 0.5, listed)
+        return list(create_loader(asked, batch=3, seed=0, epoch=epoch, quarantine=quarantine))
+
+    empty = [batches(epoch) for epoch in range(3)]
+    listed.unlink()
+    (tmp_path / "empty4.mp4").write_bytes(data)
+    for memory_mb in (0, 64):
+        for epoch, expected in enumerate(empty):
+            found = batches(epoch, memory_mb)
+            assert "empty4.mp4" in listed.read_text()
+            assert all(same(one, other) for one, other in zip(expected, found, strict=True))
+
+
+def test_a_part_of_a_damaged_video_that_can_be_read_is_read_whatever_is_listed(folder, tmp_path):
+    rows = list(read_manifests(config(folder)))[:3]
+    quarantine = Quarantine(3, 1.0)
+    clean = list(create_loader(config(folder), batch=3, seed=0, epoch=0, rows=rows))
+    quarantine.add(Fault(1, rows[1].path, "another part of it"))
+    known = list(create_loader(config(folder), batch=3, seed=0, epoch=0, rows=rows, quarantine=quarantine))
+    assert all(same(one, other) for one, other in zip(clean, known, strict=True))
 
 
 def test_a_segment_that_does_not_exist_leaves_the_other_segments_of_its_video_alone(folder):
