@@ -1,0 +1,135 @@
+"""Stores of walks: LeRobotDataset v3.0 folders that any number of processes write and none can tear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from navloop.training.decoding import UnreadableError
+from navloop.training.store_exports import export_episodes, export_manifest, walk_folder
+from navloop.training.store_folder import WRITERS, found, shared, sweep
+from navloop.training.store_joining import join_parts
+from navloop.training.store_parts import PARTS, write_copy, write_record
+from navloop.training.store_reader import Store, Where, open_store
+from navloop.training.store_schema import Record, StoreAbout, StoredEpisode, StoreError
+
+__all__ = [
+    "Record",
+    "Store",
+    "StoreAbout",
+    "StoreError",
+    "StoreWriter",
+    "StoredEpisode",
+    "export_episodes",
+    "export_manifest",
+    "merge_stores",
+    "open_store",
+    "split_store",
+    "walk_folder",
+]
+
+
+class StoreWriter:
+    """Writes walks into a store; there may be any number of writers, in any number of processes.
+
+    Args:
+        folder: Of the store, new or begun.
+        about: What all its walks share.
+
+    Raises:
+        StoreError: If the folder holds walks of another kind, or something else.
+        OSError: If it cannot be written.
+    """
+
+    def __init__(self, folder: Path, about: StoreAbout) -> None:
+        self.folder, self.about = Path(folder), about
+        found(self.folder, about)
+        (self.folder / PARTS).mkdir(exist_ok=True)
+        sweep(self.folder)
+        self._held = ExitStack()
+        self._held.enter_context(shared(self.folder / WRITERS))
+
+    def append(self, record: Record) -> str:
+        """Write a walk and return its key, once it is on disk: from then on no kill loses it. A walk that is there is left as it is.
+
+        Raises:
+            StoreError: If the walk does not fit the store.
+            OSError: If it cannot be written; then nothing of it is left.
+        """
+        write_record(self.folder, record, self.about)
+        return record.about.key
+
+    def adopt(self, store: Store, index: int, **changes: Any) -> str:
+        """Write a walk of another store, its films as they are, and return its key once it is on disk.
+
+        Args:
+            store: Of the same kind.
+            index: Of the walk in it.
+            changes: Fields of `StoredEpisode` to be told otherwise, such as why, round or source. A new `instruction` makes the one it
+                replaces its `original_instruction`.
+
+        Raises:
+            StoreError: If the store is of another kind, or the walk cannot be read.
+            OSError: If it cannot be written; then nothing of it is left.
+        """
+        if faults := self.about.differences(store.about):
+            raise StoreError(f"{store.folder}: is not of the kind of {self.folder}: {'; '.join(faults)}")
+        told = store.told(index)
+        before = told.episode
+        if changes.get("instruction", before.instruction) != before.instruction and not before.relabelled:
+            changes = {"original_instruction": before.instruction, **changes}
+        told = replace(told, episode=replace(before, index=-1, **changes))
+        films = {video: store.stretch(index, video) for video in self.about.videos}
+        try:
+            write_copy(self.folder, told, store.rows(index), films, self.about)
+        except UnreadableError as error:
+            raise StoreError(f"{error}; take it from a copy of the store") from error
+        return told.episode.key
+
+    def finish(self) -> None:
+        """Join all parts into files that LeRobot reads; whoever is killed at it loses nothing, and joins again.
+
+        Raises:
+            StoreError: If a part is damaged, naming its file.
+            OSError: If something cannot be written.
+        """
+        join_parts(self.folder, self.about)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def merge_stores(stores: Sequence[Store], folder: Path, where: Where | None = None) -> Store:
+    """Write the walks of stores of one kind into one, films as they are, and return it finished. A walk that is in two is there once.
+
+    Args:
+        stores: At least one.
+        folder: New, or a store that they are added to.
+        where: Which walks; None: all.
+
+    Raises:
+        StoreError: If they are of several kinds, or one cannot be read.
+    """
+    with StoreWriter(folder, stores[0].about) as writer:
+        for store in stores:
+            for index in range(len(store)) if where is None else store.select(where):
+                writer.adopt(store, index)
+        writer.finish()
+    return open_store(folder)
+
+
+def split_store(store: Store, folders: Mapping[Path, Where]) -> dict[Path, Store]:
+    """Write walks of a store into others, each those that a condition holds for."""
+    return {folder: merge_stores([store], folder, where) for folder, where in folders.items()}

@@ -1,0 +1,166 @@
+"""Walks of a store as others take them: lists of videos with captions, episode files, and folders of walks to learn from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from navloop.envs.episodes import ground_truth_path, write_episodes, write_ground_truth
+from navloop.envs.simulator import Action
+from navloop.files import write_text
+from navloop.geometry import Vector
+from navloop.records import Episode, GroundTruth, Instruction, Trajectory
+from navloop.training.store_reader import Store
+from navloop.training.store_schema import StoredEpisode, StoreError
+from navloop.training.walks import Frames, WalkFolder, write_frames
+
+MANIFEST = "manifest.jsonl"
+PART = 64
+"""Walks a file of a folder of walks."""
+
+SPACING = 2.0
+"""Metres between the places of a path that is made from a walk; those of R2R's graph are about as far apart."""
+
+
+def export_manifest(store: Store, path: Path, keep: Sequence[int] | None = None) -> Path:
+    """Write a list of videos with captions, a walk a line, as the stages of `navloop pretrain` read it; return its file.
+
+    Args:
+        store: With all walks joined.
+        path: A .jsonl file, or a folder for one.
+        keep: Numbers of the walks; None: all.
+
+    Raises:
+        StoreError: If walks are not joined: the list would name files that go when they are.
+        OSError: If it cannot be written.
+    """
+    if store.unjoined:
+        raise StoreError(
+            f"{store.folder}: {store.unjoined} walks are not joined yet; finish the store, and open it again"
+        )
+    file = path if path.suffix == ".jsonl" else path / MANIFEST
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for index in range(len(store)) if keep is None else keep:
+        episode, stretch = store.episodes[index], store.stretch(index)
+        row = {
+            "video": os.path.relpath(stretch.path, file.parent),
+            "start": stretch.first / store.about.fps,
+            "end": (stretch.first + stretch.count) / store.about.fps,
+            "captions": [episode.instruction],
+            "episode_id": episode.episode_id,
+            "trajectory_id": episode.trajectory_id,
+            "scene_id": episode.scene_id,
+            "source": episode.source,
+            "key": episode.key,
+        }
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_text(file, "".join(lines))
+    return file
+
+
+def export_episodes(store: Store, path: Path, keep: Sequence[int] | None = None) -> Path:
+    """Write walks as an R2R-VLNCE episode file, with what was done as its ground truth beside it; return the file.
+
+    Walks whose instruction was written afterwards become episodes of their own, whose goal and reference path are where they went.
+
+    Args:
+        store: What to write of.
+        path: A .json.gz or .json file.
+        keep: Numbers of the walks; None: all.
+
+    Raises:
+        StoreError: If a walk cannot be read.
+        OSError: If they cannot be written.
+    """
+    numbers = list(range(len(store)) if keep is None else keep)
+    names = names_of([store.episodes[index] for index in numbers])
+    episodes = [
+        replace(_episode(store, index), episode_id=episode_id)
+        for index, (episode_id, _) in zip(numbers, names, strict=True)
+    ]
+    write_ground_truth(ground_truth_path(path), episodes)
+    write_episodes(path, episodes)
+    return path
+
+
+def walk_folder(store: Store, path: Path, keep: Sequence[int] | None = None) -> WalkFolder:
+    """Write walks as imitation reads them, frames decoded, and return their folder; one that is there is gone on with.
+
+    Ids are those that `export_episodes` gives.
+
+    Raises:
+        StoreError: If a walk cannot be read.
+        OSError: If they cannot be written.
+    """
+    folder = WalkFolder(path)
+    numbers = list(range(len(store)) if keep is None else keep)
+    names = names_of([store.episodes[index] for index in numbers])
+    there = {part.number for part in folder.parts}
+    path.mkdir(parents=True, exist_ok=True)
+    for number, begin in enumerate(range(0, len(numbers), PART)):
+        if number in there:
+            continue
+        chosen = list(zip(numbers[begin : begin + PART], names[begin : begin + PART], strict=True))
+        write_frames(folder.frames_file(number), [Frames(store.frames(index)) for index, _ in chosen])
+        walks = [
+            replace(store.walk(index), episode_id=episode_id, trajectory_id=trajectory_id)
+            for index, (episode_id, trajectory_id) in chosen
+        ]
+        folder.append(number, walks)
+    return folder
+
+
+def names_of(episodes: Sequence[StoredEpisode]) -> list[tuple[str, str]]:
+    """Return episode_id and trajectory_id that walks are exported under: their own, but for what would be there twice or means something else."""
+    times = Counter(episode.episode_id for episode in episodes)
+    names = []
+    for episode in episodes:
+        own = f"{episode.episode_id}-{episode.key[:8]}"
+        if episode.relabelled:
+            names.append((own, own))
+        else:
+            names.append((episode.episode_id if times[episode.episode_id] == 1 else own, episode.trajectory_id))
+    return names
+
+
+def _episode(store: Store, index: int) -> Episode:
+    """The episode that a walk is one of, with what was done as its ground truth."""
+    told, task, trajectory = store.episodes[index], store.task(index), store.trajectory(index)
+    truth = _truth(trajectory)
+    if not told.relabelled:
+        return replace(task, ground_truth=truth)
+    name = f"{told.episode_id}-{told.key[:8]}"
+    return replace(
+        task,
+        trajectory_id=name,
+        instruction=Instruction(text=told.instruction, language=task.instruction.language),
+        goal_position=trajectory.positions[-1],
+        reference_path=thin(trajectory.positions),
+        ground_truth=truth,
+        info={"geodesic_distance": float(np.linalg.norm(np.diff(trajectory.positions, axis=0), axis=1).sum())},
+        extra={},
+    )
+
+
+def _truth(trajectory: Trajectory) -> GroundTruth:
+    """What was done as a ground truth: a place at the start and after every FORWARD; a walk that was cut off stops where it ended."""
+    moves = np.flatnonzero(trajectory.actions == Action.FORWARD) + 1
+    actions = trajectory.actions if trajectory.stopped else np.append(trajectory.actions, int(Action.STOP))
+    return GroundTruth(
+        locations=trajectory.positions[np.concatenate([[0], moves])], actions=actions, forward_steps=len(moves)
+    )
+
+
+def thin(positions: Vector) -> Vector:
+    """Return places of a walk `SPACING` metres apart along it, the first and the last ones among them."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(positions, axis=0), axis=1))])
+    marks = np.searchsorted(along, np.arange(0.0, along[-1], SPACING))
+    chosen: Vector = positions[[*dict.fromkeys([*marks.tolist(), len(positions) - 1])]]
+    return chosen

@@ -1,0 +1,142 @@
+"""Films of a store: written with a key frame every other frame, joined and cut without coding them anew, read at any place."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from navloop.training.decoding import explained
+
+OPENED = 16
+"""Films that a reader holds open."""
+
+TICKS = 512
+"""Units of a film's clock a frame. A file's clock counts `TICKS * fps` a second, so that every frame falls on a whole unit."""
+
+
+class Stretch(NamedTuple):
+    """Some consecutive frames of a film, the first one a key frame."""
+
+    path: Path
+    first: int
+    count: int
+
+
+def join_films(path: Path, stretches: Iterable[Stretch], fps: int) -> None:
+    """Write the packets of films one after the other into one, as they are.
+
+    Raises:
+        UnreadableError: If one of them cannot be read, or ends too soon, naming it.
+        OSError: If the film cannot be written.
+    """
+    clock, done = Fraction(1, TICKS * fps), 0
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as joined:
+        stream: Any = None
+        for stretch in stretches:
+            with explained(str(stretch.path)), av.open(str(stretch.path)) as film:
+                if stream is None:
+                    stream = joined.add_stream_from_template(film.streams.video[0])
+                    stream.time_base = clock
+                for packet in _packets(film, stretch, fps):
+                    packet.stream, packet.time_base = stream, clock
+                    packet.pts = packet.dts = done * TICKS
+                    packet.duration = TICKS
+                    joined.mux(packet)
+                    done += 1
+
+
+def film_parameters(path: Path) -> bytes:
+    """Return what films must share to be joined: codec, size and the coder's parameter sets."""
+    with explained(str(path)), av.open(str(path)) as film:
+        stream = film.streams.video[0]
+        context = stream.codec_context
+        return repr((context.name, stream.width, stream.height, context.pix_fmt, context.extradata)).encode()
+
+
+def _packets(film: Any, stretch: Stretch, fps: int) -> Iterator[Any]:
+    """Yield the packets of a stretch; there is one a frame, in the order they are shown."""
+    stream = film.streams.video[0]
+    _seek(film, stream, stretch.first, fps)
+    count = 0
+    for packet in film.demux(stream):
+        if packet.size and _number(packet, fps) >= stretch.first:
+            yield packet
+            count += 1
+            if count == stretch.count:
+                return
+    raise ValueError(f"has {count} of the {stretch.count} frames from number {stretch.first} on")
+
+
+def _number(shown: Any, fps: int) -> int:
+    """Number of a packet's or a frame's picture."""
+    return round(shown.pts * shown.time_base * fps)
+
+
+def _seek(film: Any, stream: Any, number: int, fps: int) -> None:
+    if number:
+        film.seek(round(number / fps / stream.time_base), stream=stream)
+
+
+class FilmReader:
+    """Reads frames of films by their numbers, holding the last films open.
+
+    Args:
+        fps: Of all of them.
+    """
+
+    def __init__(self, fps: int) -> None:
+        self._fps = fps
+        self._films: OrderedDict[Path, Any] = OrderedDict()
+
+    def read(self, path: Path, first: int, count: int, pixels: str = "rgb24") -> NDArray[Any]:
+        """Return `count` frames from number `first` on, (T, H, W, 3) uint8, or as `pixels` has them; only the key frame before is decoded besides.
+
+        Raises:
+            UnreadableError: If the film is missing, damaged or too short, naming it.
+        """
+        with explained(str(path)):
+            film = self._open(path)
+            stream = film.streams.video[0]
+            film.seek(round(first / self._fps / stream.time_base), stream=stream)
+            frames: list[NDArray[Any]] = []
+            try:
+                self._decode(film, first, count, pixels, frames)
+            except BaseException:
+                self._films.pop(path).close()  # nobody knows where its decoder stands
+                raise
+            if len(frames) < count:
+                raise ValueError(f"has {len(frames)} of the {count} frames from number {first} on")
+        return np.stack(frames)
+
+    def close(self) -> None:
+        """Close all films."""
+        while self._films:
+            self._films.popitem()[1].close()
+
+    def _decode(self, film: Any, first: int, count: int, pixels: str, frames: list[NDArray[Any]]) -> None:
+        with closing(film.decode(video=0)) as shown:
+            for frame in shown:
+                if _number(frame, self._fps) >= first:
+                    if frame.is_corrupt:
+                        raise ValueError(f"frame {first + len(frames)} is damaged")
+                    frames.append(frame.to_ndarray(format=pixels))
+                    if len(frames) == count:
+                        return
+
+    def _open(self, path: Path) -> Any:
+        film = self._films.pop(path, None)
+        if film is None:
+            film = av.open(str(path))
+            film.streams.video[0].codec_context.thread_count = 1  # readers are the threads
+        self._films[path] = film
+        if len(self._films) > OPENED:
+            self._films.popitem(last=False)[1].close()
+        return film

@@ -1,0 +1,123 @@
+"""The folder of a store: what all its walks share, and who may do what in it at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from navloop.files import write_bytes
+from navloop.training.store_schema import FORMAT, StoreAbout, StoreError
+
+ABOUT = "navloop.json"
+"""File that makes a folder a store: its format, and what all of its walks share."""
+
+WRITERS, JOINER = ".writers", ".joiner"
+"""Files that are locked: the first by each writer while it lives, the second by who joins parts."""
+
+
+def is_store(folder: Path) -> bool:
+    """Return whether a folder holds a store."""
+    return (folder / ABOUT).is_file()
+
+
+def read_about(folder: Path) -> StoreAbout:
+    """Return what all walks of a store share.
+
+    Raises:
+        StoreError: If the folder holds no store, or one of a newer format.
+    """
+    path = folder / ABOUT
+    try:
+        data = json.loads(path.read_bytes())
+        if data["format"] > FORMAT:
+            raise StoreError(
+                f"{path}: format {data['format']} is newer than {FORMAT}, the newest that this navloop reads; install a newer one"
+            )
+        return StoreAbout(**data["about"])
+    except FileNotFoundError:
+        raise StoreError(f"{folder}: holds no store, there is no {ABOUT}; name the folder of one") from None
+    except StoreError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: does not say what the store holds ({error!r}); take it from a copy") from error
+
+
+def found(folder: Path, about: StoreAbout) -> None:
+    """Make a folder a store, or find that it is one of the same kind.
+
+    Raises:
+        StoreError: If it is a store of another kind, naming each difference, or holds something else.
+        OSError: If it cannot be written.
+    """
+    if not is_store(folder):
+        _require_empty(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_first(folder, {"format": FORMAT, "about": asdict(about)})
+    faults = about.differences(read_about(folder))
+    if faults:
+        raise StoreError(
+            f"{folder}: holds walks of another kind: {'; '.join(faults)}. Choose another folder, or the same kind"
+        )
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a lock together with others."""
+    with _locked(path, fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock alone, waiting until it is free."""
+    with _locked(path, fcntl.LOCK_EX):
+        yield
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left unfinished, unless somebody is writing."""
+    handle = os.open(folder / WRITERS, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for torn in folder.glob("parts/.*"):
+            shutil.rmtree(torn, ignore_errors=True)
+    except BlockingIOError:
+        pass  # one of them may be somebody's
+    finally:
+        os.close(handle)  # gives the lock back; so does the end of the process, however it comes
+
+
+@contextmanager
+def _locked(path: Path, kind: int) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, kind)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write_first(folder: Path, data: dict[str, object]) -> None:
+    """Write the file unless somebody was faster: of two writers that begin at once, the first one decides what the store holds."""
+    aside = folder / f".{ABOUT}.{os.getpid()}"
+    write_bytes(aside, (json.dumps(data, indent=1) + "\n").encode())
+    try:
+        os.link(aside, folder / ABOUT)
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink()
+
+
+def _require_empty(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder}: not a folder; choose another")
+    others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
+    if others:
+        raise StoreError(f"{folder}: holds other files ({min(others)}, ...) and no store; choose another folder")

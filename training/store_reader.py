@@ -1,0 +1,189 @@
+"""A store as it is read: joined walks and parts alike, frames at any place, columns by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from navloop.envs.episode_rows import parse_episode
+from navloop.records import Episode, Trajectory
+from navloop.training.decoding import UnreadableError
+from navloop.training.store_films import FilmReader, Stretch
+from navloop.training.store_folder import read_about
+from navloop.training.store_joined import METRIC, Joined
+from navloop.training.store_parts import FILMS, PARTS, Told, list_parts, read_rows, read_told
+from navloop.training.store_schema import RGB, Record, StoredEpisode, StoreError, walk_of
+from navloop.training.store_tables import column
+from navloop.training.walks import Frames, Walk
+
+Where = Callable[[StoredEpisode], bool] | pc.Expression
+
+
+class Store:
+    """The walks of a folder as they were when it was opened: first the joined ones, then the parts by what they are.
+
+    Numbers of joined walks never change; those of parts do when others are written or they are joined.
+
+    Args:
+        folder: Of the store.
+
+    Attributes:
+        about: What all walks share.
+        episodes: What is told of each walk, by its number.
+
+    Raises:
+        StoreError: If it holds no store, one of a newer format, or a damaged one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.about = read_about(self.folder)
+        self._joined, self._parts = self._look()
+        self._films = FilmReader(self.about.fps)
+        joined = len(self._joined)
+        parts = (replace(part.episode, index=joined + number) for number, part in enumerate(self._parts))
+        self.episodes: tuple[StoredEpisode, ...] = (*self._joined.episodes, *parts)
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Keys of all walks."""
+        return frozenset(self._joined.keys) | {part.episode.key for part in self._parts}
+
+    @property
+    def unjoined(self) -> int:
+        """How many walks are parts still."""
+        return len(self._parts)
+
+    def trajectory(self, index: int) -> Trajectory:
+        """Return what was done on a walk. Raises StoreError."""
+        return self.told(index).trajectory(self.rows(index))
+
+    def walk(self, index: int) -> Walk:
+        """Return a walk as imitation takes it. Raises StoreError."""
+        rows = self.rows(index)
+        return walk_of(self.episodes[index], self.told(index).trajectory(rows), column(rows, "oracle_action"))
+
+    def task(self, index: int) -> Episode:
+        """Return the episode that was walked, with the instruction that was followed. Raises StoreError."""
+        return parse_episode(self.told(index).task)
+
+    def frames(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Return what was seen when the actions from `start` to before `stop` were chosen, uint8 (T, H, W, 3); no others are decoded.
+
+        Raises:
+            IndexError: If a walk has no such actions.
+            StoreError: If the film is missing or damaged, naming it.
+        """
+        return self._read(index, RGB, start, stop)
+
+    def record(self, index: int) -> Record:
+        """Return a walk whole, its frames as the films keep them. Raises StoreError."""
+        rows = self.rows(index)
+        told = self.told(index)
+        return Record(
+            about=told.episode,
+            task=parse_episode(told.task),
+            trajectory=told.trajectory(rows),
+            expert_actions=column(rows, "oracle_action"),
+            frames=Frames(self.frames(index)),
+        )
+
+    def table(self, columns: Sequence[str] | None = None, where: Where | None = None) -> pa.Table:
+        """Return a table of the walks, one a row: what is told of them, and `metrics/<name>`.
+
+        Args:
+            columns: Which; None: all.
+            where: Which walks, as an expression over columns, or as a function of what is told.
+        """
+        rows = [_columns(episode) for episode in self.episodes]
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = pa.table({name: [row.get(name) for row in rows] for name in names})
+        if isinstance(where, pc.Expression):
+            table = table.filter(where)
+        elif where is not None:
+            table = table.take([number for number, episode in enumerate(self.episodes) if where(episode)])
+        return table if columns is None else table.select(list(columns))
+
+    def select(self, where: Where) -> tuple[int, ...]:
+        """Return the numbers of the walks that a condition holds for."""
+        if isinstance(where, pc.Expression):
+            return tuple(self.table(("index",), where)["index"].to_pylist())
+        return tuple(number for number, episode in enumerate(self.episodes) if where(episode))
+
+    def close(self) -> None:
+        """Close the films that are open."""
+        self._films.close()
+
+    def stretch(self, index: int, video: str = RGB) -> Stretch:
+        """Return which frames of which film are those of a walk."""
+        number = range(len(self))[index]
+        if number < len(self._joined):
+            return self._joined.film(number, video)
+        episode = self.episodes[number]
+        return Stretch(self.folder / PARTS / episode.key / FILMS[video], 0, episode.length)
+
+    def told(self, index: int) -> Told:
+        """Return all that is known of a walk without opening its frames. Raises StoreError."""
+        number = range(len(self))[index]
+        if number < len(self._joined):
+            return self._joined.told(number)
+        return replace(self._parts[number - len(self._joined)], episode=self.episodes[number])
+
+    def rows(self, index: int) -> pa.Table:
+        """Return the table of a walk's frames, one an action. Raises StoreError."""
+        number = range(len(self))[index]
+        if number < len(self._joined):
+            return self._joined.frames(number)
+        return read_rows(self.folder, self.episodes[number].key)
+
+    def _look(self) -> tuple[Joined, list[Told]]:
+        """See joined walks and parts at one moment.
+
+        Parts are listed before the table is read: one that is joined in between is in the table, and one that is joined later is
+        missed when it is read, which is when all is looked at again.
+        """
+        while True:
+            keys = list_parts(self.folder)
+            joined = Joined(self.folder, self.about)
+            known = set(joined.keys)
+            try:
+                parts = [read_told(self.folder, key, self.about) for key in keys if key not in known]
+                return joined, sorted(parts, key=lambda part: part.episode.order)
+            except FileNotFoundError:
+                continue
+
+    def _read(self, index: int, video: str, start: int, stop: int | None) -> NDArray[Any]:
+        stretch = self.stretch(index, video)
+        end = stretch.count if stop is None else stop
+        if not 0 <= start < end <= stretch.count:
+            raise IndexError(f"walk {index} has frames 0 to {stretch.count}; {start} to {end} are not among them")
+        try:
+            return self._films.read(stretch.path, stretch.first + start, end - start)
+        except UnreadableError as error:
+            raise StoreError(f"{error}; take it from a copy of the store") from error
+
+
+def open_store(folder: str | os.PathLike[str]) -> Store:
+    """Open a store, joined or not.
+
+    Raises:
+        StoreError: If it holds no store, one of a newer format, or a damaged one.
+    """
+    return Store(Path(folder))
+
+
+def _columns(episode: StoredEpisode) -> dict[str, Any]:
+    plain = {f.name: getattr(episode, f.name) for f in fields(episode) if f.name not in ("metrics", "extra")}
+    metrics = {f"{METRIC}{name}": value for name, value in episode.metrics.items()}
+    return plain | metrics | {f"extra/{name}": value for name, value in episode.extra.items()}
