@@ -83,7 +83,9 @@ class CollectionConfig(Config):
     """
 
     iterations: int = Field(
-        default=4, ge=1, description="Times that walks are made and learned from; one alone is teacher forcing."
+        default=4,
+        ge=0,
+        description="Times that walks are made and learned from; one alone is teacher forcing; 0: recorded walks alone.",
     )
     p: float = Field(
         default=0.75, ge=0, le=1, description="In iteration k (from 0) the expert acts at a step with probability p**k."
@@ -119,6 +121,11 @@ class LearningConfig(Config):
     """
 
     epochs: float = Field(default=4.0, gt=0, description="Passes over all walks so far, in each iteration.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Optimiser steps of each iteration, in place of `epochs`: equal for agents that learn from unequal data.",
+    )
     batch: int = Field(default=32, ge=1, description="Walks an optimiser step, of about the same length.")
     lr: float = Field(default=1e-3, gt=0, description="Highest learning rate.")
     min_lr: float = Field(default=1e-5, ge=0, description="Learning rate that the cosine ends at.")
@@ -149,13 +156,40 @@ class LearningConfig(Config):
         return self
 
 
+class RecordedConfig(Config):
+    """Walks that somebody recorded before, and the words that go with them."""
+
+    folder: str = Field(min_length=1, description="Folder of walks, as training by imitation leaves in walks/NN.")
+    episodes: str = Field(
+        min_length=1, description="Episode file with the instructions of its walks, found by scene and trajectory."
+    )
+
+
 class ImitationConfig(TrainConfig):
     """Imitation: an expert's walks first, then the policy's own with the expert's corrections (DAgger)."""
 
     algorithm: Literal["imitation"] = Field(default="imitation", description="How it learns.")
     collection: CollectionConfig = Field(default=CollectionConfig(), description="How walks are made.")
+    walks: tuple[RecordedConfig, ...] = Field(
+        default=(),
+        description="Recorded walks that are learned from beside those that are made, from the first iteration on.",
+    )
+    start_encoder: str | None = Field(
+        default=None,
+        description="File of encoder weights that the agent of `start` sees with from now on; null: those that it has.",
+    )
     learning: LearningConfig = Field(default=LearningConfig(), description="How they are learned from.")
     select: Literal["val_seen", "val_unseen"] = Field(
         default="val_seen",
         description="Split whose SPL says which iteration's agent is kept as `best`. Numbers on it are then not held out.",
     )
+
+    @model_validator(mode="after")
+    def _has_walks(self) -> Self:
+        if not self.collection.iterations and not self.walks:
+            raise ValueError("collection.iterations is 0 and there are no recorded walks; name some in `walks`")
+        if self.start_encoder is not None and self.start is None:
+            raise ValueError(
+                "start_encoder is of an agent to go on from; name one in `start`, or set agent.perception.weights"
+            )
+        return self

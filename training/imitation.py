@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from navloop.agent.policy_agent import create_policy_agent
+from navloop.agent.refitting import change_encoder
 from navloop.agent.saving import load_agent
 from navloop.configs.imitation import ImitationConfig
 from navloop.configs.loader import dump
@@ -26,6 +27,7 @@ from navloop.training.collection import Crew, Ground, Order, encode_missing
 from navloop.training.courses import Course, Judge
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.progress import FilmProgress
+from navloop.training.recollection import Texts, join_texts, recall
 from navloop.training.rollouts import Rules
 from navloop.training.steps import draw_seed
 from navloop.training.walk_batches import Lessons, Tour
@@ -77,6 +79,9 @@ class School(Course):
     def __init__(self, config: ImitationConfig) -> None:
         super().__init__(config, config.agent)
         self.config: ImitationConfig = config
+        self.recollections = [recall(recorded) for recorded in config.walks]
+        for recorded, recollection in zip(config.walks, self.recollections, strict=True):
+            self.fingerprints[recorded.folder] = recollection.fingerprint
         self._tours: dict[Tour, list[Episode]] = {}
         for episode in self.episodes:
             self._tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
@@ -87,14 +92,32 @@ class School(Course):
         return min(self.config.collection.tours or len(self._tours), len(self._tours))
 
     @cached_property
+    def told(self) -> Texts:
+        """What walkers are told, on recorded walks too.
+
+        Raises:
+            WalksError: If one episode id stands for two instructions.
+        """
+        recorded = (episode for recollection in self.recollections for episode in recollection.episodes)
+        return join_texts([*self.episodes, *recorded])
+
+    @property
     def texts(self) -> dict[Tour, list[str]]:
         """Wordings of each tour."""
-        return {tour: [e.instruction.text for e in episodes] for tour, episodes in self._tours.items()}
+        return self.told.tours
 
-    @cached_property
+    @property
     def own(self) -> dict[str, str]:
         """Text of each episode."""
-        return {e.episode_id: e.instruction.text for episodes in self._tours.values() for e in episodes}
+        return self.told.own
+
+    def ends(self) -> list[int]:
+        """Return the optimiser steps after which each iteration is done; where nobody walks, recorded walks make one."""
+        learning, recorded = self.config.learning, sum(recollection.walks for recollection in self.recollections)
+        iterations = self.config.collection.iterations
+        walks = [recorded + self.tours_an_iteration * (k + 1) for k in range(iterations)] or [recorded]
+        steps = [learning.steps or math.ceil(learning.epochs * -(-count // learning.batch)) for count in walks]
+        return [int(end) for end in np.cumsum(steps)]
 
     def parts(self, iteration: int) -> list[tuple[Episode, ...]]:
         """Return the episodes of an iteration, in parts of few scenes: of each tour that is drawn, one wording."""
@@ -114,12 +137,7 @@ class _Run:
         self.school, self.config, self.folder, self.console = school, school.config, folder, console
         config = self.config
         self.device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        batches = [
-            -(-school.tours_an_iteration * (k + 1) // config.learning.batch)
-            for k in range(config.collection.iterations)
-        ]
-        steps = [math.ceil(config.learning.epochs * count) for count in batches]
-        self.ends = np.cumsum(steps).tolist()
+        self.ends = school.ends()
         self.done = self.first = 0
         self.best = -math.inf
         restored = self._restored()
@@ -158,7 +176,7 @@ class _Run:
             last = self._learn(lessons, iteration, log, progress)
         finally:
             progress.close()
-        last |= {**_describe(walks), **self.judge.judge(self.apprentice.agent, iteration)}
+        last |= {**(_describe(walks) if walks else {}), **self.judge.judge(self.apprentice.agent, iteration)}
         log.add(end, last, progress.clips_per_s, "walks")
         self._save()
         self.curve.append({"iteration": iteration, "step": end, **last})
@@ -199,6 +217,8 @@ class _Run:
 
     def _collect(self, iteration: int) -> list[Walk]:
         """Make the walks of an iteration that are missing; return all of them."""
+        if not self.config.collection.iterations:
+            return []
         folder = self._walks(iteration)
         parts = self.school.parts(iteration)
         there = {part.number for part in folder.parts}
@@ -229,7 +249,8 @@ class _Run:
         folder.sort()
 
     def _lessons(self, iteration: int) -> Lessons:
-        folders = [self._walks(k) for k in range(iteration + 1)]
+        folders = [recollection.folder for recollection in self.school.recollections]
+        folders += [self._walks(k) for k in range(min(iteration + 1, self.config.collection.iterations))]
         if self.digest is not None:
             for folder in folders:
                 encode_missing(folder, self.apprentice.agent.perception, self.config.learning.mirror)
@@ -253,6 +274,8 @@ class _Run:
         config = self.config
         if config.start is not None:
             agent = load_agent(config.start)
+            if config.start_encoder is not None:
+                agent = change_encoder(agent, Path(config.start_encoder))
             agent.protocol = self.school.protocol.label
         else:
             texts = list(self.school.own.values())

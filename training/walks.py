@@ -136,6 +136,11 @@ class WalkFolder:
                 )
         return tuple(parts)
 
+    @property
+    def index(self) -> Path:
+        """The file that lists them."""
+        return self.path / _INDEX
+
     def frames_file(self, number: int) -> Path:
         """Return where a part's frames are."""
         return self.path / f"part_{number:04d}.npz"
