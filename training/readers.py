@@ -99,8 +99,8 @@ class Films:
         if path not in self._damaged and film.num_bytes <= min(self.room, self._largest):
             try:
                 kept = _Kept(film, film.read(np.arange(film.num_frames)))
-            except UnreadableError:  # somewhere, and perhaps not where frames are asked for: that must not depend on the room
-                self._damaged.add(path)
+            except UnreadableError:
+                self._damaged.add(path)  # but perhaps not where frames are asked for, which must not depend on the room
                 film = VideoFile(path, self._decoding)
             else:
                 self.room -= film.num_bytes
