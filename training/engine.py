@@ -25,7 +25,7 @@ _HELD_OUT = 2**32 - 1  # a step that no run reaches: masks of held-out clips are
 
 
 class DivergedError(RuntimeError):
-    """A loss that is not a number; the message names the step, and the clips it came from."""
+    """A loss or a held-out metric that is not a number; the message names the step, and the clips that a loss came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def train(stage: Stage, config: EngineConfig, folder: Path, console: Console | N
         console: Where the first process shows its progress; None shows nothing.
 
     Raises:
-        DivergedError: If the loss is not finite; the last checkpoint is from before.
+        DivergedError: If the loss, or what is measured on held-out clips, is not finite; the last checkpoint is from before.
         CheckpointError: If the folder's newest checkpoint is damaged, or of another model.
         ValueError: If the batch does not divide among the processes, or the data has less than one batch.
         OSError: If something cannot be written.
@@ -151,7 +151,7 @@ class _Training:
             rate = max(group["lr"] for group in self.state.inner.param_groups)
             metrics |= {"epoch": round(self.supply.epoch, 6), "lr": rate, **self._means()}
         if self._due(done, self.config.evaluate_every):
-            metrics |= {f"held_out_{name}": value for name, value in self._evaluate().items()}
+            metrics |= {f"held_out_{name}": value for name, value in self._evaluate(done).items()}
         return metrics
 
     def _means(self) -> dict[str, float]:
@@ -175,24 +175,35 @@ class _Training:
     def _tell_divergence(self, step: int, loss: float, sources: tuple[str, ...]) -> str:
         clips = sorted(set(gather_object(list(sources))))
         listed = ", ".join(clips[:8]) + (f" and {len(clips) - 8} more" if len(clips) > 8 else "")
+        return f"step {step}: the loss is {loss}, on {listed}. {self._tell_way_back()}"
+
+    def _tell_way_back(self) -> str:
         saved = list_checkpoints(self.folder)
         back = f"{saved[-1].folder} is from before." if saved else "There is no checkpoint yet."
-        mend = "Try a lower engine.lr, engine.clip=1, or engine.precision=bf16"
-        return f"step {step}: the loss is {loss}, on {listed}. {back} {mend}"
+        return f"{back} Try a lower engine.lr, engine.clip=1, or engine.precision=bf16"
 
     @torch.no_grad()
-    def _evaluate(self) -> dict[str, float]:
-        """Return the mean of each metric over the held-out batches, of the weights that are kept."""
+    def _evaluate(self, done: int) -> dict[str, float]:
+        """Return the mean of each metric over the held-out clips, of the weights that are kept.
+
+        Raises:
+            DivergedError: If one is not finite, in all processes alike.
+        """
         model = self.state.kept.eval()
-        metrics: dict[str, list[Tensor]] = {}
+        metrics: dict[str, list[tuple[int, Tensor]]] = {}
         for number, batch in enumerate(self.stage.held_out()):
             generator = torch.Generator().manual_seed(draw_seed(self.config.seed, _HELD_OUT, number))
             for name, value in model(batch.to(self.accelerator.device), generator).items():
-                metrics.setdefault(name, []).append(value.float())
+                metrics.setdefault(name, []).append((len(batch), value.float()))
         if not metrics:
             return {}
-        means = self._over_processes(torch.stack([torch.stack(values).mean() for values in metrics.values()]))
-        return dict(zip(metrics, means.tolist(), strict=True))
+        sums = [torch.stack([count * value for count, value in values]).sum() for values in metrics.values()]
+        counts = [sum(count for count, _ in values) for values in metrics.values()]
+        means = self._over_processes(torch.stack(sums) / torch.tensor(counts, device=self.accelerator.device))
+        found = dict(zip(metrics, means.tolist(), strict=True))
+        if broken := [f"{name} is {value}" for name, value in found.items() if not math.isfinite(value)]:
+            raise DivergedError(f"step {done}: on held-out clips, {', '.join(broken)}. {self._tell_way_back()}")
+        return found
 
     def _over_processes(self, values: Tensor) -> Tensor:
         return self.accelerator.reduce(values, "mean")  # type: ignore[no-any-return]

@@ -58,6 +58,9 @@ class Pass:
         rank: Number of this process.
         world: Number of processes.
         training: Random order, clips and crops, whole batches; else every row once, in order.
+        even: Only where `training` is false: batches of `batch` rows or somewhat more, all processes' parts of each alike; up to
+            `world` - 1 rows at the end fall out.
+        without: Rows that are left out of an even pass.
     """
 
     batch: int
@@ -66,20 +69,32 @@ class Pass:
     rank: int
     world: int
     training: bool
+    even: bool = False
+    without: frozenset[int] = frozenset()
 
     def batches(self, rows: int) -> int:
         """Return how many batches there are of so many rows."""
+        if self.even:
+            shares = (rows - len(self.without)) // self.world
+            return min(max(shares * self.world // self.batch, 1), shares)
         return rows // self.batch if self.training else -(-rows // self.batch)
 
     def places(self, number: int, rows: int) -> range:
         """Return this process' part of a batch, as places in the order of the pass."""
+        if self.even:
+            shares, batches = (rows - len(self.without)) // self.world, self.batches(rows)
+            first, last = (shares * n // batches for n in (number, number + 1))
+            begin = first * self.world + self.rank * (last - first)
+            return range(begin, begin + last - first)
         first, last = number * self.batch, min((number + 1) * self.batch, rows)
         share = -(-(last - first) // self.world)
         return range(min(first + self.rank * share, last), min(first + (self.rank + 1) * share, last))
 
     def order(self, rows: int) -> NDArray[np.int64]:
         """Return the row at each place."""
-        return self.generator(0).permutation(rows) if self.training else np.arange(rows)
+        if self.training:
+            return self.generator(0).permutation(rows)
+        return np.array([row for row in range(rows) if row not in self.without], dtype=np.int64)
 
     def generator(self, *use: int) -> np.random.Generator:
         """Return the generator of one use: (0,) for the order, (1, place) for what a place holds, (1, place, n) for its n-th stand-in."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drifting_clips import Drifting, config, create_noisy
+from drifting_clips import Drifting, batch_of, config, create_noisy
 from timm.utils.model_ema import ModelEmaV3
 
 from navloop.configs.engine import EngineConfig
@@ -146,6 +146,40 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_clips(tmp_pa
         train(stage, chosen.engine, tmp_path)
     assert (tmp_path / "last").resolve().name == "step_000004"
     assert lines(tmp_path)[-1]["step"] == 6
+
+
+def test_a_measure_on_held_out_clips_that_is_not_finite_stops_the_run_before_its_weights_are_kept(tmp_path):
+    chosen = config(engine={"steps": 4, "checkpoint_every": 2, "evaluate_every": 1})
+    stage = create_stage(chosen, Drifting(held_out=8))
+    healthy, measured = stage.losses, []
+
+    def losses(batch, generator):
+        found = healthy(batch, generator)
+        measured.extend([] if stage.training else [batch])
+        return {**found, "baseline": found["baseline"] * (math.inf if len(measured) == 6 else 1.0)}
+
+    stage.losses = losses
+    told = r"step 3: on held-out clips, baseline is inf\. .*step_000002 is from before"
+    with pytest.raises(DivergedError, match=told):
+        train(stage, chosen.engine, tmp_path)
+    assert (tmp_path / "last").resolve().name == "step_000002"
+
+
+class Uneven(Drifting):
+    """Of 7 held-out clips, a batch of 4 and one of 3."""
+
+    def held_out(self, share):
+        return [batch_of(self.kept, rows) for rows in torch.arange(7).split(4)]
+
+
+def test_every_held_out_clip_weighs_as_much_whatever_the_size_of_its_batch(tmp_path):
+    chosen = config(engine={"steps": 1})
+    stage = create_stage(chosen, Uneven(held_out=8))
+    stage.losses = lambda batch, generator: {
+        "loss": batch.rows.float().mean() + 0 * sum(p.sum() for p in stage.parameters())
+    }
+    report = train(stage, chosen.engine, tmp_path)
+    assert report.metrics["held_out_loss"] == pytest.approx(3.0)
 
 
 def test_layer_decay_scales_and_weight_decay_are_exact():

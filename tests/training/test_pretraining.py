@@ -22,7 +22,9 @@ from navloop.runs import RunError
 from navloop.training.cli import main
 from navloop.training.plans import estimate_memory
 from navloop.training.pretraining import create_stage, dry_run, pretrain
+from navloop.training.stages.data import VideoSource
 from navloop.training.stages.shapes import stage_shapes
+from navloop.training.stages.stage import Share
 from navloop.training.steps import split
 from navloop.training.videos import write_video
 from navloop.weights import digest
@@ -321,15 +323,13 @@ def test_faults_in_a_recipe_are_told_in_a_line(films, tmp_path, capsys):
         assert not (tmp_path / "run").exists()
 
 
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1", "--main_process_port=0"]
+COMMAND = [*LAUNCH, "-m", "navloop.training.cli", "pretrain"]
+
+
 def test_two_processes_run_the_command(films, tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += [
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--num_cpu_threads_per_process=1",
-        "--main_process_port=0",
-    ]
-    command = [*launch, "-m", "navloop.training.cli", "pretrain", "masked_tiny", *recipe(films), "--run-dir"]
+    command = [*COMMAND, "masked_tiny", *recipe(films), "--run-dir"]
     done = subprocess.run([*command, str(tmp_path / "two")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     pretrain(config(films), tmp_path / "one", QUIET)
@@ -344,3 +344,47 @@ def test_two_processes_run_the_command(films, tmp_path):
     )
     assert refused.returncode != 0
     assert refused.stderr.count("mask_ratio was 0.5, now 0.25") == 1
+
+
+def held_out_batches(films, manifest, total, rank=0, world=1):
+    chosen = config(films, f"held_out={manifest}", "clips.max_unreadable=0.5")
+    source = VideoSource(chosen)
+    return list(source.held_out(Share(total // world, rank, world))), source.quarantine
+
+
+def test_held_out_videos_are_all_measured_in_batches_no_smaller_than_in_training(films, tmp_path):
+    for rows, total, sizes in ((8, 3, [4, 4]), (8, 8, [8]), (7, 2, [2, 2, 3]), (2, 8, [2])):
+        unseen = tmp_path / "unseen.jsonl"
+        unseen.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(rows)))
+        batches, _ = held_out_batches(films, unseen, total)
+        assert [len(batch) for batch in batches] == sizes
+        assert torch.cat([batch.rows for batch in batches]).tolist() == list(range(rows))
+
+
+def test_processes_measure_as_many_held_out_videos_each_and_say_what_is_left_out(films, tmp_path, caplog):
+    unseen = tmp_path / "unseen.jsonl"
+    unseen.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(8)))
+    parts = [held_out_batches(films, unseen, 6, rank, 3)[0] for rank in range(3)]
+    assert [[batch.rows.tolist() for batch in part] for part in parts] == [[[0, 1]], [[2, 3]], [[4, 5]]]
+    assert "2 of the 8 held-out videos that can be read are left out" in caplog.text
+    assert held_out_batches(films, unseen, 20, 9, 10)[0] == []
+
+
+def test_a_held_out_video_that_cannot_be_read_stops_no_process(films, tmp_path):
+    """Contrast gathers the clips of all processes: both have to come with as many, in every batch."""
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    unseen = tmp_path / "unseen.jsonl"
+    rows = [films / f"{n}.mp4" for n in (24, 25, 26)] + [tmp_path / "broken.mp4"]
+    rows += [films / f"{n}.mp4" for n in (27, 28, 29, 30, 31)]
+    unseen.write_text("".join(json.dumps({"video": str(p), "caption": f"film {p.stem}"}) + "\n" for p in rows))
+    fields = recipe(films, f"held_out={unseen}", "engine.steps=1", "engine.batch=4", "clips.max_unreadable=0.5")
+    chosen = load("contrastive_tiny", fields, kind="pretrain")
+    one = pretrain(chosen, tmp_path / "one", QUIET)
+    command = [*COMMAND, "contrastive_tiny", *fields, "--run-dir", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (line,) = (json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines())
+    for name in ("loss", "held_out_loss", "held_out_contrastive", "held_out_caption", "held_out_accuracy"):
+        assert line[name] == pytest.approx(one.metrics[name], abs=1e-5)
+    listed = (tmp_path / "two" / "unreadable.jsonl").read_text()
+    assert {json.loads(line)["video"] for line in listed.splitlines()} == {str(tmp_path / "broken.mp4")}

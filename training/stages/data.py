@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from accelerate.utils import gather_object
 from typing_extensions import Self
 
 from navloop.configs.pretraining import PretrainConfig
 from navloop.training.clips import ClipBatch
+from navloop.training.decoding import UnreadableError
 from navloop.training.loading import Decoders, create_loader
 from navloop.training.manifests import check_class_folders, read_manifests
-from navloop.training.quarantine import Quarantine
+from navloop.training.places import Pass
+from navloop.training.quarantine import Fault, Quarantine
 from navloop.training.stages.stage import Share, Stage
+
+LOGGER = logging.getLogger(__name__)
 
 
 class ClipSource(Protocol):
@@ -28,7 +34,7 @@ class ClipSource(Protocol):
         ...
 
     def held_out(self, share: Share) -> Iterable[ClipBatch]:
-        """Return the batches that are never trained on, as many for each process, the same ones each time."""
+        """Return the batches that are never trained on: as many, and as large, for each process, the same ones each time."""
         ...
 
 
@@ -55,6 +61,7 @@ class VideoSource:
         self.quarantine = Quarantine(total, self._clips.max_unreadable, unreadable)
         self._decoders = Decoders(self._clips, self._rows, self.quarantine)
         self._held_out_decoders: Decoders | None = None
+        self._unreadable: frozenset[int] = frozenset()
 
     def __deepcopy__(self, memo: object) -> Self:
         """Return the same source: copies of a stage (its moving average) share its data."""
@@ -78,23 +85,65 @@ class VideoSource:
         return len(self._rows)
 
     def held_out(self, share: Share) -> Iterable[ClipBatch]:
-        """Return whole batches of the held-out lists, or one smaller batch where they do not fill one."""
-        batch = min(share.total, len(self._held_out_rows) // share.world * share.world)
-        rows = self._held_out_rows[: len(self._held_out_rows) // max(batch, 1) * batch]
-        if not rows:
+        """Return batches of all held-out videos that can be read, each at least as large as in training where there are as many.
+
+        Before the first ones, all are read once, and processes tell each other what they could not: every process has the same
+        number of clips in each batch, whatever could not be read. Where the videos do not divide among the processes, the last
+        ones, fewer than there are processes, are left out, and it is said.
+
+        Raises:
+            TooManyUnreadableError: If more videos than the recipe allows cannot be read, in all processes alike.
+            UnreadableError: If a video can no longer be read.
+        """
+        if not self._held_out_rows:
             return ()
-        if self._held_out_decoders is None or len(self._held_out_decoders.rows) != len(rows):
-            self._held_out_decoders = Decoders(self._held_out, rows, self.quarantine, training=False)
-        return create_loader(
-            self._held_out,
-            batch=batch,
-            seed=self._seed,
-            epoch=0,
-            rank=share.rank,
-            world=share.world,
-            training=False,
-            decoders=self._held_out_decoders,
+        if self._held_out_decoders is None:
+            self._held_out_decoders = Decoders(self._held_out, self._held_out_rows, self.quarantine, training=False)
+            self._unreadable = self._try_held_out(self._held_out_decoders, share)
+            self._tell_left_out(share)
+        plan = Pass(
+            share.total, self._seed, 0, share.rank, share.world, training=False, even=True, without=self._unreadable
         )
+        return HeldOut(self._held_out_decoders, plan)
+
+    def _try_held_out(self, decoders: Decoders, share: Share) -> frozenset[int]:
+        """Return which held-out rows cannot be read; each process reads its part of them."""
+        plan = Pass(share.total, self._seed, 0, share.rank, share.world, training=False)
+        own = [fault for loaded in decoders.load(plan, 0) for fault in loaded.faults]
+        faults: list[Fault] = gather_object(own)
+        for fault in faults:
+            self.quarantine.add(fault)
+        return frozenset(fault.row for fault in faults)
+
+    def _tell_left_out(self, share: Share) -> None:
+        """Say how many held-out videos do not divide among the processes."""
+        rows = len(self._held_out_rows) - len(self._unreadable)
+        if rows % share.world and share.rank == 0:
+            LOGGER.warning(
+                "%d of the %d held-out videos that can be read are left out of what is measured: they do not divide among %d processes",
+                rows % share.world,
+                rows,
+                share.world,
+            )
+
+
+class HeldOut:
+    """The batches of a pass over held-out videos, all of which could be read before; iterate any number of times."""
+
+    def __init__(self, decoders: Decoders, plan: Pass) -> None:
+        self._decoders, self._plan = decoders, plan
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        """Yield the batches.
+
+        Raises:
+            UnreadableError: If a video can no longer be read.
+        """
+        for loaded in self._decoders.load(self._plan, 0):
+            if loaded.faults:
+                raise UnreadableError(f"{loaded.faults[0].reason}; it could be read when the run was started")
+            if (batch := loaded.batch()) is not None:
+                yield batch
 
 
 class ClipStage(Stage):
