@@ -26,11 +26,12 @@ class StepConfig(Config):
     name: str = Field(pattern=NAME, description="Folder of the step inside the pipeline's.")
     recipe: str = Field(
         min_length=1,
-        description="A recipe of kind houses, replay, pretrain or perception: its file, or a shipped one's name.",
+        description="A recipe of any kind but pipeline: its file, or a shipped one's name.",
     )
     set: _Settings = Field(default=(), description="Fields to set, KEY=VALUE each, as on the command line.")
     take: _Settings = Field(
-        default=(), description="Fields that name what earlier steps left, KEY=PATH each, inside the pipeline's folder."
+        default=(),
+        description="Fields that name what earlier steps left, KEY=PATH each, inside the pipeline's folder; agents=NAME=PATH names one.",
     )
 
 
@@ -42,10 +43,12 @@ def _distinct(steps: tuple[StepConfig, ...]) -> tuple[StepConfig, ...]:
 
 
 class ClaimConfig(Config):
-    """What a score of a perception step should come to. It is printed whether it holds, seed by seed; nothing fails."""
+    """What a score of a step that measures should come to. It is printed whether it holds, seed by seed; nothing fails."""
 
-    step: str = Field(description="Step of kind perception.")
-    score: str = Field(description="Its score, named as in the table: task and metric, such as 'classification top-1'.")
+    step: str = Field(description="Step of kind perception or eval.")
+    score: str = Field(
+        description="Its score, named as in the table: task and metric, such as 'classification top-1', or agent and metric, such as 'agent SR'."
+    )
     than: tuple[str, ...] = Field(
         default=(), description="Steps whose score of that name it should reach; empty: chance alone is asked about."
     )
@@ -61,7 +64,7 @@ def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class PipelineConfig(Config):
-    """From nothing to a coordinated encoder that is measured, or any part of that way."""
+    """From nothing to a coordinated encoder, and to agents that see by it, measured: or any part of that way."""
 
     RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "claims")
 

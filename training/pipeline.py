@@ -1,4 +1,4 @@
-"""The command that runs recipes one after the other: houses, their films, every stage of the encoders, and what these came to."""
+"""The command that runs recipes one after the other: houses, their films, every stage of the encoders, agents, and what these came to."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from navloop.configs.entries import read_entry
+from navloop.configs.imitation import TrainConfig
 from navloop.configs.kinds import Recipe
 from navloop.configs.loader import RecipeError, dump, load
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.pipeline import PipelineConfig, StepConfig
 from navloop.configs.pretraining import PretrainConfig
-from navloop.configs.replay import ReplayConfig
-from navloop.configs.schema import HousesConfig
+from navloop.configs.schema import EvalConfig
 from navloop.files import write_text
 from navloop.runs import RunFolder
-from navloop.training.houses import make_houses
-from navloop.training.metrics import last_metrics
 from navloop.training.perception.results import Score
-from navloop.training.perception.run import evaluate_perception
-from navloop.training.pretraining import pretrain
-from navloop.training.replaying import replay_walks
+from navloop.training.pipeline_steps import do_step
+
+_OF_A_SEED = PretrainConfig | PerceptionConfig | TrainConfig | EvalConfig
+"""What is done once for each seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list
         for number, job in enumerate(jobs, start=1):
             console.print(f"step {number} of {len(jobs)}: {job} ({job.step.recipe})", highlight=False)
             began = time.perf_counter()
-            metrics, scores = _run(job.recipe, job.folder, console)
+            metrics, scores = do_step(job.recipe, job.folder, console)
             seconds = round(time.perf_counter() - began, 3)
             done.append(Done(step=job.step.name, seed=job.seed, seconds=seconds, metrics=metrics, scores=scores))
             said = {"name": config.name, "complete": number == len(jobs), "steps": [asdict(one) for one in done]}
@@ -91,11 +91,7 @@ def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list
 
 def _plan(config: PipelineConfig, folder: Path) -> list[_Job]:
     """Return what is to be done, every recipe read."""
-    many = {
-        step.name
-        for step in config.steps
-        if config.seeds and isinstance(_load(step, folder), PretrainConfig | PerceptionConfig)
-    }
+    many = {step.name for step in config.steps if config.seeds and isinstance(_load(step, folder), _OF_A_SEED)}
     jobs = []
     for turn, seed in enumerate(config.seeds or (None,)):
         for step in config.steps:
@@ -115,40 +111,23 @@ def _load(step: StepConfig, folder: Path, seed: int | None = None, many: Collect
     taken = [_inside(setting, folder, seed, many) for setting in step.take]
     try:
         recipe = load(step.recipe, [*step.set, *taken])
-        if seed is not None:
+        if seed is not None and not isinstance(recipe, EvalConfig):  # its seed decides which episodes: the same for all
             key = "engine.seed" if isinstance(recipe, PretrainConfig) else "seed"
             recipe = load(step.recipe, [*step.set, *taken, f"{key}={seed}"])
     except RecipeError as error:
         raise RecipeError(f"step {step.name}: {error}") from None
-    if not isinstance(recipe, HousesConfig | ReplayConfig | PretrainConfig | PerceptionConfig):
-        raise RecipeError(
-            f"step {step.name}: {step.recipe} is a recipe of kind {recipe.kind}; a pipeline takes houses, replay, pretrain "
-            "and perception"
-        )
+    if isinstance(recipe, PipelineConfig):
+        raise RecipeError(f"step {step.name}: {step.recipe} is a pipeline itself; name its steps here")
     return recipe
 
 
 def _inside(setting: str, folder: Path, seed: int | None, many: Collection[str]) -> str:
-    key, _, paths = setting.partition("=")
+    """Return a setting with what it takes from earlier steps found, each a path or an agent of `navloop eval`."""
+    key, _, listed = setting.partition("=")
     inside = []
-    for path in paths.split(","):
-        step, *rest = Path(path.strip()).parts
-        inside.append(str(_place(folder / step, seed if step in many else None).joinpath(*rest)))
+    for text in listed.split(","):
+        entry = read_entry(text.strip())
+        step, *rest = Path(entry.source).parts
+        path = _place(folder / step, seed if step in many else None).joinpath(*rest)
+        inside.append(f"{entry.name and f'{entry.name}='}{path}{entry.control and f'+{entry.control}'}")
     return f"{key}={','.join(inside)}"
-
-
-def _run(recipe: Recipe, folder: Path, console: Console) -> tuple[Mapping[str, float], Mapping[str, Score]]:
-    if isinstance(recipe, HousesConfig):
-        make_houses(recipe, folder, console)
-    elif isinstance(recipe, ReplayConfig):
-        replay_walks(recipe, folder, console)
-    elif isinstance(recipe, PretrainConfig):
-        pretrain(recipe, folder, console)
-        return last_metrics(folder), {}  # the report of a step that was finished before has none
-    elif isinstance(recipe, PerceptionConfig):
-        found = evaluate_perception(recipe, folder, console)
-        scores = {
-            f"{outcome.title} {score.metric}": score for outcome in found.outcomes for score in outcome.findings.scores
-        }
-        return {}, scores
-    return {}, {}

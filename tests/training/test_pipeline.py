@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from rich.console import Console
+from short_tours import make_tours
 
+from navloop.agent.saving import agent_digest
 from navloop.configs.loader import RecipeError, list_recipes, load
 from navloop.configs.pipeline import PipelineConfig
 from navloop.training.pipeline import run_pipeline
@@ -154,9 +156,36 @@ def test_every_recipe_is_read_before_the_first_step_runs(houses: Path, tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-def test_other_kinds_of_recipe_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="kind eval; a pipeline takes houses, replay, pretrain and perception"):
-        run_pipeline(pipeline({"name": "eval", "recipe": "eval_demo"}), tmp_path, quiet())
+def test_pipelines_of_pipelines_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="pipeline_tiny is a pipeline itself"):
+        run_pipeline(pipeline({"name": "all", "recipe": "pipeline_tiny"}), tmp_path, quiet())
+
+
+def test_agents_are_trained_and_measured_seed_by_seed(tmp_path: Path) -> None:
+    tours = make_tours(tmp_path / "tours")
+    file = tours / "episodes" / "train" / "train.json.gz"
+    small = ["collection.iterations=1", "learning.epochs=2", "collection.max_steps=20", "evaluate=0", "workers=1"]
+    trains = [f"episodes.scenes={tours / 'scenes'}", f"episodes.train={file}", *small]
+    trains += ["episodes.val_seen=null", "episodes.val_unseen=null", "agent.policy.width=32", "agent.policy.layers=1"]
+    measures = [f"scenes={tours / 'scenes'}", f"episodes={file}", "max_episodes=4", "workers=1"]
+    config = pipeline(
+        {"name": "walker", "recipe": "imitation_tiny", "set": trains},
+        {
+            "name": "measured",
+            "recipe": "eval_short_tiny",
+            "set": measures,
+            "take": ["agents=agent=walker,agent=walker/last+shuffled"],
+        },
+        seeds=SEEDS,
+    )
+    done = run_pipeline(config, tmp_path / "run", quiet())
+    assert [(one.step, one.seed) for one in done] == [(s, n) for n in SEEDS for s in ("walker", "measured")]
+    assert list(done[1].scores) == ["agent SR", "agent SPL", "agent+shuffled SR", "agent+shuffled SPL"]
+    summary = json.loads((tmp_path / "run" / "measured" / "seed_3" / "summary.json").read_text())
+    walked = summary["agents"]["agent"]
+    assert done[3].scores["agent SPL"].value == pytest.approx(walked["metrics"]["spl"]["mean"], abs=1e-6)
+    assert walked["weights"] == agent_digest(tmp_path / "run" / "walker" / "seed_3" / "last" / "agent")
+    assert agent_digest(tmp_path / "run" / "walker" / "seed_0" / "last" / "agent") != walked["weights"]
 
 
 @pytest.mark.parametrize(
