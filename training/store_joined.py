@@ -11,10 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from navloop.training.store_films import Stretch
+from navloop.training.store_meta import MOMENTS
 from navloop.training.store_parts import Told
 from navloop.training.store_schema import StoreAbout, StoredEpisode, StoreError
 
@@ -81,6 +83,7 @@ class Joined:
         self._columns = self._read_columns()
         self.keys: list[str] = self._columns["key"]
         self.episodes = self._tell()
+        self._statistics: pa.Table | None = None
         self._tables: dict[tuple[Path, int], pa.Table] = {}
 
     def __len__(self) -> int:
@@ -94,6 +97,7 @@ class Joined:
             end_pose=tuple(self._columns["end_pose"][number]),
             end_distance=self._columns["end_distance"][number],
             stopped=self._columns["stopped"][number],
+            pictures=self._pictures(number),
         )
 
     def frames(self, number: int) -> pa.Table:
@@ -117,6 +121,17 @@ class Joined:
         begins: float = self._columns[f"videos/{video}/from_timestamp"][number]
         path = self._folder / VIDEOS.format(video, *self._place(number, f"videos/{video}"))
         return Stretch(path, round(begins * self._about.fps), self.episodes[number].length)
+
+    def _pictures(self, number: int) -> dict[str, dict[str, list[float]]]:
+        """Statistics of what was seen, flat as parts have them."""
+        names = {video: {moment: f"stats/{video}/{moment}" for moment in MOMENTS} for video in self._about.videos}
+        wanted = [name for moments in names.values() for name in moments.values()]
+        if self._statistics is None:
+            self._statistics = pq.read_table(self._path, columns=wanted, partitioning=None)
+        return {
+            video: {m: np.ravel(self._statistics[name][number].as_py()).tolist() for m, name in moments.items()}
+            for video, moments in names.items()
+        }
 
     def _place(self, number: int, kind: str) -> tuple[int, int]:
         return self._columns[f"{kind}/chunk_index"][number], self._columns[f"{kind}/file_index"][number]

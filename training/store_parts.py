@@ -11,9 +11,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from navloop.envs.episode_rows import format_episode
 from navloop.records import Trajectory
 from navloop.training.store_depth import write_depth
 from navloop.training.store_films import Stretch, join_films
+from navloop.training.store_meta import picture_statistics
 from navloop.training.store_schema import (
     DEPTH,
     RGB,
@@ -54,6 +55,7 @@ class Told:
         end_pose: x, y, z and heading after the last action.
         end_distance: Geodesic metres to the goal there.
         stopped: Whether the last action was STOP.
+        pictures: Statistics of what was seen, by video.
     """
 
     episode: StoredEpisode
@@ -61,6 +63,7 @@ class Told:
     end_pose: tuple[float, ...]
     end_distance: float
     stopped: bool
+    pictures: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record) -> Told:
@@ -72,6 +75,7 @@ class Told:
             end_pose=(*trajectory.positions[-1].tolist(), float(trajectory.headings[-1])),
             end_distance=float(trajectory.distances_to_goal[-1]),
             stopped=trajectory.stopped,
+            pictures={RGB: picture_statistics(record.frames.rgb)},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Told:
             "end_pose": list(self.end_pose),
             "end_distance": repr(self.end_distance),
             "stopped": self.stopped,
+            "pictures": {name: dict(found) for name, found in self.pictures.items()},
         }
 
     @classmethod
@@ -93,6 +98,7 @@ class Told:
             end_pose=tuple(data["end_pose"]),
             end_distance=float(data["end_distance"]),
             stopped=data["stopped"],
+            pictures=data["pictures"],
         )
 
     def trajectory(self, frames: pa.Table) -> Trajectory:

@@ -171,6 +171,8 @@ class Store:
         try:
             return self._films.read(stretch.path, stretch.first + start, end - start)
         except UnreadableError as error:
+            if PARTS in stretch.path.parts and not stretch.path.parent.is_dir():
+                raise StoreError(f"{error}: it was joined since the store was opened; open it again") from error
             raise StoreError(f"{error}; take it from a copy of the store") from error
 
 
