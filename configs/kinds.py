@@ -13,6 +13,7 @@ from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
+from navloop.configs.speaker import SpeakerTrainConfig
 from navloop.configs.stages import (
     ClassificationPretrainConfig,
     ContrastivePretrainConfig,
@@ -49,7 +50,11 @@ TASKS: dict[str, type[TaskConfig]] = {
 }
 """The schema of each task of a perception recipe."""
 
-ALGORITHMS: dict[str, type[TrainConfig]] = {"imitation": ImitationConfig, "reinforcement": ReinforcementConfig}
+ALGORITHMS: dict[str, type[TrainConfig]] = {
+    "imitation": ImitationConfig,
+    "reinforcement": ReinforcementConfig,
+    "speaker": SpeakerTrainConfig,
+}
 """The schema of each algorithm of `navloop train`."""
 
 VARIANTS: dict[str, tuple[str, Mapping[str, type[Recipe]]]] = {

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from navloop.configs.agents import PerceptionConfig
+from navloop.configs.agents import AgentConfig, PerceptionConfig
 from navloop.configs.imitation import TrainConfig
 from navloop.configs.schema import Config
 
@@ -90,6 +90,21 @@ class SpeakerTrainConfig(TrainConfig):
         default=(), description="Walks to learn from besides those of `episodes.train`, as of earlier rounds."
     )
     learning: TellingConfig = Field(default=TellingConfig(), description="How they are learned from.")
+    start: str | None = Field(default=None, description="Folder of a saved speaker to go on from; null: a new one.")
     evaluate: int = Field(
         default=100, ge=0, description="Tours of each validation split described to measure; 0 measures nothing."
     )
+    select: Literal["val_seen", "val_unseen"] = Field(
+        default="val_seen",
+        description="Split whose loss says which checkpoint is kept as `best`. Numbers on it are then not held out.",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.agent != AgentConfig():
+            raise ValueError("agent says nothing to a speaker; say speaker.perception, or name a saved agent as eyes")
+        if self.eyes is not None and self.start is not None:
+            raise ValueError("eyes and start both say what it sees with; a speaker that goes on keeps its own eyes")
+        if self.speaker.perception.trainable:
+            raise ValueError("speaker.perception.trainable is true, but a speaker learns from features; take false")
+        return self

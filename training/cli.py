@@ -17,6 +17,7 @@ from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
+from navloop.configs.speaker import SpeakerTrainConfig
 from navloop.training.arguments import parse
 
 if TYPE_CHECKING:
@@ -176,6 +177,11 @@ def _train(options: argparse.Namespace) -> None:
         from navloop.training.reinforcement import train_by_reinforcement
 
         train_by_reinforcement(config, options.run_dir, Console(stderr=True))
+        return
+    if isinstance(config, SpeakerTrainConfig):
+        from navloop.training.speaking import train_speaker
+
+        train_speaker(config, options.run_dir, Console(stderr=True))
         return
     assert isinstance(config, ImitationConfig)
     from navloop.training.imitation import train_by_imitation

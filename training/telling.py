@@ -1,0 +1,123 @@
+"""How well walks are told: BLEU, and whether the rooms and turns that are named are those that people name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+import numpy as np
+
+from navloop.envs.houses.phrases import lexicon
+from navloop.training.mirroring import mirror_text
+from navloop.training.wording import bleu, bleu_counts
+
+_TURN = re.compile(
+    r"\b(?:turn|turning|pivot|spin|swivel|rotate|go|going|head|bear|veer|take|taking|make|hang|swing)\b(?:\W+(?!on\b)\w+){0,4}?\W+(left|right|around)\b"
+    r"|\b(u-turn|one-eighty|opposite direction|other way)\b",
+    re.IGNORECASE,
+)
+
+References = Sequence[Sequence[str]]
+
+
+def rooms_named(text: str) -> tuple[str, ...]:
+    """Return the rooms that a text names, in order, each by its label: "restroom" is a bathroom."""
+    pattern, labels = _rooms()
+    return tuple(labels[found[0].lower()] for found in pattern.finditer(text))
+
+
+def turns_named(text: str) -> tuple[str, ...]:
+    """Return the turns that a text names, in order: "left", "right", "around". Sides on which things are do not count."""
+    mirrored = mirror_text(text)
+    named = []
+    for found in _TURN.finditer(text):
+        side = (found[1] or "around").lower()
+        start = found.start(1) if found[1] else found.start()
+        # Where "right" means "just", a mirror leaves it as it is.
+        if side == "around" or _shifted(text, mirrored, start) != side:
+            named.append(side)
+    return tuple(named)
+
+
+def agreement(said: Sequence[str], meant: Sequence[str]) -> float:
+    """Return how much of two rows is the same in the same order, in [0, 1]: twice the longest common part over both lengths."""
+    if not said and not meant:
+        return 1.0
+    row = [0] * (len(meant) + 1)
+    for word in said:
+        above = row[:]
+        for place, other in enumerate(meant, start=1):
+            row[place] = above[place - 1] + 1 if word == other else max(above[place], row[place - 1])
+    return 2 * row[-1] / (len(said) + len(meant))
+
+
+def is_last_right(said: Sequence[str], meant: Sequence[str]) -> float:
+    """Return 1.0 where two rows end with the same, or neither has an end, else 0.0."""
+    return float(tuple(said[-1:]) == tuple(meant[-1:]))
+
+
+MEASURES: Mapping[str, tuple[Callable[[str], tuple[str, ...]], Callable[[Sequence[str], Sequence[str]], float]]] = {
+    "rooms": (rooms_named, agreement),
+    "last_room": (rooms_named, is_last_right),
+    "turns": (turns_named, agreement),
+}
+"""What is looked for in texts, and how two finds are compared."""
+
+
+def tell_scores(texts: Sequence[str], references: References) -> dict[str, float]:
+    """Return scores of descriptions, each with the nearest of its references.
+
+    "rooms", "last_room", "turns" are means in [0, 1]; the same with "_others" behind are those of the texts dealt to other walks, which
+    is what saying something likely is worth; with "_people", those of references with each other, where there are several. "bleu" is
+    BLEU-4, case ignored, where sacreBLEU is installed; "distinct" the share of texts that are not said of another walk too.
+
+    Args:
+        texts: N descriptions.
+        references: For each, one or more texts.
+
+    Raises:
+        ValueError: If there are no texts, or not a reference for each.
+    """
+    if not texts or len(texts) != len(references) or not all(references):
+        raise ValueError(f"{len(texts)} texts and references of {len(references)}; each text needs one at least")
+    dealt = [texts[place - 1] for place in range(len(texts))] if len(texts) > 1 else None
+    found = {"distinct": len(set(texts)) / len(texts)}
+    for name in MEASURES:
+        found[name] = _mean(name, texts, references)
+        if dealt is not None:
+            found[f"{name}_others"] = _mean(name, dealt, references)
+        people = [(row[0], row[1:]) for row in references if len(row) > 1]
+        if people:
+            found[f"{name}_people"] = _mean(name, [one for one, _ in people], [others for _, others in people])
+    found |= _bleu(texts, references)
+    return found
+
+
+def _mean(name: str, texts: Sequence[str], references: References) -> float:
+    find, compare = MEASURES[name]
+    scores = [
+        max(compare(find(text), find(meant)) for meant in row) for text, row in zip(texts, references, strict=True)
+    ]
+    return float(np.mean(scores))
+
+
+def _bleu(texts: Sequence[str], references: References) -> dict[str, float]:
+    try:
+        counts = bleu_counts(texts, references, lower_case=True)
+    except ValueError:  # sacreBLEU is an extra, and the rest is known without it
+        return {}
+    return {"bleu": bleu(counts, 4, np.ones(len(texts)))}
+
+
+def _shifted(text: str, mirrored: str, start: int) -> str:
+    """Return the word of a mirrored text that stands where the word at `start` does: words change in length, not in number."""
+    place = len(re.findall(r"\w+", text[:start]))
+    return re.findall(r"\w+", mirrored)[place].lower()
+
+
+@cache
+def _rooms() -> tuple[re.Pattern[str], Mapping[str, str]]:
+    labels = {name.lower(): label for label, names in lexicon()["rooms"].items() for name in (label, *names)}
+    names = sorted(labels, key=len, reverse=True)
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b", re.IGNORECASE), labels
