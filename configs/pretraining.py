@@ -60,9 +60,9 @@ class PretrainConfig(Config):
         return self
 
     def data_files(self) -> tuple[str, ...]:
-        """Return the lists, and what else decides the clips and their labels."""
-        maps = [name for name in (*self.clips.label_maps, *self.held_out_label_maps) if name is not None]
-        return (*self.clips.manifest, *self.held_out, *maps)
+        """Return the lists or folders of videos, and what else decides the clips and their labels."""
+        labels = (*self.clips.label_maps, *self.held_out_label_maps, self.clips.classes)
+        return (*self.clips.manifest, *self.held_out, *(name for name in labels if name is not None))
 
 
 class MaskedPretrainConfig(PretrainConfig):

@@ -20,9 +20,9 @@ from navloop.configs.stages import (
     CoordinationPretrainConfig,
     ImagesConfig,
 )
-from navloop.files import fingerprint
 from navloop.runs import RunFolder
 from navloop.training.engine import TrainReport, train
+from navloop.training.fingerprints import list_fingerprint
 from navloop.training.plans import print_plan
 from navloop.training.stages.classification import ClassificationStage
 from navloop.training.stages.contrastive import ContrastiveStage
@@ -72,8 +72,7 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
 @contextmanager
 def _held(folder: Path, config: PretrainConfig, state: PartialState) -> Iterator[None]:
     """Hold a run folder, in the first process; the others wait, and leave without a word if it may not be used."""
-    files = map(Path, config.data_files())
-    data = {str(path): fingerprint(path) for path in files if path.is_file()}
+    data = {name: list_fingerprint(Path(name)) for name in config.data_files()}
     if not state.is_main_process:
         if not all(gather_object([True])):
             raise SystemExit(2)

@@ -15,8 +15,8 @@ from navloop.configs.annotations import Format
 from navloop.configs.videos import ClipsConfig
 from navloop.training.annotation_files import stem
 from navloop.training.annotations import READERS, annotation_files
+from navloop.training.fingerprints import list_fingerprint
 from navloop.training.manifests import Labels, ManifestError, read_manifest, read_manifests
-from navloop.training.perception.features import list_fingerprint
 
 ANY = Labels(None, {})
 MOVIE = "00.00.10.000\t00.00.12.000\t00.00.10.000\t00.00.12.000"

@@ -123,6 +123,37 @@ def test_changed_data_is_refused(films, tmp_path):
         pretrain(config(films, f"clips.manifest={own}"), tmp_path / "run", QUIET)
 
 
+def test_changed_folders_class_names_and_annotations_are_refused(films, tmp_path):
+    for number in range(8):
+        place = tmp_path / "classes" / "ab"[number % 2] / f"{number}.mp4"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(films / f"{number}.mp4")
+    names, moments, told = (tmp_path / name for name in ("names.txt", "moments.json", "didemo.yaml"))
+    names.write_text("a\nb\n")
+    moments.write_text(json.dumps([{"video": "24.mp4", "description": "a film"}]))
+    told.write_text(f"format: didemo\ntexts: moments.json\nlist: list.txt\nvideos: {films}\n")
+    (tmp_path / "list.txt").write_text("24.mp4\n")
+    changes = [f"clips.manifest={tmp_path / 'classes'}", f"clips.classes={names}", f"held_out={told}"]
+    chosen = config(films, *changes, "engine.steps=1")
+
+    def again():
+        return pretrain(chosen, tmp_path / "run", QUIET).resumed
+
+    assert (again(), again()) == (0, 1)
+    for path, new in (
+        (names, "a\nb\nc\n"),
+        (moments, json.dumps([{"video": "24.mp4", "description": "another film"}])),
+        (tmp_path / "classes" / "a" / "more.mp4", "no film"),
+    ):
+        before = path.read_text() if path.exists() else None
+        path.write_text(new)
+        of = {moments: told, names: names}.get(path, tmp_path / "classes")
+        with pytest.raises(RunError, match=rf"data of {re.escape(str(of))} was sha256"):
+            again()
+        path.unlink() if before is None else path.write_text(before)
+    assert again() == 1
+
+
 def test_a_video_that_cannot_be_read_is_listed_and_told(films, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     rows = [str(films / f"{n}.mp4") for n in range(9)] + [str(tmp_path / "broken.mp4")]

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.videos import ClipsConfig, ViewsConfig
 from navloop.files import fingerprint
-from navloop.training.annotations import annotation_files
 from navloop.training.clips import ClipBatch
+from navloop.training.fingerprints import list_fingerprint
 from navloop.training.loading import create_loader
 from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.perception.progress import EmbeddingProgress
@@ -232,17 +232,6 @@ def file_fingerprints(clips: ViewsConfig) -> dict[str, str]:
     """Return the fingerprint of each list, and of what else says what its labels are; of a folder, of the names in it."""
     names = [*clips.manifest, *(name for name in (*clips.label_maps, clips.classes) if name is not None)]
     return {name: list_fingerprint(Path(name)) for name in names}
-
-
-def list_fingerprint(path: Path) -> str:
-    """Return the fingerprint of a list of videos, or of the names in a folder of them; "none" if it is not there.
-
-    That of annotations is over the files that they name, too.
-    """
-    if path.is_dir():
-        names = sorted(f"{entry.parent.name}/{entry.name}" for entry in path.glob("*/*"))
-        return fingerprint(*(name.encode() for name in names))
-    return fingerprint(path, *annotation_files(path)) if path.is_file() else "none"
 
 
 def _size(path: str) -> int:

@@ -12,8 +12,9 @@ from navloop.configs.perception import PerceptionConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import write_text
+from navloop.training.fingerprints import list_fingerprint
 from navloop.training.manifests import read_manifests
-from navloop.training.perception.features import Embedded, list_fingerprint, video_fingerprint
+from navloop.training.perception.features import Embedded, video_fingerprint
 from navloop.training.perception.results import Findings, Score
 from navloop.training.perception.subject import Subject
 

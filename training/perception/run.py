@@ -20,7 +20,8 @@ from navloop.configs.loader import dump
 from navloop.configs.perception import PerceptionConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.runs import RunFolder
-from navloop.training.perception.features import FeatureStore, list_fingerprint
+from navloop.training.fingerprints import list_fingerprint
+from navloop.training.perception.features import FeatureStore
 from navloop.training.perception.outcomes import Outcome, Perception, gather, outcome_of, read_outcome, write_outcome
 from navloop.training.perception.subject import Subject, load_subject
 from navloop.training.perception.task import TASKS, Bench
