@@ -46,12 +46,20 @@ class Checkpoint:
         """Return the tensors of one of its weight files, "model" or "ema".
 
         Raises:
-            CheckpointError: If it has none.
+            CheckpointError: If it has none, or one of them is not finite.
         """
         path = self.folder / f"{name}.safetensors"
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file; was the run begun with other settings?")
-        return read_weights(path).state
+        tensors = read_weights(path).state
+        broken = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+        if broken:
+            raise CheckpointError(
+                f"{path}: NaN or infinity is in {broken[0]} and {len(broken) - 1} of the other {len(tensors) - 1} tensors, "
+                f"from which no training goes on; {self._mend()}, with a lower engine.lr, engine.clip=1 or engine.precision=bf16 "
+                "if it comes again"
+            )
+        return tensors
 
     def state(self) -> dict[str, Any]:
         """Return all that is not weights. Nothing in the file is run.
@@ -95,9 +103,15 @@ def list_checkpoints(folder: Path) -> list[Checkpoint]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what writers left that were killed. Nobody may be writing."""
+    """Remove what writers left that were killed, and link the newest checkpoint again. Nobody may be writing."""
     for entry in folder.glob(".step_*"):
         shutil.rmtree(entry)
+    for entry in folder.glob(f".{LAST}.*"):
+        entry.unlink()
+    whole = list_checkpoints(folder)
+    link = folder / LAST
+    if whole and not (link.is_symlink() and link.readlink() == Path(whole[-1].folder.name)):
+        _link(link, whole[-1].folder.name)
 
 
 @contextmanager

@@ -105,7 +105,7 @@ class TrainingState:
         """Take up the newest checkpoint; return the steps done and the place it was saved with: 0 and none, if there is none.
 
         Raises:
-            CheckpointError: If it is damaged, or of another model.
+            CheckpointError: If it is damaged, of another model, or not finite.
         """
         if self._accelerator.is_main_process:
             remove_unfinished(folder)

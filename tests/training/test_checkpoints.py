@@ -1,6 +1,9 @@
 """Checkpoints are whole or absent; what is damaged, foreign or unwritable is told, and nothing is lost."""
 
 import errno
+import hashlib
+import json
+import math
 import os
 
 import pytest
@@ -18,7 +21,7 @@ from navloop.training.checkpoints import (
 )
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
-from navloop.weights import WeightsError
+from navloop.weights import WeightsError, read_weights
 
 STATE = {"step": 3, "place": {"epoch": 1}, "optimizer": {"a": torch.arange(3.0), "betas": (0.9, 0.95)}, "scaler": None}
 
@@ -69,6 +72,41 @@ def test_what_a_killed_writer_left_is_removed_and_never_taken_for_a_checkpoint(t
     assert [found.step for found in list_checkpoints(tmp_path)] == [1]
     remove_unfinished(tmp_path)
     assert names(tmp_path) == ["last", "step_000001"]
+
+
+@pytest.mark.parametrize("left", [None, "step_000001", "step_000009"], ids=["lost", "old", "dangling"])
+def test_the_link_to_the_newest_is_set_again_by_the_next_start(tmp_path, left):
+    """A run may be killed between a checkpoint and its link, and links do not survive every copy."""
+    chosen = config(engine={"steps": 2, "checkpoint_every": 1})
+    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    (tmp_path / "last").unlink()
+    if left is not None:
+        (tmp_path / "last").symlink_to(left)
+    (tmp_path / ".last.7").symlink_to("step_000002")
+    report = train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    assert report.resumed == 2
+    assert os.readlink(tmp_path / "last") == "step_000002"
+    assert not os.path.lexists(tmp_path / ".last.7")
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", math.nan), ("ema", math.inf)])
+def test_weights_that_are_not_finite_are_told_and_what_to_go_on_from(tmp_path, name, value):
+    chosen = config(engine={"steps": 2, "checkpoint_every": 1, "ema": 0.9})
+    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+    folder = tmp_path / "step_000002"
+    tensors = read_weights(folder / f"{name}.safetensors").state
+    key = sorted(tensors)[3]
+    tensors[key] = tensors[key] + value
+    write_tensors(folder, name, tensors)
+    sums = json.loads((folder / "sha256.json").read_text())
+    sums[f"{name}.safetensors"] = hashlib.sha256((folder / f"{name}.safetensors").read_bytes()).hexdigest()
+    (folder / "sha256.json").write_text(json.dumps(sums))
+    onward = config(engine={"steps": 3, "checkpoint_every": 1, "ema": 0.9})
+    with pytest.raises(
+        CheckpointError,
+        match=rf"{name}\.safetensors: NaN or infinity is in {key} and 0 of .*; remove .*step_000002 to go on from step_000001",
+    ):
+        train(create_stage(onward, Drifting()), onward.engine, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.pt", "encoder.safetensors"])
