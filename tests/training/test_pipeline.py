@@ -209,5 +209,5 @@ def test_the_steps_of_shipped_pipelines_load(name: str) -> None:
     earlier: list[str] = []
     for step in config.steps:
         load(step.recipe, [*step.set, *step.take])
-        assert {path.partition("=")[2].split("/")[0] for path in step.take} <= set(earlier)
+        assert {path.split("=")[-1].split("/")[0] for path in step.take} <= set(earlier)
         earlier.append(step.name)
