@@ -18,7 +18,7 @@ from navloop.geometry import Vector
 from navloop.records import Episode, GroundTruth, Instruction, Trajectory
 from navloop.training.store_reader import Store
 from navloop.training.store_schema import StoredEpisode, StoreError
-from navloop.training.walks import Frames, WalkFolder, write_frames
+from navloop.training.walks import Frames, Walk, WalkFolder, write_frames
 
 MANIFEST = "manifest.jsonl"
 PART = 64
@@ -93,7 +93,7 @@ def export_episodes(store: Store, path: Path, keep: Sequence[int] | None = None)
 def walk_folder(store: Store, path: Path, keep: Sequence[int] | None = None) -> WalkFolder:
     """Write walks as imitation reads them, frames decoded, and return their folder; one that is there is gone on with.
 
-    Ids are those that `export_episodes` gives.
+    Ids are those that `export_episodes` gives. Walks whose instruction was written afterwards teach what was done, as `learned_from` has it.
 
     Raises:
         StoreError: If a walk cannot be read.
@@ -110,11 +110,27 @@ def walk_folder(store: Store, path: Path, keep: Sequence[int] | None = None) -> 
         chosen = list(zip(numbers[begin : begin + PART], names[begin : begin + PART], strict=True))
         write_frames(folder.frames_file(number), [Frames(store.frames(index)) for index, _ in chosen])
         walks = [
-            replace(store.walk(index), episode_id=episode_id, trajectory_id=trajectory_id)
+            replace(learned_from(store, index), episode_id=episode_id, trajectory_id=trajectory_id)
             for index, (episode_id, trajectory_id) in chosen
         ]
         folder.append(number, walks)
     return folder
+
+
+def learned_from(store: Store, index: int) -> Walk:
+    """Return what a walk teaches: what the expert would have done; where the instruction was written afterwards, what was done.
+
+    The goal is then where the walk went, and what is left to it is counted along the way that was walked.
+
+    Raises:
+        StoreError: If the walk cannot be read.
+    """
+    walk = store.walk(index)
+    if not store.episodes[index].relabelled:
+        return walk
+    moved = np.linalg.norm(np.diff(store.trajectory(index).positions, axis=0), axis=1)
+    left: Vector = np.cumsum(moved[::-1])[::-1]
+    return replace(walk, expert_actions=walk.actions, distances=left, success=True)
 
 
 def names_of(episodes: Sequence[StoredEpisode]) -> list[tuple[str, str]]:
