@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
+from navloop.configs.collect import CollectConfig
 from navloop.configs.imitation import ImitationConfig, TrainConfig
 from navloop.configs.perception import AnyTask, PerceptionConfig
 from navloop.configs.perception_tasks import TaskConfig
@@ -20,7 +21,16 @@ from navloop.configs.stages import (
     CoordinationPretrainConfig,
 )
 
-Recipe = HousesConfig | EvalConfig | PerceptionConfig | PretrainConfig | TrainConfig | ReplayConfig | PipelineConfig
+Recipe = (
+    HousesConfig
+    | EvalConfig
+    | PerceptionConfig
+    | PretrainConfig
+    | TrainConfig
+    | ReplayConfig
+    | CollectConfig
+    | PipelineConfig
+)
 """Any recipe; its `kind` says which."""
 
 KINDS: dict[str, type[Recipe]] = {
@@ -28,6 +38,7 @@ KINDS: dict[str, type[Recipe]] = {
     "eval": EvalConfig,
     "perception": PerceptionConfig,
     "replay": ReplayConfig,
+    "collect": CollectConfig,
     "pretrain": PretrainConfig,
     "train": TrainConfig,
     "pipeline": PipelineConfig,

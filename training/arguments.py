@@ -21,6 +21,7 @@ _ABOUT = {
     "pipeline": "run recipes one after the other, from houses to a coordinated encoder; run again to resume",
     "eval": "measure agents on every episode of a split, or an encoder on videos; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
+    "collect": "record an agent's walks with an expert's word at every step; run again to resume",
     "report": "write a page about an evaluation: tables, plots, maps, videos",
     "submit": "write, or check, the file that a leaderboard of R2R-CE or RxR-CE takes",
 }

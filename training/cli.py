@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from navloop.configs.collect import CollectConfig
 from navloop.configs.imitation import ImitationConfig
 from navloop.configs.loader import load
 from navloop.configs.perception import PerceptionConfig
@@ -132,6 +133,16 @@ def _replay(options: argparse.Namespace) -> None:
     replay_walks(config, options.run_dir, Console(stderr=True))
 
 
+def _collect(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="collect")
+    assert isinstance(config, CollectConfig)
+    from rich.console import Console
+
+    from navloop.training.recorder import record_walks
+
+    record_walks(config, options.run_dir or Path("data") / config.name, Console(stderr=True))
+
+
 def _pretrain(options: argparse.Namespace) -> None:
     config = load(options.recipe, options.overrides, kind="pretrain")
     assert isinstance(config, PretrainConfig)
@@ -214,6 +225,7 @@ _COMMANDS = {
     "houses": _houses,
     "eval": _eval,
     "replay": _replay,
+    "collect": _collect,
     "pretrain": _pretrain,
     "train": _train,
     "pipeline": _pipeline,
@@ -236,7 +248,7 @@ def _tell(error: Exception) -> str:
 def _resume_hint(options: argparse.Namespace) -> str:
     return (
         f"The same command resumes: navloop {' '.join(sys.argv[1:])}"
-        if options.command in ("eval", "pretrain", "train", "replay")
+        if options.command in ("eval", "pretrain", "train", "replay", "collect")
         else "Run the same command again."
     )
 

@@ -17,6 +17,9 @@ from navloop.training.store_schema import FORMAT, StoreAbout, StoreError
 ABOUT = "navloop.json"
 """File that makes a folder a store: its format, and what all of its walks share."""
 
+BESIDE = ("config.yaml", "provenance.json")
+"""Files of a run (`navloop.runs`) that may be there before the store is."""
+
 WRITERS, JOINER = ".writers", ".joiner"
 """Files that are locked: the first by each writer while it lives, the second by who joins parts."""
 
@@ -118,6 +121,6 @@ def _write_first(folder: Path, data: dict[str, object]) -> None:
 def _require_empty(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: not a folder; choose another")
-    others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")] if folder.is_dir() else []
-    if others:
+    there = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    if others := [name for name in there if not name.startswith(".") and name not in BESIDE]:
         raise StoreError(f"{folder}: holds other files ({min(others)}, ...) and no store; choose another folder")

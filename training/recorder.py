@@ -1,0 +1,204 @@
+"""The command that records walks: an agent on episodes to train on, in any number of processes, into a store that no kill can tear."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from navloop.configs.collect import CollectConfig
+from navloop.configs.loader import dump
+from navloop.envs.episodes import read_episodes
+from navloop.envs.protocols import Protocol
+from navloop.provenance import usable_processors
+from navloop.records import Episode
+from navloop.runs import RunFolder
+from navloop.training.entrants import Entrant, find_entrants
+from navloop.training.evaluation import read_selection, select_episodes
+from navloop.training.pool import do_jobs
+from navloop.training.progress import FilmProgress
+from navloop.training.recording import EXPERT, Part, Recorder, blank, depth_of
+from navloop.training.rollouts import protocol_of
+from navloop.training.store import StoreAbout, StoreWriter, open_store
+
+MEASURING = ("val", "test")
+"""Beginnings of the names of splits that agents are measured on, which nobody may learn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection came to.
+
+    Attributes:
+        folder: Of the store, finished.
+        walks: In it.
+        frames: In it.
+        new: Walks of this start.
+        seconds: That this start took.
+        success: Share of the walks that ended in success.
+    """
+
+    folder: Path
+    walks: int
+    frames: int
+    new: int
+    seconds: float
+    success: float
+
+
+def record_walks(config: CollectConfig, folder: Path, console: Console | None = None) -> Collected:
+    """Walk the episodes of a config that the store in a folder does not hold yet, store them, and join what is stored.
+
+    What is stored depends on config, data and weights alone, not on workers or interruptions.
+
+    Args:
+        config: Who walks what.
+        folder: Of the store, new or begun.
+        console: Where to show the progress; None shows nothing.
+
+    Raises:
+        ValueError: If the config names what does not exist or what agents are measured on, or the folder holds something else.
+        WorkerError: If an episode cannot be walked. What was finished is kept.
+        OSError: If the folder cannot be written.
+    """
+    began = time.monotonic()
+    refuse_measuring(config)
+    entrant = find_walker(config)
+    selection = read_selection(config.entry())
+    episodes = draw_episodes(config, selection.spoken)
+    refuse_scenes(config.never, episodes)
+    protocol = protocol_of(config.ground(), depth_of(config, entrant))
+    about = about_of(config, protocol)
+    data = selection.data | ({} if entrant is None or entrant.weights is None else {"weights": entrant.weights})
+    with RunFolder(folder).open(dump(config), data, config.RESUMABLE), StoreWriter(folder, about) as writer:
+        new = _walk_missing(config, folder, entrant, episodes, console)
+        writer.finish()
+    store = open_store(folder)
+    frames = sum(episode.length for episode in store.episodes)
+    success = sum(episode.success for episode in store.episodes) / max(len(store), 1)
+    if console is not None:
+        told = f"{len(store)} walks, {frames} frames, {100 * success:.1f}% successful"
+        console.print(f"{told}: {folder}", soft_wrap=True, highlight=False)
+    return Collected(folder, len(store), frames, new, time.monotonic() - began, success)
+
+
+def refuse_measuring(config: CollectConfig) -> None:
+    """Check that a config's episodes are of a split to train on.
+
+    Raises:
+        ValueError: If file or folder is named as one that agents are measured on.
+    """
+    path = Path(config.episodes)
+    for name in (path.name, path.parent.name):
+        if name.lower().startswith(MEASURING):
+            raise ValueError(
+                f"{path}: {name.partition('.')[0]} is a split that agents are measured on, and walks are recorded to learn from; "
+                "name the file of a train split"
+            )
+
+
+def refuse_scenes(files: Iterable[str], episodes: Sequence[Episode]) -> None:
+    """Check that no episode is in a scene of some episode files.
+
+    Raises:
+        ValueError: If one is, naming scenes and file; or if a file cannot be read.
+    """
+    walked = {episode.scene_id for episode in episodes}
+    for name in files:
+        leaked = sorted(
+            walked & {episode.scene_id for episode in read_episodes(Path(name), ground_truth=None).episodes}
+        )
+        if leaked:
+            more = f" and {len(leaked) - 1} more" if len(leaked) > 1 else ""
+            raise ValueError(
+                f"{leaked[0]}{more}: a scene to walk in is one of {name}, which agents are measured on; leave its episodes out"
+            )
+
+
+def find_walker(config: CollectConfig) -> Entrant | None:
+    """Return who walks; None is the expert alone.
+
+    Raises:
+        ValueError: If there is no such agent, or its walks cannot be recorded.
+    """
+    if config.agent == EXPERT:
+        return None
+    entrant = find_entrants(config.entry())[0]
+    if entrant.kind == "program" or entrant.control:
+        raise ValueError(f"agent {config.agent!r}: programs and controls are measured, not recorded; name an agent")
+    return entrant
+
+
+def about_of(config: CollectConfig, protocol: Protocol) -> StoreAbout:
+    """Return what all walks of a config share."""
+    return StoreAbout.of(
+        protocol, config.world, fps=config.fps, quality=config.quality, gop=config.gop, depth=config.depth
+    )
+
+
+def draw_episodes(config: CollectConfig, spoken: Sequence[Episode]) -> list[Episode]:
+    """Return the episodes to walk, in the file's order.
+
+    Raises:
+        ValueError: If one has no goal.
+    """
+    tours: dict[tuple[str, str], list[Episode]] = {}
+    for episode in spoken:
+        if episode.goal_position is None:
+            raise ValueError(
+                f"{config.episodes}: episode {episode.episode_id} has no goal, so nobody can say how to walk; choose another file"
+            )
+        tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
+    if config.wordings == "all":
+        return select_episodes(list(spoken), config.max_episodes, config.seed)
+    rng = np.random.default_rng((config.seed, 7))
+    chosen = [wordings[int(rng.integers(len(wordings)))] for wordings in tours.values()]
+    return select_episodes(chosen, config.max_episodes, config.seed)
+
+
+def _walk_missing(
+    config: CollectConfig, folder: Path, entrant: Entrant | None, episodes: Sequence[Episode], console: Console | None
+) -> int:
+    """Walk the parts of which a walk is missing, and return how many walks are new."""
+    there = open_store(folder).keys
+    parts = _deal(config, entrant, episodes)
+    missing = [part for part in parts if not there.issuperset(part.keys)]
+    new = sum(len(set(part.keys) - there) for part in missing)
+    walked = sum(len(part.keys) for part in missing)
+    workers = config.workers or usable_processors()
+    hire = partial(_hire, config, folder, entrant)
+    with (
+        closing(FilmProgress(console, len(episodes) - walked, len(episodes))) as progress,
+        closing(do_jobs(hire, missing, workers)) as done,
+    ):
+        for _, lengths in done if missing else ():
+            for length in lengths:
+                progress.add(length)
+    return new
+
+
+def _deal(config: CollectConfig, entrant: Entrant | None, episodes: Sequence[Episode]) -> list[Part]:
+    """Put episodes of a scene into parts; those of a part are walked together always, so that batches are the same in every start."""
+    scenes: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        scenes.setdefault(episode.scene_id, []).append(episode)
+    told = partial(blank, config, entrant)
+    dealt = [
+        listed[begin : begin + config.part]
+        for listed in scenes.values()
+        for begin in range(0, len(listed), config.part)
+    ]
+    return [
+        Part(number, tuple(chosen), tuple(told(episode).key for episode in chosen))
+        for number, chosen in enumerate(dealt)
+    ]
+
+
+def _hire(config: CollectConfig, folder: Path, entrant: Entrant | None, place: int) -> partial[Recorder]:
+    return partial(Recorder, config, folder, entrant, place)
