@@ -50,10 +50,14 @@ class ContrastivePretrainConfig(PretrainConfig):
     stage: Literal["contrastive"] = Field(default="contrastive", description="What the encoder is trained to do.")
     clip: str | None = Field(
         default=None,
-        description="open_clip model to begin with, as name or name:tag, in place of `encoder`'s random weights.",
+        description="open_clip model to begin with, as name or name:tag, in place of `encoder`'s random weights; `encoder` and "
+        "clips.size are those that it starts.",
     )
     captions_weight: float = Field(
-        default=1.0, ge=0, description="Weight of the caption loss beside the contrastive one; 0 trains no captions."
+        default=1.0,
+        ge=0,
+        description="Weight of the caption loss beside the contrastive one; 0 trains no captions, as an encoder without caption "
+        "decoder has it.",
     )
     captioner: CaptionerConfig | None = Field(
         default=None, description="Caption decoder to add to an encoder that has none; null: as the encoder is."

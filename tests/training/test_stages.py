@@ -7,15 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
-from named_clips import CLASSES, Named, config, stage_of
+from named_clips import CLASSES, SIZE, Named, config, stage_of
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.encoders import load_encoder
-from navloop.encoders.zoo import save_encoder
+from navloop.encoders.clip import clip_config
+from navloop.encoders.zoo import encoder_config, save_encoder
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
+from navloop.training.stages.contrastive import require_same_start
 from navloop.training.stages.stage import Share
 from navloop.weights import read_weights
 
@@ -60,7 +63,7 @@ def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None
     stage, encoder, frames = RECIPES[name]
     images = {"manifest": ("none",), "batch": 4}
     changes = {
-        "viclip": {"mask_ratio": 0.5},
+        "viclip": {"mask_ratio": 0.5, "captions_weight": 0.0},
         "images": {"images": images},
         "silent": {"captions_weight": 0.0},
         "classification": {"mix": {}},
@@ -208,6 +211,49 @@ def test_a_caption_decoder_can_be_added() -> None:
 def test_an_encoder_of_another_kind_is_refused(stage: str, encoder: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_stage(config(stage, encoder, 4), Named(4))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "changes", "message"),
+    [
+        (MULTIMODAL, {"mask_ratio": 0.5}, "mask_ratio 0.5: internvideo_mm_tiny_p16_t4 sees all of a clip"),
+        (VICLIP, {}, "captions_weight 1: viclip_tiny_p16_t4 says no captions"),
+        (
+            VICLIP,
+            {"captioner": CaptionerConfig(layers=1, queries=8), "captions_weight": 0.0},
+            "captioner: viclip_tiny_p16_t4 says no captions",
+        ),
+        (VICLIP, {"clip": "ViT-B-16-quickgelu"}, "clip: ViT-B-16-quickgelu starts a multimodal encoder, not viclip"),
+        ("internvideo_mm_base_p16_t8", {}, "captions_weight 1: internvideo_mm_base_p16_t8 has no caption decoder"),
+    ],
+)
+def test_what_an_encoder_would_ignore_is_refused(encoder: str, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create_stage(config("contrastive", encoder, 4, **changes), Named(4, each=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder"),
+    [("ViT-B-16", "internvideo_mm_base_p16_t8"), ("ViT-L-14", "internvideo_mm_large_p14_t8")],
+)
+def test_a_clip_starts_the_encoder_that_the_recipe_names_and_no_other(name: str, encoder: str) -> None:
+    with torch.device("meta"):
+        start = clip_config(open_clip.CLIP(**open_clip.get_model_config(f"{name}-quickgelu")))
+    chosen = config("contrastive", encoder, 8, clip=f"{name}-quickgelu")
+    require_same_start(start, encoder_config(encoder, frames=8, size=224), chosen)
+    told = rf"clip: {name}-quickgelu starts an encoder with video\.pixels\.size 224 and not 112, as {encoder} has"
+    with pytest.raises(ValueError, match=told):
+        require_same_start(start, encoder_config(encoder, frames=8, size=112), chosen)
+
+
+def test_a_clip_from_a_folder_is_known_by_its_whole_name(tmp_path: Path) -> None:
+    vision = {"image_size": SIZE, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+    model = {"embed_dim": 64, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": {}}))
+    told = r"starts an encoder with video\.trunk\.width 64 and not 96, .*depth 2 and not 4"
+    with pytest.raises(ValueError, match=told):
+        create_stage(config("contrastive", MULTIMODAL, 4, clip=f"local-dir:{tmp_path}"), Named(4, each=1))
 
 
 def test_clips_that_do_not_pair_up_are_refused_at_once(tmp_path: Path) -> None:

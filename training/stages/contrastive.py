@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
-from navloop.configs.encoders import MultimodalConfig
+from navloop.configs.encoders import MultimodalConfig, PixelsConfig, ViCLIPConfig
 from navloop.configs.schema import Config
 from navloop.configs.stages import ContrastivePretrainConfig
 from navloop.encoders.clip import from_open_clip
@@ -31,6 +31,9 @@ from navloop.training.stages.stage import CLIPS, Feed, Share
 
 IMAGES = "images"
 """Name of the feed of images, and of the recipe's field."""
+
+_HUBS = ("hf-hub:", "local-dir:")
+"""Beginnings of names of CLIPs that have their weights with them."""
 
 _BLOCK = re.compile(r"encoder\.(?:video|text)?\.?blocks\.(\d+)\.")
 
@@ -51,8 +54,8 @@ class ContrastiveStage(ClipStage):
         images: Where images with captions come from, as clips of one frame; needed if the recipe says when they are taken.
 
     Raises:
-        ValueError: If the encoder has no text tower, captions are asked of one without a caption decoder, or images are not both
-            given and wanted.
+        ValueError: If the encoder has no text tower, the recipe says what it ignores (mask_ratio, captions, a CLIP that starts
+            another encoder), or images are not both given and wanted.
 
     Source: paper, section 3.1.2; InternVideo1/Downstream/multi-modalities-downstream/CoTrain.
     """
@@ -197,16 +200,20 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def _create_encoder(config: ContrastivePretrainConfig) -> MultimodalEncoder | ViCLIPEncoder:
-    if config.clip is not None:
-        name, _, tag = config.clip.partition(":")
-        start = from_open_clip(name, tag or None, frames=config.clips.frames)
-        encoder = MultimodalEncoder(_multimodal_shapes(start.config, config))
-        encoder.load_state_dict({**encoder.state_dict(), **start.state_dict()})
-        return encoder
     shapes = stage_shapes(config)
-    if shapes.kind == "viclip":
+    if isinstance(shapes, ViCLIPConfig):
+        _refuse_what_viclip_lacks(config)
         return ViCLIPEncoder(shapes)
-    return MultimodalEncoder(_multimodal_shapes(shapes, config))
+    shapes = _multimodal_shapes(shapes, config)
+    if config.clip is None:
+        return MultimodalEncoder(shapes)
+    hub = config.clip.startswith(_HUBS)
+    name, _, tag = (config.clip, "", "") if hub else config.clip.partition(":")
+    start = from_open_clip(name, tag or None, frames=config.clips.frames)
+    require_same_start(start.config, shapes, config)
+    encoder = MultimodalEncoder(_multimodal_shapes(start.config, config))
+    encoder.load_state_dict({**encoder.state_dict(), **start.state_dict()})
+    return encoder
 
 
 def _multimodal_shapes(shapes: Config, config: ContrastivePretrainConfig) -> MultimodalConfig:
@@ -214,8 +221,57 @@ def _multimodal_shapes(shapes: Config, config: ContrastivePretrainConfig) -> Mul
         raise ValueError(  # noqa: TRY004 - it is the recipe's value that is wrong
             f"encoder: {config.encoder} has no text tower; take a multimodal one, such as internvideo_mm_base_p16_t8"
         )
+    if config.mask_ratio:
+        raise ValueError(
+            f"mask_ratio {config.mask_ratio:g}: {config.encoder} sees all of a clip; leave it 0, or take a ViCLIP"
+        )
     captioner = config.captioner or shapes.captioner
+    if captioner is None and config.captions_weight:
+        raise ValueError(
+            f"captions_weight {config.captions_weight:g}: {config.encoder} has no caption decoder; give it one (captioner), or take 0"
+        )
     return with_trunks(shapes, checkpointing=config.recompute).model_copy(update={"captioner": captioner})
+
+
+def _refuse_what_viclip_lacks(config: ContrastivePretrainConfig) -> None:
+    """Refuse fields that say something to other encoders alone.
+
+    Raises:
+        ValueError: Naming the first of them.
+    """
+    if config.clip is not None:
+        raise ValueError(f"clip: {config.clip} starts a multimodal encoder, not {config.encoder}; take clip=null")
+    if config.captioner is not None or config.captions_weight:
+        field = "captioner" if config.captioner is not None else f"captions_weight {config.captions_weight:g}"
+        raise ValueError(f"{field}: {config.encoder} says no captions; take captioner=null and captions_weight=0")
+
+
+def require_same_start(start: Config, named: Config, config: ContrastivePretrainConfig) -> None:
+    """Refuse a CLIP that is the start of another encoder, or of one for pictures of another size, than the recipe names.
+
+    Raises:
+        ValueError: Naming what differs.
+    """
+    one, other = (dict(_shapes_of(shapes)) for shapes in (start, named))
+    differ = [
+        f"{name} {one.get(name)} and not {other.get(name)}" for name in one | other if one.get(name) != other.get(name)
+    ]
+    if differ:
+        raise ValueError(
+            f"clip: {config.clip} starts an encoder with {', '.join(differ[:3])}, as {config.encoder} has at clips.size "
+            f"{config.clips.size}; name the encoder and the size that it starts, or another CLIP"
+        )
+
+
+def _shapes_of(config: Config, place: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each field of a multimodal encoder that a CLIP decides, by its dotted name."""
+    for name, value in config:
+        if isinstance(value, PixelsConfig):
+            yield f"{place}{name}.size", value.size  # how pixels are prepared is the CLIP's own
+        elif isinstance(value, Config):
+            yield from () if name == "captioner" else _shapes_of(value, f"{place}{name}.")
+        elif name not in ("mask_token", "checkpointing", "captioner"):
+            yield f"{place}{name}", value
 
 
 def _depth(encoder: MultimodalEncoder | ViCLIPEncoder) -> int:
