@@ -194,15 +194,15 @@ class _Part:
 
 
 def _segment(video: Video, row: ClipRow) -> Video:
-    """Narrow a video to the frames shown in [start, end) seconds; in a file, list columns start and total count frames."""
+    """Narrow a video to the frames shown in [start, end) seconds; in a file, `first` and `total` count frames."""
     first, last = 0, video.num_frames
-    if not isinstance(video, FrameFiles) and row.total is not None:
+    if not isinstance(video, FrameFiles):
         first = row.first or 0
-        last = min(last, first + row.total)
+        last = last if row.total is None else min(last, first + row.total)
     if row.start is not None or row.end is not None:
         seconds = video.seconds(np.arange(video.num_frames))
-        first = int(np.searchsorted(seconds, (row.start or 0.0) - 1e-6))
-        last = int(np.searchsorted(seconds, math.inf if row.end is None else row.end - 1e-6))
+        first = max(first, int(np.searchsorted(seconds, (row.start or 0.0) - 1e-6)))
+        last = min(last, int(np.searchsorted(seconds, math.inf if row.end is None else row.end - 1e-6)))
     if first >= last:
         raise UnreadableError(
             f"{row.path}: no frame of {video.num_frames} lies in the segment that {row.place} gives "

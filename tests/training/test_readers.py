@@ -150,6 +150,16 @@ def test_frame_folders_as_lists_number_them(tmp_path):
     assert open_video(row(folder, total=7), Decoding()).num_frames == 7
 
 
+def test_a_first_frame_without_a_total_begins_a_part_that_goes_to_the_end(walk, tmp_path):
+    folder = frame_folder(tmp_path / "walk")
+    assert numbers(open_video(row(folder, first=9), Decoding()).read(np.arange(4))) == [8, 9, 10, 11]
+    film = open_video(row(walk, first=30), Decoding())
+    assert film.num_frames == 10 and numbers(film.read(np.array([0, 9]))) == [30, 39]
+    assert open_video(row(walk, first=30, start=1.0, end=3.5), Decoding()).num_frames == 5
+    with pytest.raises(UnreadableError, match="no frame of 40 lies in the segment"):
+        open_video(row(walk, first=40), Decoding())
+
+
 def test_frames_of_optical_flow_beside_the_images_are_left_alone(tmp_path):
     folder = frame_folder(tmp_path / "walk")
     frame_folder(folder, 12, "flow_x_{:05d}.jpg")
