@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -46,6 +46,9 @@ def read_lsmdc_choice(source: Source) -> Records:
         yield place, {"video": video, "captions": [fields[name] for name in options], "label": int(answer) - 1}
 
 
+_Number = Annotated[int, Field(ge=0)]
+
+
 class _Question(Entry):
     question: Words
     answer: str
@@ -57,7 +60,8 @@ def read_question(source: Source) -> Records:
     """Read lines of JSON with question, answer, and video_id or gif_name; answers without a number have no label."""
     assert source.config.answers is not None  # the config has seen to it
     path = source.folder / source.config.answers
-    numbers = check(dict[str, int], read_json(path, "answers"), str(path))
+    numbers = check(dict[str, _Number], read_json(path, "answers"), str(path))
+    known = False
     for place, line in _json_lines(source.texts):
         asked = check(_Question, line, place)
         video = asked.gif_name if asked.gif_name is not None else asked.video_id
@@ -66,7 +70,10 @@ def read_question(source: Source) -> Records:
         name = f"video{video}" if isinstance(video, int) else video  # MSRVTT-QA gives the number of video7010 alone
         record = {"video": source.videos.path(name, place), "captions": [asked.question]}
         answer = numbers.get(asked.answer)
+        known = known or answer is not None
         yield place, record if answer is None else {**record, "label": answer}  # no class of its own: never right
+    if not known:
+        raise ManifestError(f"{path}: has a number for no answer of {source.texts}; name the answers of that data set")
 
 
 class _Action(Entry):

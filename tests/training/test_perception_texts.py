@@ -281,6 +281,16 @@ def test_what_offers_no_choice_is_refused(captions, label, message):
         check_choices([ClipRow(path="a", place="line 1", captions=captions, label=label)])
 
 
+def test_what_offers_no_choice_is_told_before_any_video_is_read(folder, videos, tmp_path):
+    manifest = tmp_path / "choices.jsonl"
+    rows = [{"video": str(folder / "0.png"), "captions": ["a", "b"], "label": 1}]
+    rows += [{"video": str(tmp_path / "missing.png"), "caption": "the only one", "label": 0}]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match="line 2: has 1 captions; a choice is among at least 2"):
+        measured(recipe(folder, str(manifest), {"task": "choice"}), tmp_path / "run")
+    assert not list(tmp_path.glob("run/**/unreadable/*"))
+
+
 def test_captions_are_the_encoders_own_and_are_kept_with_what_people_said(folder, videos, tmp_path):
     task = {"task": "captioning", "strategy": {"kind": "greedy"}, "length": 9}
     found = measured(recipe(folder, videos, task), tmp_path)["captioning"]

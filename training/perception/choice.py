@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navloop.configs.perception_texts import ChoiceTaskConfig
-from navloop.training.manifests import ClipRow
+from navloop.training.manifests import ClipRow, read_manifests
 from navloop.training.perception.readers import encode_texts
 from navloop.training.perception.results import Findings, measure_mean
 from navloop.training.perception.task import TASKS, Bench
@@ -18,8 +18,9 @@ from navloop.training.perception.task import TASKS, Bench
 @TASKS.register("choice")
 def measure_choice(config: ChoiceTaskConfig, bench: Bench) -> Findings:
     """Return how often the right one of a row's captions is the nearest to its video; a tie is not found."""
+    unlabelled = bench.views().model_copy(update={"num_classes": None, "classes": None})
+    check_choices(read_manifests(unlabelled, ("captions", "label")))  # before hours over the videos
     seen = bench.embed("pooled", labelled=False, need=("captions", "label"))
-    check_choices(seen.rows)
     counts = [len(row.captions) for row in seen.rows]
     texts = encode_texts(bench.subject, [text for row in seen.rows for text in row.captions]).cpu().numpy()
     cosines = (np.repeat(seen.values, counts, axis=0) * texts).sum(1)
