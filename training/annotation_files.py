@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from navloop.training.listings import VIDEO_SUFFIXES, ManifestError
+from navloop.training.listings import VIDEO_SUFFIXES, ManifestError, shown
 
 Parsed = TypeVar("Parsed")
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -59,8 +59,8 @@ def check(schema: type[Parsed], value: Any, place: str) -> Parsed:
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        shown = "" if fault["type"] == "missing" else f" is {_short(fault['input'])}"
-        raise ManifestError(f"{place}{f', field {where}' if where else ''}{shown}: {_mend(fault['msg'])}") from None
+        said = "" if fault["type"] == "missing" else f" is {shown(fault['input'])}"
+        raise ManifestError(f"{place}{f', field {where}' if where else ''}{said}: {_mend(fault['msg'])}") from None
 
 
 def read_table(path: Path, field: str, schema: type[Checked]) -> Iterator[tuple[str, Checked]]:
@@ -182,8 +182,3 @@ def named_in(values: Iterable[str | None]) -> str:
 
 def _mend(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("Input should be ")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -18,6 +18,7 @@ COLUMNS: dict[int, tuple[str, ...]] = {
 """What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
 VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
+CAPTION_KEYS = ("caption", "captions", "sentence", "text")
 
 
 class ManifestError(ValueError):
@@ -39,6 +40,12 @@ def read_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
                 yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
         return
     yield from _table_records(numbered)
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +14,21 @@ from typing import Any, Literal
 from navloop.configs.videos import ViewsConfig, check_label_maps
 from navloop.training.annotations import SUFFIXES, read_annotations
 from navloop.training.label_maps import read_index_list
+from navloop.training.labels import Labels, integer, label_of, read_labels
 from navloop.training.listings import (
+    CAPTION_KEYS,
     VIDEO_KEYS,
     VIDEO_SUFFIXES,
     ManifestError,
     class_folders,
     read_records,
     require_same_classes,
+    shown,
 )
+from navloop.training.manifest_fields import check_fields
 
+LOGGER = logging.getLogger(__name__)
 SHOWN_FAULTS = 5
-CAPTION_KEYS = ("caption", "captions", "sentence", "text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +58,6 @@ class ClipRow:
     captions: tuple[str, ...] = ()
     label: int | None = None
     scene: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Which labels are right: numbers below `count`, and names if there are any; what the numbers of a list become."""
-
-    count: int | None
-    names: Mapping[str, int]
-    becomes: tuple[int, ...] | None = None
-    """For each number that a list may have, the label that it stands for; None: itself."""
-    source: str = ""
-    """File of `becomes`."""
 
 
 def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> tuple[ClipRow, ...]:
@@ -128,11 +121,14 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     rows, faults = [], []
-    records = read_annotations(path, text) if path.suffix in SUFFIXES else read_records(path, text)
-    for place, record in records:
+    official = path.suffix in SUFFIXES
+    records = read_annotations(path, text) if official else read_records(path, text)
+    for number, (place, record) in enumerate(records):
         try:
             if isinstance(record, ManifestError):
                 raise record
+            if number == 0 and not official and isinstance(record, Mapping):
+                check_fields(path, record, place)
             rows.append(_row(record, place, path.parent, labels))
         except ManifestError as error:
             faults.append(str(error))
@@ -142,24 +138,6 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
     if not rows:
         raise ManifestError(f"{path}: lists no videos")
     return rows
-
-
-def read_labels(config: ViewsConfig) -> Labels:
-    """Return which labels a config allows.
-
-    Raises:
-        ManifestError: If the file of class names is missing, names a class twice, or disagrees with num_classes.
-    """
-    if config.classes is None:
-        return Labels(config.num_classes, {})
-    names = read_class_names(Path(config.classes))
-    numbers = {name: number for number, name in enumerate(names)}
-    if len(numbers) < len(names):
-        twice = next(name for number, name in enumerate(names) if numbers[name] != number)
-        raise ManifestError(f"{config.classes}: the class {twice!r} is there twice; keep one")
-    if config.num_classes not in (None, len(names)):
-        raise ManifestError(f"{config.classes}: names {len(names)} classes, while num_classes is {config.num_classes}")
-    return Labels(len(names), numbers)
 
 
 def _labels_of_lists(config: ViewsConfig) -> list[Labels]:
@@ -174,28 +152,12 @@ def _labels_of_lists(config: ViewsConfig) -> list[Labels]:
     ]
 
 
-def read_class_names(path: Path) -> list[str]:
-    """Return the names of a file of classes, in the order of their numbers.
-
-    Raises:
-        ManifestError: If it cannot be read, or holds no list of names.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        names = json.loads(text) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"{path}: class names cannot be read ({error})") from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ManifestError(f'{path}: class names are a line each, or in a .json file ["stop", "turn left", ...]')
-    return [name for name in names if name]
-
-
 def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
     if not isinstance(record, Mapping):
-        raise ManifestError(f'{place}: {_short(record)} is no object; write {{"video": "a.mp4", "caption": "..."}}')
+        raise ManifestError(f'{place}: {shown(record)} is no object; write {{"video": "a.mp4", "caption": "..."}}')
     video = next((record[key] for key in VIDEO_KEYS if key in record), None)
     if not isinstance(video, str) or not video.strip():
-        raise ManifestError(f"{place}: video is {_short(video)}; give the path of a video, a frame folder or an image")
+        raise ManifestError(f"{place}: video is {shown(video)}; give the path of a video, a frame folder or an image")
     start, end = _seconds(record, "start", place), _seconds(record, "end", place)
     if start is not None and end is not None and end <= start:
         raise ManifestError(f"{place}: end {end:g} is not after start {start:g}; both are seconds")
@@ -211,7 +173,7 @@ def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
         total=total,
         stride=_count(record, "stride", place),
         captions=_captions(record, place),
-        label=_label(record.get("label"), place, labels),
+        label=label_of(record.get("label"), place, labels),
         scene=None if record.get("scene_id") is None else str(record["scene_id"]),
     )
 
@@ -223,29 +185,10 @@ def _captions(record: Mapping[str, Any], place: str) -> tuple[str, ...]:
     captions = record[key] if isinstance(record[key], list) else [record[key]]
     for caption in captions:
         if not isinstance(caption, str) or not caption.strip():
-            raise ManifestError(f"{place}: {key} holds {_short(caption)}; a caption is text, and not empty")
+            raise ManifestError(f"{place}: {key} holds {shown(caption)}; a caption is text, and not empty")
     if not captions:
         raise ManifestError(f"{place}: {key} is an empty list; give a caption, or leave the field out")
     return tuple(captions)
-
-
-def _label(value: Any, place: str, labels: Labels) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, str) and value in labels.names:
-        return labels.names[value]
-    number = _integer(value)
-    if number is None:
-        mend = (
-            "it is not among the class names" if labels.names else "give a number, or name the classes (clips.classes)"
-        )
-        raise ManifestError(f"{place}: label is {_short(value)}; {mend}")
-    count = labels.count if labels.becomes is None else len(labels.becomes)
-    if number < 0 or (count is not None and number >= count):
-        known = f"from 0 to {count - 1}" if count is not None else "at least 0"
-        why = f", of which {labels.source} has one each" if labels.becomes is not None else ""
-        raise ManifestError(f"{place}: label {number} is out of range; labels are {known}{why}")
-    return number if labels.becomes is None else labels.becomes[number]
 
 
 def _seconds(record: Mapping[str, Any], key: str, place: str) -> float | None:
@@ -257,7 +200,7 @@ def _seconds(record: Mapping[str, Any], key: str, place: str) -> float | None:
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ManifestError(f"{place}: {key} is {_short(value)}; give seconds from the start of the video")
+        raise ManifestError(f"{place}: {key} is {shown(value)}; give seconds from the start of the video")
     return seconds
 
 
@@ -265,24 +208,16 @@ def _count(record: Mapping[str, Any], key: str, place: str) -> int | None:
     value = record.get(key)
     if value is None:
         return None
-    number = _integer(value)
+    number = integer(value)
     if number is None or not {"first": number >= 0, "total": number != 0, "stride": number > 0}[key]:
-        raise ManifestError(f"{place}: {key} is {_short(value)}; give a whole number of frames")
+        raise ManifestError(f"{place}: {key} is {shown(value)}; give a whole number of frames")
     return number
 
 
-def _integer(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        return None
-
-
 def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
-    """A folder a class, by name; in it videos, or folders of frames."""
+    """A folder a class, by name; in it videos, or folders of frames. What else is there is left out and told."""
     classes = class_folders(folder)
+    _tell_left_out(folder, classes)
     rows = [
         ClipRow(path=str(entry), place=f"{folder}/{name}", label=_folder_label(name, number, labels))
         for number, name in enumerate(classes)
@@ -303,12 +238,26 @@ def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
     return rows
 
 
+def _tell_left_out(folder: Path, classes: Sequence[str]) -> None:
+    """Say which files of class folders are no videos by their names, and whether videos lie beside the folders."""
+    files = [entry for name in classes for entry in (folder / name).iterdir() if entry.is_file()]
+    others = Counter(entry.suffix.lower() for entry in files if not entry.name.startswith("."))
+    left = [
+        f"{suffix or 'no suffix'} {count}" for suffix, count in sorted(others.items()) if suffix not in VIDEO_SUFFIXES
+    ]
+    beside = sum(entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES for entry in folder.iterdir())
+    if left:
+        LOGGER.warning(
+            "%s: files of class folders are left out, as they are none of %s: %s; name them in a list, if they are videos",
+            folder,
+            ", ".join(VIDEO_SUFFIXES),
+            ", ".join(left),
+        )
+    if beside:
+        LOGGER.warning("%s: %d videos beside the class folders are left out; they are in no class", folder, beside)
+
+
 def _folder_label(name: str, number: int, labels: Labels) -> int:
     if name in labels.names or labels.becomes is None or number >= len(labels.becomes):  # the last is refused
         return labels.names.get(name, number)
     return labels.becomes[number]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

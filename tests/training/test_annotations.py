@@ -16,7 +16,8 @@ from navloop.configs.videos import ClipsConfig
 from navloop.training.annotation_files import stem
 from navloop.training.annotations import READERS, annotation_files
 from navloop.training.fingerprints import list_fingerprint
-from navloop.training.manifests import Labels, ManifestError, read_manifest, read_manifests
+from navloop.training.labels import Labels
+from navloop.training.manifests import ManifestError, read_manifest, read_manifests
 
 ANY = Labels(None, {})
 MOVIE = "00.00.10.000\t00.00.12.000\t00.00.10.000\t00.00.12.000"
@@ -305,6 +306,16 @@ BAD = {
         {"format": "question", "texts": "a.jsonl", "answers": "n.json"},
         {"a.jsonl": '{"question": "who?", "answer": "man"}', "n.json": {"man": 0}},
         r"a.jsonl, line 1: names no video; give video_id or gif_name",
+    ),
+    "answers of another data set": (
+        {"format": "question", "texts": "a.jsonl", "answers": "n.json"},
+        {"a.jsonl": '{"question": "who?", "answer": "man", "video_id": 1}', "n.json": {"couch": 0}},
+        r"n.json: has a number for no answer of .*a.jsonl; name the answers of that data set",
+    ),
+    "an answer with a number below 0": (
+        {"format": "question", "texts": "a.jsonl", "answers": "n.json"},
+        {"a.jsonl": '{"question": "who?", "answer": "man", "video_id": 1}', "n.json": {"man": -1}},
+        r"n.json, field man is -1: greater than or equal to 0",
     ),
     "a list of nothing": (
         {"format": "vatex", "texts": "a.json", "list": "l.txt"},

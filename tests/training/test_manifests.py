@@ -5,7 +5,8 @@ import json
 import pytest
 
 from navloop.configs.videos import ClipsConfig
-from navloop.training.manifests import Labels, ManifestError, check_class_folders, read_manifest, read_manifests
+from navloop.training.labels import Labels
+from navloop.training.manifests import ManifestError, check_class_folders, read_manifest, read_manifests
 
 ANY = Labels(None, {})
 
@@ -80,6 +81,49 @@ def test_a_folder_a_class(tmp_path):
         ("turn/a.avi", 1),
         ("turn/b.mp4", 1),
     ]
+
+
+def test_what_a_class_folder_holds_besides_videos_is_told(tmp_path, caplog):
+    for name in ("stop/c.webm", "stop/a.gif", "turn/b.GIF", "turn/b.mpg", "turn/.hidden", "stop/notes", "beside.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert len(read_manifest(tmp_path, ANY)) == 1
+    assert ".m4v: no suffix 1, .gif 2, .mpg 1; name them in a list" in caplog.text
+    assert "1 videos beside the class folders are left out" in caplog.text
+
+
+def test_class_folders_of_videos_alone_leave_nothing_to_tell(tmp_path, caplog):
+    folders(tmp_path / "some", "left", "stop")
+    read_manifest(tmp_path / "some", ANY)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "meant"),
+    [
+        ("a.jsonl", '{"video": "a.mp4", "captoin": "Left."}\n', "captoin", "caption"),
+        ("a.json", '[{"video": "a.mp4", "labels": 3}]', "labels", "label"),
+        ("a.csv", "video,End,strat\na.mp4,4,1\n", "strat", "start"),
+    ],
+)
+def test_a_field_that_is_all_but_one_that_is_read_is_refused(tmp_path, name, text, field, meant):
+    with pytest.raises(ManifestError, match=rf"has a field '{field}', which is not read, and no '{meant}'; rename it"):
+        read_manifest(write(tmp_path, name, text), ANY)
+
+
+def test_fields_that_are_not_read_are_told_unless_lists_have_them_for_other_purposes(tmp_path, caplog):
+    known = {
+        "video": "a.mp4",
+        "captions": ["Left."],
+        "label_name": "turn",
+        "fps": 8,
+        "episode_ids": ["1"],
+        "video_id": "7",
+    }
+    read_manifest(write(tmp_path, "walks.jsonl", json.dumps(known)), ANY)
+    assert caplog.text == ""
+    read_manifest(write(tmp_path, "a.jsonl", '{"video": "a.mp4", "start_time": 3, "textual": "x", "text": "y"}'), ANY)
+    assert "a.jsonl: of its fields, start_time, textual are not read" in caplog.text
 
 
 def folders(root, *names):

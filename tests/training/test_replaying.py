@@ -20,7 +20,8 @@ from navloop.configs.loader import RecipeError, load
 from navloop.envs.episodes import ground_truth_path, read_episodes, write_episodes, write_ground_truth
 from navloop.envs.worlds import make_vln
 from navloop.training.filming import film_protocol, gap_to
-from navloop.training.manifests import Labels, read_manifest
+from navloop.training.labels import Labels
+from navloop.training.manifests import read_manifest
 from navloop.training.recorded import join_wordings, read_recording
 from navloop.training.replaying import StrayError, replay_walks
 

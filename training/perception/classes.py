@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from navloop.configs.perception_tasks import ClassificationTaskConfig
 from navloop.geometry import Vector
-from navloop.training.manifests import read_labels
+from navloop.training.labels import read_labels
 from navloop.training.perception.features import Embedded
 from navloop.training.perception.results import Findings, Groups, Score, measure, measure_mean, unit_of
 from navloop.training.perception.task import TASKS, Bench

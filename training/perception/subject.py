@@ -17,7 +17,7 @@ from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.multimodal import UniFormer
 from navloop.encoders.saving import load_classifier
 from navloop.encoders.zoo import config_said, create_encoder
-from navloop.training.manifests import read_labels
+from navloop.training.labels import read_labels
 from navloop.training.steps import draw_seed
 from navloop.weights import WeightsError, digest, read_weights
 

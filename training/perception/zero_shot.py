@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from navloop.configs.perception_texts import ZeroShotTaskConfig
 from navloop.geometry import Vector
-from navloop.training.manifests import read_class_names
+from navloop.training.labels import read_class_names
 from navloop.training.perception.classes import class_findings
 from navloop.training.perception.prompts import TEMPLATES, fill
 from navloop.training.perception.readers import encode_texts, similarities

@@ -22,7 +22,7 @@ from navloop.encoders.zoo import create_encoder, save_encoder
 from navloop.training.augmentation import mix
 from navloop.training.clips import ClipBatch
 from navloop.training.label_maps import read_index_list
-from navloop.training.manifests import read_labels
+from navloop.training.labels import read_labels
 from navloop.training.stages.data import ClipSource, ClipStage
 from navloop.training.stages.shapes import stage_shapes, with_trunks
 
