@@ -7,7 +7,8 @@ from typing import get_args
 
 from navloop.configs.collect import CollectConfig
 from navloop.configs.imitation import ImitationConfig, TrainConfig
-from navloop.configs.perception import AnyTask, PerceptionConfig
+from navloop.configs.loop import LoopConfig
+from navloop.configs.perception import AnyTask, PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
@@ -24,24 +25,26 @@ from navloop.configs.stages import (
 Recipe = (
     HousesConfig
     | EvalConfig
-    | PerceptionConfig
+    | PerceptionEvalConfig
     | PretrainConfig
     | TrainConfig
     | ReplayConfig
     | CollectConfig
     | PipelineConfig
+    | LoopConfig
 )
 """Any recipe; its `kind` says which."""
 
 KINDS: dict[str, type[Recipe]] = {
     "houses": HousesConfig,
     "eval": EvalConfig,
-    "perception": PerceptionConfig,
+    "perception": PerceptionEvalConfig,
     "replay": ReplayConfig,
     "collect": CollectConfig,
     "pretrain": PretrainConfig,
     "train": TrainConfig,
     "pipeline": PipelineConfig,
+    "loop": LoopConfig,
 }
 """The schema of each kind of recipe; of those in `VARIANTS`, what all variants share."""
 

@@ -48,7 +48,7 @@ def _distinct(tasks: tuple[TaskConfig, ...]) -> tuple[TaskConfig, ...]:
     return tasks
 
 
-class PerceptionConfig(Config):
+class PerceptionEvalConfig(Config):
     """An encoder, measured."""
 
     RESUMABLE: ClassVar[tuple[str, ...]] = (

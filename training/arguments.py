@@ -11,7 +11,7 @@ import navloop
 from navloop.configs.fields import FieldEntry, list_fields
 from navloop.configs.kinds import COMMANDS, KINDS, TASKS, VARIANTS, Recipe
 from navloop.configs.loader import list_recipes
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 
 _ABOUT = {
@@ -19,6 +19,7 @@ _ABOUT = {
     "pretrain": "train an encoder, one stage of it; run again to resume",
     "train": "train an agent to follow directions; run again to resume",
     "pipeline": "run recipes one after the other, from houses to a coordinated encoder; run again to resume",
+    "loop": "close the loop: record, describe, filter, retrain, and prove what it brought; run again to resume",
     "eval": "measure agents on every episode of a split, or an encoder on videos; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
     "collect": "record an agent's walks with an expert's word at every step; run again to resume",
@@ -81,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
             metavar="KEY=VALUE",
             help="fields to set, such as seed=3",
         )
-        place = "runs/NAME" if name in ("eval", "pretrain", "train", "pipeline") else "data/NAME"
+        place = "runs/NAME" if name in ("eval", "pretrain", "train", "pipeline", "loop") else "data/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
         if name == "houses":
             command.add_argument(
@@ -157,7 +158,7 @@ def _describe_fields(schema: type[Recipe]) -> list[str]:
 def _describe_kind(kind: str) -> list[str]:
     """Describe the recipes of a kind that has no command of its own."""
     lines = ["", f"or, in a recipe that says 'kind: {kind}',", *_describe_fields(KINDS[kind])]
-    if KINDS[kind] is PerceptionConfig:
+    if KINDS[kind] is PerceptionEvalConfig:
         shared = {field.path for field in list_fields(TaskConfig)}
         lines += ["fields of every entry of tasks:", *_field_lines(list_fields(TaskConfig))]
         for name, task in TASKS.items():

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from navloop.configs.collect import CollectConfig
 from navloop.configs.imitation import ImitationConfig
 from navloop.configs.loader import load
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.loop import LoopConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.pipeline import PipelineConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.reinforcement import ReinforcementConfig
@@ -60,7 +61,7 @@ def _eval(options: argparse.Namespace) -> None:
         return
     config = load(options.recipe, options.overrides, kind=("eval", "perception"))
     options.run_dir = options.run_dir or Path("runs") / config.name
-    if isinstance(config, PerceptionConfig):
+    if isinstance(config, PerceptionEvalConfig):
         _eval_perception(config, options)
         return
     assert isinstance(config, EvalConfig)
@@ -84,7 +85,7 @@ def _eval(options: argparse.Namespace) -> None:
     )
 
 
-def _eval_perception(config: PerceptionConfig, options: argparse.Namespace) -> None:
+def _eval_perception(config: PerceptionEvalConfig, options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from navloop.training.perception.run import evaluate_perception
@@ -168,6 +169,19 @@ def _pipeline(options: argparse.Namespace) -> None:
     print_pipeline(config, done, Console(width=None if sys.stdout.isatty() else 100))
 
 
+def _loop(options: argparse.Namespace) -> None:
+    config = load(options.recipe, options.overrides, kind="loop")
+    assert isinstance(config, LoopConfig)
+    from rich.console import Console
+
+    from navloop.training.loop import run_loop
+    from navloop.training.loop_table import print_loop
+
+    options.run_dir = options.run_dir or Path("runs") / config.name
+    found = run_loop(config, options.run_dir, Console(stderr=True))
+    print_loop(config, found, Console(width=None if sys.stdout.isatty() else 100))
+
+
 def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:
     from rich.console import Console
 
@@ -229,6 +243,7 @@ _COMMANDS = {
     "pretrain": _pretrain,
     "train": _train,
     "pipeline": _pipeline,
+    "loop": _loop,
     "report": _report,
     "submit": _submit,
 }

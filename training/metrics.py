@@ -19,9 +19,7 @@ from rich.progress import (
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from navloop.files import write_text
-
-LINE_INTERVAL = 10.0
-"""Seconds between lines where no terminal shows a bar."""
+from navloop.training.progress import LINE_INTERVAL
 
 
 class MetricsLog:

@@ -15,7 +15,7 @@ from navloop.configs.entries import read_entry
 from navloop.configs.imitation import TrainConfig
 from navloop.configs.kinds import Recipe
 from navloop.configs.loader import RecipeError, dump, load
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.pipeline import PipelineConfig, StepConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.schema import EvalConfig
@@ -24,7 +24,7 @@ from navloop.runs import RunFolder
 from navloop.training.perception.results import Score
 from navloop.training.pipeline_steps import do_step
 
-_OF_A_SEED = PretrainConfig | PerceptionConfig | TrainConfig | EvalConfig
+_OF_A_SEED = PretrainConfig | PerceptionEvalConfig | TrainConfig | EvalConfig
 """What is done once for each seed."""
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from navloop.configs.imitation import ImitationConfig
 from navloop.configs.kinds import Recipe
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
@@ -55,7 +55,7 @@ def do_step(recipe: Recipe, folder: Path, console: Console) -> Came:
         if isinstance(recipe, kind):
             train(recipe, folder, console)
             return Came(last_metrics(folder), {})  # the report of a step that was finished before has none
-    if isinstance(recipe, PerceptionConfig):
+    if isinstance(recipe, PerceptionEvalConfig):
         outcomes = evaluate_perception(recipe, folder, console).outcomes
         return Came({}, {f"{one.title} {score.metric}": score for one in outcomes for score in one.findings.scores})
     if isinstance(recipe, EvalConfig):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.encoders import VideoClassifier, create_encoder, save_classifier
 from navloop.training.perception.run import evaluate_perception
 from navloop.training.videos import write_video
@@ -37,7 +37,7 @@ def recipe(data, *tasks, clips=None, **changes):
         "batch": 2,
         **changes,
     }
-    return PerceptionConfig.model_validate_json(json.dumps(said))
+    return PerceptionEvalConfig.model_validate_json(json.dumps(said))
 
 
 def test_films_that_changed_are_measured_again_and_others_are_not(data, tmp_path):

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from navloop.configs.loader import RecipeError, load
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.encoders import (
     CoordinatedClassifier,
     VideoClassifier,
@@ -79,7 +79,7 @@ def recipe(data, *tasks, **changes):
 
 
 def config(data, *tasks, **changes):
-    return PerceptionConfig.model_validate_json(json.dumps(recipe(data, *tasks, **changes)))
+    return PerceptionEvalConfig.model_validate_json(json.dumps(recipe(data, *tasks, **changes)))
 
 
 def navloop(*arguments):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from navloop.configs.generation import Greedy
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.encoders import create_encoder, save_encoder
 from navloop.encoders.text import tokenize
 from navloop.training.manifests import ClipRow
@@ -65,7 +65,9 @@ def videos(folder):
 def recipe(folder, manifest, *tasks, **changes):
     clips = {"manifest": [manifest], "frames": 4, "size": 64, "sampler": "middle", "workers": 0}
     said = {"weights": str(folder / "encoder.safetensors"), "tasks": list(tasks), **changes}
-    return PerceptionConfig.model_validate_json(json.dumps({**said, "clips": {**clips, **changes.get("clips", {})}}))
+    return PerceptionEvalConfig.model_validate_json(
+        json.dumps({**said, "clips": {**clips, **changes.get("clips", {})}})
+    )
 
 
 def measured(config, tmp_path):

@@ -25,7 +25,7 @@ ALIKE = ("classes", "gallery", "captions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class ScoreDifference:
     """What two encoders differ by in one number of one task.
 
     Attributes:
@@ -48,7 +48,7 @@ def is_perception(folder: Path) -> bool:
     return (folder / "results.json").is_file()
 
 
-def compare_perception(first: Path, second: Path) -> tuple[Perception, Perception, list[Difference]]:
+def compare_perception(first: Path, second: Path) -> tuple[Perception, Perception, list[ScoreDifference]]:
     """Return two runs and what their encoders differ by in the tasks of both that rank answers: classes, neighbours, retrieval.
 
     Raises:
@@ -70,7 +70,7 @@ def compare_perception(first: Path, second: Path) -> tuple[Perception, Perceptio
 
 
 def print_perception_comparison(
-    first: Perception, second: Perception, differences: Sequence[Difference], console: Console
+    first: Perception, second: Perception, differences: Sequence[ScoreDifference], console: Console
 ) -> None:
     """Print what two encoders differ by, with intervals."""
     table = Table(
@@ -103,7 +103,7 @@ def print_perception_comparison(
     console.print(table)
 
 
-def _differences(ours: Outcome, theirs: Outcome) -> list[Difference]:
+def _differences(ours: Outcome, theirs: Outcome) -> list[ScoreDifference]:
     kinds = [kind for kind in RANKED if kind in ours.findings.details and kind in theirs.findings.details]
     if kinds and ours.data["videos"]["fingerprint"] != theirs.data["videos"]["fingerprint"]:
         raise ValueError(f"task {ours.title} was measured on different videos in the two runs; they cannot be compared")
@@ -126,7 +126,7 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[Difference]:
             gap = compare(first, second, scenes, videos, np.random.default_rng(0))
             name = f"{RANKED[kind]}{'' if kind == 'texts' else '-'}{k}"
             found.append(
-                Difference(task=ours.title, metric=name, first=first.mean(), second=second.mean(), comparison=gap)
+                ScoreDifference(task=ours.title, metric=name, first=first.mean(), second=second.mean(), comparison=gap)
             )
     return found
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.videos import ClipsConfig, ViewsConfig
 from navloop.files import fingerprint
 from navloop.training.clips import ClipBatch
@@ -89,7 +89,7 @@ class FeatureStore:
         console: Where to show the progress; None shows nothing.
     """
 
-    def __init__(self, recipe: PerceptionConfig, subject: Subject, folder: Path, console: Console | None) -> None:
+    def __init__(self, recipe: PerceptionEvalConfig, subject: Subject, folder: Path, console: Console | None) -> None:
         self._recipe, self._subject, self._folder, self._console = recipe, subject, folder, console
 
     def embed(

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import write_text
@@ -118,7 +118,7 @@ def read_outcome(folder: Path, config: TaskConfig, subject: Subject) -> Outcome 
     return outcome if same and all(map(_same_videos, outcome.data.values())) else None
 
 
-def gather(recipe: PerceptionConfig, folder: Path, subject: Subject, outcomes: Sequence[Outcome]) -> Perception:
+def gather(recipe: PerceptionEvalConfig, folder: Path, subject: Subject, outcomes: Sequence[Outcome]) -> Perception:
     """Return the outcomes of a run, and write them to its `results.json`."""
     run = Perception(
         folder=folder,

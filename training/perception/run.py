@@ -17,7 +17,7 @@ import navloop.training.perception.open_set
 import navloop.training.perception.retrieval
 import navloop.training.perception.zero_shot  # noqa: F401
 from navloop.configs.loader import dump
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.runs import RunFolder
 from navloop.training.fingerprints import list_fingerprint
@@ -27,7 +27,7 @@ from navloop.training.perception.subject import Subject, load_subject
 from navloop.training.perception.task import TASKS, Bench
 
 
-def evaluate_perception(recipe: PerceptionConfig, folder: Path, console: Console | None = None) -> Perception:
+def evaluate_perception(recipe: PerceptionEvalConfig, folder: Path, console: Console | None = None) -> Perception:
     """Return what an encoder is measured to be, measuring the tasks that the run folder does not have yet.
 
     The folder gets `results.json`, `tasks/<name>.json` as each is done, `features/` with what the encoder made of the videos, for
@@ -61,7 +61,7 @@ def evaluate_perception(recipe: PerceptionConfig, folder: Path, console: Console
     return found
 
 
-def _measure(task: TaskConfig, recipe: PerceptionConfig, subject: Subject, store: FeatureStore) -> Outcome:
+def _measure(task: TaskConfig, recipe: PerceptionEvalConfig, subject: Subject, store: FeatureStore) -> Outcome:
     began = time.perf_counter()
     bench = Bench(task, recipe, subject, store)
     try:
@@ -71,7 +71,7 @@ def _measure(task: TaskConfig, recipe: PerceptionConfig, subject: Subject, store
     return outcome_of(task, findings, bench.used, time.perf_counter() - began)
 
 
-def _data(recipe: PerceptionConfig, subject: Subject) -> dict[str, str]:
+def _data(recipe: PerceptionEvalConfig, subject: Subject) -> dict[str, str]:
     """Return the fingerprint of each file that all tasks share; those of one task alone are in its outcome."""
     names = (*recipe.clips.manifest, *recipe.train, *recipe.unknown)
     return {"weights": subject.digest, **{name: list_fingerprint(Path(name)) for name in names}}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.contents import CLASSIFIER, CONFIG
 from navloop.encoders.convert import load_released
@@ -66,7 +66,7 @@ class Subject:
         return self.classifier
 
 
-def load_subject(recipe: PerceptionConfig) -> Subject:
+def load_subject(recipe: PerceptionEvalConfig) -> Subject:
     """Return what a recipe measures, on its device.
 
     Raises:
@@ -91,7 +91,7 @@ def load_subject(recipe: PerceptionConfig) -> Subject:
     return Subject(encoder, classifier, digest(module.state_dict()), recipe.encoder or _kind(encoder))
 
 
-def _load_encoder(recipe: PerceptionConfig) -> tuple[VideoEncoder, Classifier | None]:
+def _load_encoder(recipe: PerceptionEvalConfig) -> tuple[VideoEncoder, Classifier | None]:
     """Load a file that says which encoder it is of, or, for a named encoder, one that does not: released, say."""
     assert recipe.weights is not None
     read, frames, size = read_weights(recipe.weights), recipe.clips.frames, recipe.clips.size

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from navloop.configs.perception import PerceptionConfig
+from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import fingerprint
@@ -54,7 +54,7 @@ class Bench:
         used: What was embedded, by role: "videos", "train".
     """
 
-    def __init__(self, config: TaskConfig, recipe: PerceptionConfig, subject: Subject, store: FeatureStore) -> None:
+    def __init__(self, config: TaskConfig, recipe: PerceptionEvalConfig, subject: Subject, store: FeatureStore) -> None:
         self.subject, self.recipe = subject, recipe
         seed = int(fingerprint(config.title.encode()).removeprefix("sha256:"), 16)
         self.rng = np.random.default_rng((recipe.seed, seed))
