@@ -48,7 +48,8 @@ class ToldWalks:
 class Narrator(nn.Module):
     """Predicts each word of a text from the words before it and a walk.
 
-    Ids are a `Vocabulary`'s, and two more behind them: `start` and `end`.
+    Ids are a `Vocabulary`'s, and three more behind them: `start`, then comes what the text is about, `begin`, then the text, `end`. What to
+    say is chosen before how to say it, and learned apart from it: of a hundred wordings it is the same.
 
     Args:
         config: How large.
@@ -59,7 +60,7 @@ class Narrator(nn.Module):
     def __init__(self, config: NarratorConfig, layout: Layout, words: int) -> None:
         super().__init__()
         self.config, width = config, config.width
-        self.start, self.end = words, words + 1
+        self.start, self.begin, self.end = words, words + 1, words + 2
         self.sight = Sight(layout, SightWidths(width, width, width // 2, width // 2), config.dropout)
         self.join_depth = nn.Linear(width // 2, width) if layout.depth else None
         self.reckoning = Reckoning(config.turn_deg, width)
@@ -71,11 +72,11 @@ class Narrator(nn.Module):
             )
             for _ in range(config.walk_layers)
         )
-        self.embedding = nn.Embedding(words + 2, width, padding_idx=PADDING)
+        self.embedding = nn.Embedding(words + 3, width, padding_idx=PADDING)
         self.missed = MissedWords(config.missed_words)
         self.dropout = nn.Dropout(config.dropout)
         shape = CaptionerConfig(layers=config.word_layers, queries=config.queries)
-        self.decoder = CaptionDecoder(shape, text_width=width, video_width=width, vocabulary=words + 2)
+        self.decoder = CaptionDecoder(shape, text_width=width, video_width=width, vocabulary=words + 3)
 
     def gather(
         self, percepts: Sequence[Tensor | NDArray[np.floating]], actions: Sequence[NDArray[np.int64]]

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
+from navloop.agent.content import plan_of
 from navloop.agent.narrator import Narrator, NarratorSteps, ToldWalks
 from navloop.agent.perception import Perception
 from navloop.agent.policies.words import PADDING, UNKNOWN, Vocabulary
@@ -20,6 +22,9 @@ from navloop.encoders.generation import generate
 
 BATCH = 32
 """Walks described at a time."""
+
+PLAN = 24
+"""Words that say what a text is about, at most."""
 
 _BEAM = Beam(width=4)
 _SIGN = re.compile(r"\s+([.,;!?])")
@@ -81,7 +86,7 @@ class Speaker:
             ValueError: If percepts and actions do not go together.
         """
         self.narrator.eval()
-        length = self.config.narrator.max_words + 2
+        length = self.config.narrator.max_words + PLAN + 3
         texts = []
         for walks in self._batches(percepts, actions):
             prompt = torch.full((len(walks), 1), self.narrator.start, device=self.device)
@@ -104,14 +109,19 @@ class Speaker:
         return found
 
     def read(self, texts: Sequence[str]) -> Tensor:
-        """Return texts as ids with a start and an end, int64 (B, L), padded with 0."""
-        rows = [row[row != PADDING] for row in self.vocabulary.read(texts).ids]
-        ids = torch.full((len(rows), max(map(len, rows)) + 2), PADDING)
-        for place, row in enumerate(rows):
-            ids[place, 0] = self.narrator.start
-            ids[place, 1 : len(row) + 1] = row
-            ids[place, len(row) + 1] = self.narrator.end
-        return ids
+        """Return texts as ids, int64 (B, L), padded with 0: start, what each is about, begin, its words, end."""
+        narrator = self.narrator
+        plans = [self._ids(plan)[:PLAN] for plan in self.vocabulary.read([plan_of(text) for text in texts]).ids]
+        words = [self._ids(row) for row in self.vocabulary.read(texts).ids]
+        rows = [
+            torch.tensor([narrator.start, *plan, narrator.begin, *said, narrator.end])
+            for plan, said in zip(plans, words, strict=True)
+        ]
+        return pad_sequence(rows, batch_first=True, padding_value=PADDING)
+
+    @staticmethod
+    def _ids(row: Tensor) -> list[int]:
+        return [number for number in row.tolist() if number != PADDING]
 
     def _batches(self, percepts: Sequence[Percepts], actions: Sequence[Actions]) -> Iterator[ToldWalks]:
         if len(percepts) != len(actions):
@@ -121,7 +131,8 @@ class Speaker:
             yield self.narrator.gather(percepts[part], actions[part]).to(self.device)
 
     def _text(self, ids: Sequence[int]) -> str:
-        words = [self.vocabulary.words[i - UNKNOWN - 1] for i in ids if UNKNOWN < i < self.narrator.start]
+        said = ids[ids.index(self.narrator.begin) :] if self.narrator.begin in ids else ()
+        words = [self.vocabulary.words[i - UNKNOWN - 1] for i in said if UNKNOWN < i < self.narrator.start]
         return write_out(words)
 
 

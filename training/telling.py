@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 
 import numpy as np
 
-from navloop.envs.houses.phrases import lexicon
-from navloop.training.mirroring import mirror_text
+from navloop.agent.content import rooms_named, turns_named
 from navloop.training.wording import bleu, bleu_counts
 
-_TURN = re.compile(
-    r"\b(?:turn|turning|pivot|spin|swivel|rotate|go|going|head|bear|veer|take|taking|make|hang|swing)\b(?:\W+(?!on\b)\w+){0,4}?\W+(left|right|around)\b"
-    r"|\b(u-turn|one-eighty|opposite direction|other way)\b",
-    re.IGNORECASE,
-)
-
 References = Sequence[Sequence[str]]
-
-
-def rooms_named(text: str) -> tuple[str, ...]:
-    """Return the rooms that a text names, in order, each by its label: "restroom" is a bathroom."""
-    pattern, labels = _rooms()
-    return tuple(labels[found[0].lower()] for found in pattern.finditer(text))
-
-
-def turns_named(text: str) -> tuple[str, ...]:
-    """Return the turns that a text names, in order: "left", "right", "around". Sides on which things are do not count."""
-    mirrored = mirror_text(text)
-    named = []
-    for found in _TURN.finditer(text):
-        side = (found[1] or "around").lower()
-        start = found.start(1) if found[1] else found.start()
-        # Where "right" means "just", a mirror leaves it as it is.
-        if side == "around" or _shifted(text, mirrored, start) != side:
-            named.append(side)
-    return tuple(named)
 
 
 def agreement(said: Sequence[str], meant: Sequence[str]) -> float:
@@ -108,16 +80,3 @@ def _bleu(texts: Sequence[str], references: References) -> dict[str, float]:
     except ValueError:  # sacreBLEU is an extra, and the rest is known without it
         return {}
     return {"bleu": bleu(counts, 4, np.ones(len(texts)))}
-
-
-def _shifted(text: str, mirrored: str, start: int) -> str:
-    """Return the word of a mirrored text that stands where the word at `start` does: words change in length, not in number."""
-    place = len(re.findall(r"\w+", text[:start]))
-    return re.findall(r"\w+", mirrored)[place].lower()
-
-
-@cache
-def _rooms() -> tuple[re.Pattern[str], Mapping[str, str]]:
-    labels = {name.lower(): label for label, names in lexicon()["rooms"].items() for name in (label, *names)}
-    names = sorted(labels, key=len, reverse=True)
-    return re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b", re.IGNORECASE), labels

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from navloop.agent.content import rooms_named, turns_named
 from navloop.training.mirroring import mirror_text
-from navloop.training.telling import agreement, rooms_named, tell_scores, turns_named
+from navloop.training.telling import agreement, tell_scores
 
 rows = st.lists(st.sampled_from("abc"), max_size=6)
 
