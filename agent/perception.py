@@ -69,7 +69,7 @@ class Perception(nn.Module):
     def __init__(self, config: PerceptionConfig, encoder: VideoEncoder | None = None) -> None:
         super().__init__()
         self.config = config
-        self.encoder = encoder if encoder is not None else _create_encoder(config)
+        self.encoder = encoder if encoder is not None else make_encoder(config)
         self.encoder.requires_grad_(config.trainable).eval()
         self._side = self.encoder.grid[-1]
         if config.grid > self._side:
@@ -308,7 +308,7 @@ class Perception(nn.Module):
         return [self._with_depth(torch.stack(steps), walk.depth) for steps, walk in zip(seen, walks, strict=True)]
 
 
-def _create_encoder(config: PerceptionConfig) -> VideoEncoder:
+def make_encoder(config: PerceptionConfig) -> VideoEncoder:
     """Return the encoder that a configuration names."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -19,6 +19,7 @@ from navloop.agent.waypoints import Candidates, DepthGrid, WaypointPredictor, ch
 from navloop.configs.planner import PlannerAgentConfig
 from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.panorama import encode_panorama
+from navloop.envs.glancing import GlancingEnv
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.envs.panorama import view_names
 from navloop.envs.simulator import Action
@@ -111,8 +112,13 @@ class PlannerAgent:
         self._places = [Place() for _ in range(environments)]
 
     def restart(self, place: int, env: NavigationEnv, seed: int) -> None:
-        """Start an episode at a place; its instruction is that of its next observation."""
+        """Start an episode at a place; its instruction is that of its next observation.
+
+        A `GlancingEnv` draws from then on what the next decision will be made from, and no other frames: nobody may override it.
+        """
         self._places[place].restart(env, np.random.default_rng(seed), self.encoder.num_frames)
+        if isinstance(env, GlancingEnv):
+            env.attends = self._places[place].attends
 
     def act_all(
         self, places: Sequence[int], observations: Sequence[Observation], infos: Sequence[dict[str, Any]]
@@ -170,10 +176,13 @@ class PlannerAgent:
         rows = scores.double().cpu()
         return [place.choose(row, self.temperature) for place, row in zip(places, rows, strict=True)]
 
-    def _read(self, places: list[Place], texts: list[str]) -> None:
+    def ids_of(self, texts: Sequence[str]) -> Tensor:
+        """Return texts as the planner reads them, int64 (B, L), padded with 0, on the CPU."""
         ids = self.reader.read(texts).ids[:, : self.planner.config.max_words - 1]
-        begins = torch.full((len(ids), 1), len(self.reader))
-        ids = torch.cat((begins, ids), 1).to(self.device)
+        return torch.cat((torch.full((len(ids), 1), len(self.reader)), ids), 1)
+
+    def _read(self, places: list[Place], texts: list[str]) -> None:
+        ids = self.ids_of(texts).to(self.device)
         words = self.planner.read(ids)
         first = self.planner.history.begin(len(ids))
         for row, place in enumerate(places):
@@ -205,6 +214,10 @@ class Place:
         self.plan: deque[Action] = deque()
         self.history: list[Tensor] = []
         self.ids = self.words = torch.zeros(0)
+
+    def attends(self) -> bool:
+        """Return whether the next decision will be made from what is seen now."""
+        return len(self.plan) < (self.frames.maxlen or 1)
 
     def see(self, observation: Observation) -> None:
         """Keep the newest frame of each view; the first stands for those before it."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from navloop.agent.agents import BatchAgent
 from navloop.agent.perception import Perception
 from navloop.agent.perception import Walk as SeenWalk
 from navloop.agent.policy_agent import PolicyAgent
@@ -92,7 +93,7 @@ class Hand:
 
     def collect(self, order: Order) -> tuple[int, list[Walk]]:
         """Walk a part, write its frames and features, and return its number and its walks, which are not in the index yet."""
-        with _one_thread():
+        with one_thread():
             agent = self._load(order.agent)
             acts = None if order.rules.beta == 1 else agent
             done = list(self._rollouts.collect(acts, order.episodes, order.rules, order.seed))
@@ -111,13 +112,8 @@ class Hand:
 
     def measure(self, trial: Trial) -> list[Row]:
         """Walk episodes with an agent alone and return their rows."""
-        with _one_thread():
-            walked = list(self._rollouts.walk(self._load(trial.agent), trial.episodes, trial.seed))
-        protocol = self._rollouts.protocol
-        return [
-            Row.of(e, episode_seed(trial.seed, e.episode_id), measure(trajectory, e, protocol), trajectory)
-            for e, trajectory in walked
-        ]
+        with one_thread():
+            return measure_walks(self._rollouts, self._load(trial.agent), trial)
 
     def close(self) -> None:
         """Give the simulators back."""
@@ -129,21 +125,51 @@ class Hand:
         return self._agent[1]
 
 
-class Crew:
-    """Hands in worker processes, or one in this process; none is hired before there is work.
+def measure_walks(rollouts: Rollouts, agent: BatchAgent, trial: Trial) -> list[Row]:
+    """Walk a trial's episodes with its agent alone and return their rows, in the order in which they end."""
+    return [
+        Row.of(e, episode_seed(trial.seed, e.episode_id), measure(trajectory, e, rollouts.protocol), trajectory)
+        for e, trajectory in rollouts.walk(agent, trial.episodes, trial.seed)
+    ]
+
+
+O_contra = TypeVar("O_contra", contravariant=True)
+D_co = TypeVar("D_co", covariant=True)
+
+
+class Hands(Protocol[O_contra, D_co]):
+    """Whoever does orders of one sort, and trials, in one process."""
+
+    def collect(self, order: O_contra) -> D_co:
+        """Do an order; what comes of it travels between processes."""
+
+    def measure(self, trial: Trial) -> list[Row]:
+        """Walk episodes with an agent alone and return their rows."""
+
+    def close(self) -> None:
+        """Give the simulators back."""
+
+
+O = TypeVar("O")
+D = TypeVar("D")
+
+
+class Workforce(Generic[O, D]):
+    """Hands of one sort in worker processes, or one in this process; none is hired before there is work.
 
     Args:
         ground: Where they walk.
         workers: Processes; 1 is this one.
+        hire: Makes one for the ground.
     """
 
-    def __init__(self, ground: Ground, workers: int) -> None:
-        self._ground, self._workers = ground, workers
+    def __init__(self, ground: Ground, workers: int, hire: Callable[[Ground], Hands[O, D]]) -> None:
+        self._ground, self._workers, self._hire = ground, workers, hire
         self._pool: ProcessPoolExecutor | None = None
-        self._hand: Hand | None = None
+        self._hand: Hands[O, D] | None = None
 
-    def collect(self, orders: Sequence[Order]) -> Iterator[tuple[int, list[Walk]]]:
-        """Do orders and yield the number and the walks of each part as it is done."""
+    def collect(self, orders: Sequence[O]) -> Iterator[D]:
+        """Do orders and yield what comes of each as it is done."""
         if self._workers == 1:
             yield from map(self._own_hand().collect, orders)
         else:
@@ -163,16 +189,29 @@ class Crew:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _own_hand(self) -> Hand:
-        self._hand = self._hand or Hand(self._ground)
+    def _own_hand(self) -> Hands[O, D]:
+        self._hand = self._hand or self._hire(self._ground)
         return self._hand
 
     def _hired(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # A worker that outlived a killed parent would write into a folder that somebody else may hold by then.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_hire, initargs=(self._ground,))
+            hired = (self._hire, self._ground)
+            self._pool = ProcessPoolExecutor(self._workers, context, initializer=_hire, initargs=hired)
         return self._pool
+
+
+class Crew(Workforce[Order, tuple[int, list[Walk]]]):
+    """A workforce of `Hand`: it yields the number and the walks of each part.
+
+    Args:
+        ground: Where they walk.
+        workers: Processes; 1 is this one.
+    """
+
+    def __init__(self, ground: Ground, workers: int) -> None:
+        super().__init__(ground, workers, Hand)
 
 
 def encode(perception: Perception, walks: Sequence[Frames]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float16]]]:
@@ -191,16 +230,16 @@ def encode_missing(folder: WalkFolder, perception: Perception, mirrored: bool = 
                 write_features(path, encode(perception, [mirror_frames(seen) if turned else seen for seen in frames]))
 
 
-_hand: Hand | None = None
+_hand: Hands[Any, Any] | None = None
 
 
-def _hire(ground: Ground) -> None:
+def _hire(hire: Callable[[Ground], Hands[Any, Any]], ground: Ground) -> None:
     global _hand
     end_with_the_parent()
-    _hand = Hand(ground)
+    _hand = hire(ground)
 
 
-def _collect(order: Order) -> tuple[int, list[Walk]]:
+def _collect(order: Any) -> Any:
     assert _hand is not None
     return _hand.collect(order)
 
@@ -220,7 +259,7 @@ def _as_done(futures: Sequence[Future]) -> Iterator:  # type: ignore[type-arg]
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute as a worker among others does, so that it is the same wherever it is done."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
-from navloop.agent.policy_agent import PolicyAgent, check_turn
+from navloop.agent.agents import BatchAgent
+from navloop.agent.policy_agent import check_turn
 from navloop.agent.saving import save_agent
 from navloop.configs.agents import AgentConfig
 from navloop.configs.imitation import TrainConfig
+from navloop.envs import protocols
 from navloop.envs.episodes import read_episodes, select
 from navloop.envs.metrics import aggregate
 from navloop.envs.worlds import require_world
 from navloop.files import write_text
 from navloop.records import Episode
-from navloop.training.collection import Crew, Trial
+from navloop.training.collection import Trial
 from navloop.training.evaluation import select_episodes
 from navloop.training.rollouts import protocol_of
 from navloop.training.rows import Row
@@ -48,8 +51,7 @@ class Course:
     def __init__(self, config: TrainConfig, agent: AgentConfig) -> None:
         require_world(config.episodes.world)
         self.config = config
-        self.protocol = protocol_of(config.episodes, agent.perception.depth)
-        check_turn(agent.policy, self.protocol)
+        self.protocol = self._walked_under(agent)
         self.fingerprints: dict[str, str] = {}
         self.episodes = self._read("train", config.episodes.train)
         splits = {"val_seen": config.episodes.val_seen, "val_unseen": config.episodes.val_unseen}
@@ -58,6 +60,12 @@ class Course:
             for split, file in splits.items()
             if file is not None and config.evaluate
         }
+
+    def _walked_under(self, agent: AgentConfig) -> protocols.Protocol:
+        """Return the recipe's protocol with the cameras that the agent looks at."""
+        protocol = protocol_of(self.config.episodes, agent.perception.depth)
+        check_turn(agent.policy, protocol)
+        return protocol
 
     def _read(self, split: str, name: str) -> tuple[Episode, ...]:
         file = read_episodes(Path(name))
@@ -72,6 +80,13 @@ class Course:
         return spoken
 
 
+class Measures(Protocol):
+    """Whoever measures agents; a crew, say."""
+
+    def measure(self, trials: Sequence[Trial]) -> Iterator[list[Row]]:
+        """Walk the episodes of trials and yield the rows of each as it is done."""
+
+
 class Judge:
     """Measures an agent on the way, keeps the rows, and the agent that did best.
 
@@ -80,16 +95,24 @@ class Judge:
         crew: Who walks them.
         folder: Of the run.
         select: Split whose SPL says who did best.
+        save: Writes an agent of this sort into a folder.
 
     Attributes:
         best: SPL of the best so far; -inf before the first.
     """
 
-    def __init__(self, course: Course, crew: Crew, folder: Path, select: str) -> None:
-        self._course, self._crew, self._folder, self._select = course, crew, folder, select
+    def __init__(
+        self,
+        course: Course,
+        crew: Measures,
+        folder: Path,
+        select: str,
+        save: Callable[[Any, Path], None] = save_agent,
+    ) -> None:
+        self._course, self._crew, self._folder, self._select, self._save = course, crew, folder, select, save
         self.best = -math.inf
 
-    def judge(self, agent: PolicyAgent, number: int) -> dict[str, float]:
+    def judge(self, agent: BatchAgent, number: int) -> dict[str, float]:
         """Walk the validation episodes with an agent as it is, and return averages such as "val_seen_spl".
 
         Args:
@@ -99,7 +122,7 @@ class Judge:
         if not self._course.validation:
             return {}
         saved = self._folder / f".judged_{number:02d}"
-        save_agent(agent, saved)
+        self._save(agent, saved)
         found: dict[str, float] = {}
         for split, episodes in self._course.validation.items():
             rows = self._walk(saved, episodes)
@@ -114,7 +137,7 @@ class Judge:
         score = found.get(f"{self._select}_spl")
         if score is not None and score > self.best:
             self.best = score
-            save_agent(agent, self._folder / BEST)
+            self._save(agent, self._folder / BEST)
         return found
 
     def _walk(self, agent: Path, episodes: Sequence[Episode]) -> list[Row]:

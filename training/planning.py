@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from navloop.agent.planner_agent import Place, PlannerAgent
 from navloop.agent.policies.planner import Planner
@@ -62,6 +63,8 @@ class PlannedWalk:
 
     ids: Tensor
     """int64 (L,), the instruction as the planner reads it."""
+    episode_id: str = ""
+    """Of the episode."""
     seen: list[PanoramaFeatures] = field(default_factory=list)
     """Of each decision, with B = 1."""
     candidates: list[Candidates] = field(default_factory=list)
@@ -96,7 +99,7 @@ class TaughtAgent(PlannerAgent):
         chosen = []
         for row, place in enumerate(places):
             if len(place.history) == 1:
-                self._newest[place] = PlannedWalk(place.ids.cpu())
+                self._newest[place] = PlannedWalk(place.ids.cpu(), place.env.episode.episode_id)
                 self.walks.append(self._newest[place])
             walk, part = self._newest[place], slice(row, row + 1)
             walk.seen.append(PanoramaFeatures(seen.rgb[part].cpu(), seen.depth[part].cpu()))
@@ -107,26 +110,75 @@ class TaughtAgent(PlannerAgent):
         return chosen
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """S decisions of one episode side by side, to learn from; C stands for stopping."""
+
+    ids: Tensor
+    """int64 (L,), the instruction as the planner reads it."""
+    seen: PanoramaFeatures
+    """Of each decision, with B = S."""
+    candidates: Candidates
+    """Of each decision, with B = S."""
+    wanted: Tensor
+    """int64 (S,), what the oracle chose."""
+    taken: Tensor
+    """int64 (S,), what was done."""
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+
+def lesson_of(walk: PlannedWalk, most: int | None = None) -> Lesson:
+    """Return a walk as a lesson.
+
+    Args:
+        walk: With at least one decision.
+        most: Candidates C; None: as many as its decisions have at most.
+    """
+    count = max(each.valid.shape[1] for each in walk.candidates) if most is None else most
+    candidates = Candidates(*(_beside(walk.candidates, name, count) for name in _CANDIDATES))
+    seen = PanoramaFeatures(*(torch.cat([getattr(each, name) for each in walk.seen]) for name in _SEEN))
+    wanted, taken = (
+        torch.tensor([count if choice == each.valid.shape[1] else choice for choice, each in pairs])
+        for pairs in (zip(choices, walk.candidates, strict=True) for choices in (walk.wanted, walk.taken))
+    )
+    return Lesson(walk.ids, seen, candidates, wanted, taken)
+
+
+def planner_scores(planner: Planner, lessons: Sequence[Lesson]) -> tuple[Tensor, Tensor]:
+    """Return scores (D, N) of the decisions of all lessons, one lesson after the other, and what was wanted, int64 (D,).
+
+    Args:
+        planner: Who decides.
+        lessons: With candidates of the same number C; the first C of the scores are theirs, the next the stop's.
+    """
+    device = planner.projection.weight.device
+    counts = torch.tensor([len(lesson) for lesson in lessons])
+    rows = torch.repeat_interleave(torch.arange(len(lessons)), counts).to(device)
+    step = torch.cat([torch.arange(len(lesson)) for lesson in lessons]).to(device)
+    seen = PanoramaFeatures(*(_all(lessons, "seen", name).to(device).float() for name in _SEEN))
+    candidates = Candidates(*(_all(lessons, "candidates", name).to(device) for name in _CANDIDATES))
+    taken = torch.cat([lesson.taken for lesson in lessons]).tolist()
+    tokens = planner.remember(seen, action_angles(candidates, taken), step)
+    past = [torch.cat((planner.history.begin(1), part[:-1])) for part in tokens.split(counts.tolist())]
+    history = pad_sequence(past, batch_first=True)[rows]
+    known = torch.arange(history.shape[1], device=device) <= step[:, None]  # a decision knows those before it
+    ids = pad_sequence([lesson.ids for lesson in lessons], batch_first=True).to(device)
+    words = planner.read(ids)[rows]
+    scores = planner(words, (ids != 0)[rows], history, known, observe(seen, candidates))
+    return scores, torch.cat([lesson.wanted for lesson in lessons]).to(device)
+
+
 def planner_loss(planner: Planner, walk: PlannedWalk) -> Tensor:
     """Return the cross-entropy of the oracle's choices, summed over a walk's decisions."""
-    device, count = planner.projection.weight.device, len(walk.wanted)
-    most = max(each.valid.shape[1] for each in walk.candidates)
-    seen = PanoramaFeatures(*(torch.cat([getattr(each, name) for each in walk.seen]).to(device) for name in _SEEN))
-    candidates = Candidates(*(_beside(walk.candidates, name, most).to(device) for name in _CANDIDATES))
-    wanted, taken = (
-        [
-            most if choice == each.valid.shape[1] else choice
-            for choice, each in zip(choices, walk.candidates, strict=True)
-        ]
-        for choices in (walk.wanted, walk.taken)
-    )
-    tokens = planner.remember(seen, action_angles(candidates, taken), torch.arange(count, device=device))
-    history = torch.cat((planner.history.begin(1), tokens[:-1]))[None].expand(count, -1, -1)
-    past = torch.ones(count, count, dtype=torch.bool, device=device).tril()  # a decision knows those before it
-    ids = walk.ids[None].to(device)
-    words = planner.read(ids).expand(count, -1, -1)
-    scores = planner(words, (ids != 0).expand(count, -1), history, past, observe(seen, candidates))
-    return F.cross_entropy(scores, torch.tensor(wanted, device=device), reduction="sum")
+    scores, wanted = planner_scores(planner, [lesson_of(walk)])
+    return F.cross_entropy(scores, wanted, reduction="sum")
+
+
+def _all(lessons: Sequence[Lesson], part: str, name: str) -> Tensor:
+    """Return one field of what all lessons have."""
+    return torch.cat([getattr(getattr(lesson, part), name) for lesson in lessons])
 
 
 def _beside(rows: Sequence[Candidates], name: str, most: int) -> Tensor:
@@ -150,12 +202,14 @@ def train_planner(
     Source: InternVideo1/Downstream/Visual-Language-Navigation, whose learning rate is 3e-5.
     """
     rng = np.random.default_rng(seed)
+    most = max(each.valid.shape[1] for walk in walks for each in walk.candidates)
+    lessons = [lesson_of(walk, most) for walk in walks]
     optimiser = torch.optim.AdamW(planner.parameters(), lr)
     planner.train()
     losses = []
     for _ in range(steps):
-        chosen = [walks[number] for number in rng.choice(len(walks), min(batch, len(walks)), replace=False)]
-        loss = torch.stack([planner_loss(planner, walk) for walk in chosen]).sum() / sum(len(w.wanted) for w in chosen)
+        chosen = [lessons[number] for number in rng.choice(len(lessons), min(batch, len(lessons)), replace=False)]
+        loss = F.cross_entropy(*planner_scores(planner, chosen))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(planner.parameters(), 40.0)

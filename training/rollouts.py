@@ -88,10 +88,14 @@ class Rollouts:
         config: Where.
         protocol: Embodiment and cameras.
         count: E.
+        env: Of these simulators and the protocol.
     """
 
-    def __init__(self, config: EpisodesConfig, protocol: Protocol, count: int) -> None:
+    def __init__(
+        self, config: EpisodesConfig, protocol: Protocol, count: int, env: type[NavigationEnv] = NavigationEnv
+    ) -> None:
         self.protocol = protocol
+        self._env = env
         self._simulators = create_simulators(count, config.world, config.scenes, protocol, **config.world_settings)
 
     def collect(
@@ -140,7 +144,7 @@ class Rollouts:
                         lanes[place] = self._begin(place, waiting.popleft(), agent, rules, seed)
 
     def _begin(self, place: int, episode: Episode, agent: BatchAgent | None, rules: Rules | None, seed: int) -> _Lane:
-        env = NavigationEnv(self._simulators[place], [episode], self.protocol)
+        env = self._env(self._simulators[place], [episode], self.protocol)
         lane = _Lane(env, episode, rules, episode_seed(seed, episode.episode_id))
         if agent is not None:
             agent.restart(place, env, lane.seed)
