@@ -47,6 +47,9 @@ def write_video(
             if bulk:
                 # B-frames are placed by a lookahead that reads memory it never set (seen with MALLOC_PERTURB_), so that bytes vary.
                 options |= {"threads": "1", "bf": "0"}
+            if bulk and gop is not None and gop <= 2:
+                # So does the tree of macroblocks (seen in processes that had decoded before); with nothing to look ahead to, it is of no use.
+                options["x264-params"] = "mbtree=0"
             if gop is not None:
                 options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
             stream = container.add_stream("libx264", rate=fps, options=options)
