@@ -23,6 +23,7 @@ from navloop.training.store_schema import StoreAbout, StoredEpisode, StoreError
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 DATA = "data/chunk-{:03d}/file-{:03d}.parquet"
 VIDEOS = "videos/{}/chunk-{:03d}/file-{:03d}.mp4"
+TASKS, INFO, STATS = "meta/tasks.parquet", "meta/info.json", "meta/stats.json"
 METRIC = "metrics/"
 
 TOLD = {
@@ -165,6 +166,7 @@ class Joined:
 
     def _read_columns(self) -> dict[str, list[Any]]:
         if not self._path.is_file():
+            require_none(self._folder)
             return {"key": []}
         try:
             names = [
@@ -203,6 +205,18 @@ class Joined:
             raise StoreError(
                 f"{self._path}: not a store's table of episodes ({error!r}); take it from a copy"
             ) from error
+
+
+def require_none(folder: Path) -> None:
+    """Check that a store without a table of episodes never had one.
+
+    Raises:
+        StoreError: If joined walks are there.
+    """
+    if (folder / INFO).is_file():
+        raise StoreError(
+            f"{folder / EPISODES}: is gone, while files of joined walks are there; take it from a copy of the store"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -23,7 +23,7 @@ from navloop.files import write_text
 from navloop.training.decoding import UnreadableError
 from navloop.training.store_films import Stretch, film_parameters, join_films
 from navloop.training.store_folder import JOINER, alone
-from navloop.training.store_joined import DATA, EPISODES, TOLD, VIDEOS, told_row
+from navloop.training.store_joined import DATA, EPISODES, INFO, STATS, TASKS, TOLD, VIDEOS, require_none, told_row
 from navloop.training.store_meta import (
     CHUNK,
     DATA_MEGABYTES,
@@ -41,8 +41,6 @@ from navloop.training.store_schema import StoreAbout, StoreError
 
 JOINING = ".joining"
 """Folder that files are written in before they are moved to their places."""
-
-TASKS, INFO, STATS = "meta/tasks.parquet", "meta/info.json", "meta/stats.json"
 
 GROUP = 4096
 """Frames of a row group at least: an episode is read with those of some others, and footers stay short."""
@@ -236,6 +234,7 @@ class _Joining:
     def _read_table(self) -> pa.Table | None:
         path = self._folder / EPISODES
         if not path.is_file():
+            require_none(self._folder)
             return None
         try:
             return pq.read_table(path, partitioning=None)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from navloop.records import Episode, Trajectory
 from navloop.training.decoding import UnreadableError
 from navloop.training.store_films import FilmReader, Stretch
 from navloop.training.store_folder import read_about
-from navloop.training.store_joined import METRIC, Joined
+from navloop.training.store_joined import METRIC, STATS, TOLD, Joined
 from navloop.training.store_parts import FILMS, PARTS, Told, list_parts, read_rows, read_told
 from navloop.training.store_schema import RGB, Record, StoredEpisode, StoreError, walk_of
 from navloop.training.store_tables import column
@@ -107,8 +108,8 @@ class Store:
             where: Which walks, as an expression over columns, or as a function of what is told.
         """
         rows = [_columns(episode) for episode in self.episodes]
-        names = dict.fromkeys(name for row in rows for name in row)
-        table = pa.table({name: [row.get(name) for row in rows] for name in names})
+        names = dict.fromkeys([*PLAIN, *(name for row in rows for name in row)])
+        table = pa.table({name: pa.array([row.get(name) for row in rows], PLAIN.get(name)) for name in names})
         if isinstance(where, pc.Expression):
             table = table.filter(where)
         elif where is not None:
@@ -120,6 +121,20 @@ class Store:
         if isinstance(where, pc.Expression):
             return tuple(self.table(("index",), where)["index"].to_pylist())
         return tuple(number for number, episode in enumerate(self.episodes) if where(episode))
+
+    @property
+    def stats(self) -> Mapping[str, Mapping[str, Any]]:
+        """Statistics of all joined walks, by feature and moment.
+
+        Raises:
+            StoreError: If nothing is joined yet.
+        """
+        path = self.folder / STATS
+        try:
+            found: Mapping[str, Mapping[str, Any]] = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: cannot be read ({error}); finish the store") from error
+        return found
 
     def close(self) -> None:
         """Close the films that are open."""
@@ -183,6 +198,14 @@ def open_store(folder: str | os.PathLike[str]) -> Store:
         StoreError: If it holds no store, one of a newer format, or a damaged one.
     """
     return Store(Path(folder))
+
+
+PLAIN = {
+    **{f.name: TOLD[f.name] for f in fields(StoredEpisode) if f.name in TOLD and f.name != "extra"},
+    **dict.fromkeys(("index", "length"), pa.int64()),
+    **dict.fromkeys(("protocol", "world"), pa.string()),
+}
+"""Columns of `Store.table` that are there whatever is stored."""
 
 
 def _columns(episode: StoredEpisode) -> dict[str, Any]:

@@ -1,0 +1,320 @@
+"""Stores: what is written comes back exactly, at any place, joined or not; what is wrong is named, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import decord
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from full_disk import files_at_most
+from hypothesis import given
+from hypothesis import strategies as st
+from stored_walks import ABOUT, fill, made_record
+
+from navloop.configs.videos import ViewsConfig
+from navloop.envs.episodes import read_episodes
+from navloop.envs.simulator import Action
+from navloop.training.decoding import Decoding
+from navloop.training.manifests import read_manifests
+from navloop.training.readers import open_video
+from navloop.training.store import (
+    StoreError,
+    StoreWriter,
+    export_episodes,
+    export_manifest,
+    merge_stores,
+    open_store,
+    split_store,
+    walk_folder,
+)
+
+FILM = "videos/observation.images.rgb/chunk-000/file-000.mp4"
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory):
+    """Ten walks, joined in two goes."""
+    folder = tmp_path_factory.mktemp("joined") / "store"
+    return fill(fill(folder, range(6)), range(6, 10))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Four walks joined, three not."""
+    folder = tmp_path_factory.mktemp("mixed") / "store"
+    return fill(fill(folder, range(4)), range(4, 7), finish=False)
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    return fill(tmp_path / "store", range(3))
+
+
+@pytest.mark.parametrize("kind", ["joined", "mixed"])
+def test_a_walk_comes_back_as_it_was_written(kind, request):
+    store = open_store(request.getfixturevalue(kind))
+    for episode in store.episodes:
+        record = made_record(int(episode.episode_id))
+        assert episode == replace(
+            record.about, index=episode.index, length=len(record.trajectory), protocol="houses@1", world="embedded"
+        )
+        trajectory, walk = store.trajectory(episode.index), store.walk(episode.index)
+        for name in ("positions", "headings", "actions", "distances_to_goal", "collided", "action_source"):
+            np.testing.assert_array_equal(getattr(trajectory, name), getattr(record.trajectory, name))
+        assert trajectory.stopped
+        np.testing.assert_array_equal(walk.expert_actions, record.expert_actions)
+        np.testing.assert_array_equal(walk.distances, record.trajectory.distances_to_goal[:-1])
+        assert (walk.episode_id, walk.success) == (episode.episode_id, record.about.success)
+        task = store.task(episode.index)
+        assert task.extra == record.task.extra and task.info == record.task.info
+        np.testing.assert_array_equal(task.instruction.tokens, record.task.instruction.tokens)
+
+
+@pytest.mark.parametrize("kind", ["joined", "mixed"])
+def test_walks_are_told_in_the_order_of_their_numbers(kind, request):
+    store = open_store(request.getfixturevalue(kind))
+    assert [int(episode.episode_id) for episode in store.episodes] == list(range(len(store)))
+    assert [episode.index for episode in store.episodes] == list(range(len(store)))
+
+
+def test_frames_are_those_that_decord_reads_from_the_whole_film(joined):
+    store, first = open_store(joined), 0
+    films = [decord.VideoReader(str(path))[:].asnumpy() for path in sorted(joined.glob("videos/*/*/*.mp4"))]
+    frames = np.concatenate(films)
+    for episode in store.episodes:
+        np.testing.assert_array_equal(store.frames(episode.index), frames[first : first + episode.length])
+        first += episode.length
+    assert first == len(frames)
+
+
+@given(data=st.data())
+def test_any_window_is_a_slice_of_the_walk(mixed, data):
+    store = open_store(mixed)
+    index = data.draw(st.integers(0, len(store) - 1))
+    length = store.episodes[index].length
+    start = data.draw(st.integers(0, length - 1))
+    stop = data.draw(st.integers(start + 1, length))
+    np.testing.assert_array_equal(store.frames(index, start, stop), store.frames(index)[start:stop])
+    store.close()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 99), (3, 3), (-1, 2)])
+def test_a_window_that_is_not_there_is_refused(mixed, start, stop):
+    with pytest.raises(IndexError, match="walk 0 has frames 0 to 2"):
+        open_store(mixed).frames(0, start, stop)
+
+
+def test_joining_changes_no_frame(tmp_path):
+    folder = fill(tmp_path / "store", range(5), finish=False)
+    before = [open_store(folder).frames(index) for index in range(5)]
+    fill(folder, [])
+    after = open_store(folder)
+    assert after.unjoined == 0
+    for index in range(5):
+        np.testing.assert_array_equal(after.frames(index), before[index])
+
+
+def test_a_walk_that_is_there_is_not_written_again(fresh):
+    with StoreWriter(fresh, ABOUT) as writer:
+        record = made_record(1)
+        other = replace(record, about=replace(record.about, why="another", success=False))
+        assert writer.append(other) == record.about.key
+        writer.finish()
+    assert len(open_store(fresh)) == 3 and open_store(fresh).episodes[1].why == ""
+    with StoreWriter(fresh, ABOUT) as writer:
+        writer.append(replace(record, about=replace(record.about, round=1)))
+    assert len(open_store(fresh)) == 4
+
+
+def test_walks_are_chosen_by_columns_or_by_a_function(mixed):
+    store = open_store(mixed)
+    assert store.select(pc.field("metrics/spl") > 0.035) == (4, 5, 6)
+    assert store.select(lambda episode: episode.success) == (1, 3, 5)
+    assert store.select(pc.field("round").is_null() & pc.field("success")) == (1, 3, 5)
+    assert store.table(("index", "length"), pc.field("scene_id") == "made/2.glb").to_pylist() == [
+        {"index": 2, "length": 4},
+        {"index": 5, "length": 7},
+    ]
+
+
+def test_statistics_are_those_of_all_frames(joined):
+    store = open_store(joined)
+    poses = np.concatenate([store.trajectory(index).positions[:-1] for index in range(len(store))])
+    stats = store.stats["pose"]
+    np.testing.assert_allclose(stats["mean"][:3], poses.mean(axis=0))
+    np.testing.assert_allclose(stats["std"][:3], poses.std(axis=0))
+    np.testing.assert_allclose(stats["min"][:3], poses.min(axis=0))
+    assert stats["count"] == [len(poses)]
+    assert np.shape(store.stats["observation.images.rgb"]["mean"]) == (3, 1, 1)
+
+
+def test_the_tasks_are_the_instructions(joined):
+    table = pq.read_table(joined / "meta" / "tasks.parquet")
+    assert table["task"].to_pylist() == [f"Walk number {number}." for number in range(10)]
+    assert json.loads(table.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    frames = pq.read_table(joined / "data/chunk-000/file-001.parquet", partitioning=None)
+    assert set(frames["task_index"].to_pylist()) == {6, 7, 8, 9}
+
+
+def test_adopted_walks_keep_their_films_and_are_told_anew(joined, tmp_path):
+    store = open_store(joined)
+    with StoreWriter(tmp_path / "kept", ABOUT) as writer:
+        writer.adopt(store, 3, instruction="Go on.", why="reproduced", round=1)
+        writer.finish()
+    kept = open_store(tmp_path / "kept")
+    told = kept.episodes[0]
+    assert (told.instruction, told.original_instruction, told.why) == ("Go on.", "Walk number 3.", "reproduced")
+    np.testing.assert_array_equal(kept.frames(0), store.frames(3))
+    np.testing.assert_array_equal(kept.trajectory(0).positions, store.trajectory(3).positions)
+    assert kept.task(0).instruction.text == "Walk number 3."
+
+
+def test_a_merged_store_holds_each_walk_once_and_split_gives_the_parts_back(joined, mixed, tmp_path):
+    merged = merge_stores([open_store(mixed), open_store(joined)], tmp_path / "merged")
+    assert [episode.episode_id for episode in merged.episodes] == [str(number) for number in range(10)]
+    folders = {tmp_path / "odd": lambda e: e.success, tmp_path / "even": lambda e: not e.success}
+    odd, even = split_store(merged, folders).values()
+    assert len(odd) == len(even) == 5
+    np.testing.assert_array_equal(odd.frames(2), merged.frames(5))
+
+
+def test_the_list_of_videos_is_read_by_the_stages(joined, tmp_path):
+    store = open_store(joined)
+    file = export_manifest(store, tmp_path / "list", keep=(1, 7))
+    rows = read_manifests(ViewsConfig(manifest=(str(file),), frames=2, size=32), need=["captions"])
+    assert [row.captions for row in rows] == [("Walk number 1.",), ("Walk number 7.",)]
+    for row, index in zip(rows, (1, 7), strict=True):
+        video = open_video(row, Decoding())
+        assert video.num_frames == store.episodes[index].length
+        np.testing.assert_array_equal(video.read(np.arange(video.num_frames)), store.frames(index))
+
+
+def test_a_list_of_walks_that_are_not_joined_is_refused(mixed, tmp_path):
+    with pytest.raises(StoreError, match=r"3 walks are not joined yet; finish the store"):
+        export_manifest(open_store(mixed), tmp_path)
+
+
+def test_episodes_are_what_was_walked_and_relabelled_ones_go_where_it_went(joined, tmp_path):
+    store = open_store(joined)
+    with StoreWriter(tmp_path / "kept", ABOUT) as writer:
+        for index in (2, 3):
+            writer.adopt(store, index, **({"instruction": "Go on."} if index == 3 else {}))
+        writer.finish()
+    kept = open_store(tmp_path / "kept")
+    same, other = read_episodes(export_episodes(kept, tmp_path / "train.json.gz")).episodes
+    trajectory = kept.trajectory(0)
+    assert (same.episode_id, same.trajectory_id) == ("2", "1") and same.instruction.text == "Walk number 2."
+    np.testing.assert_array_equal(same.goal_position, [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(same.ground_truth.actions, trajectory.actions)
+    moves = np.flatnonzero(trajectory.actions == Action.FORWARD) + 1
+    np.testing.assert_array_equal(same.ground_truth.locations[1:], trajectory.positions[moves])
+    assert other.episode_id.startswith("3-") and other.trajectory_id == other.episode_id
+    assert other.instruction.text == "Go on." and other.instruction.tokens is None
+    np.testing.assert_array_equal(other.goal_position, kept.trajectory(1).positions[-1])
+    np.testing.assert_array_equal(other.reference_path[[0, -1]], kept.trajectory(1).positions[[0, -1]])
+
+
+def test_a_folder_of_walks_is_what_imitation_reads(mixed, tmp_path):
+    store = open_store(mixed)
+    folder = walk_folder(store, tmp_path / "walks", keep=(0, 5))
+    (part,) = folder.parts
+    assert [walk.episode_id for walk in part.walks] == ["0", "5"]
+    np.testing.assert_array_equal(part.walks[1].expert_actions, store.walk(5).expert_actions)
+    for frames, index in zip(folder.frames(part.number), (0, 5), strict=True):
+        np.testing.assert_array_equal(frames.rgb, store.frames(index))
+
+
+def test_another_kind_of_walks_is_refused_with_each_difference(fresh):
+    with pytest.raises(StoreError, match=r"holds walks of another kind: turn 30\.0, there 15\.0; fps 8, there 4"):
+        StoreWriter(fresh, replace(ABOUT, fps=8, turn=30.0))
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreError, match=r"holds other files \(thesis.tex, \.\.\.\) and no store"):
+        StoreWriter(tmp_path, ABOUT)
+    with pytest.raises(StoreError, match=r"holds no store, there is no navloop\.json"):
+        open_store(tmp_path)
+
+
+def test_a_newer_format_is_refused(fresh):
+    file = fresh / "navloop.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(StoreError, match=r"format 2 is newer than 1, the newest that this navloop reads"):
+        open_store(fresh)
+
+
+@pytest.mark.parametrize("name", [FILM, "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"])
+@pytest.mark.parametrize("fault", ["gone", "cut", "garbage"])
+def test_a_damaged_file_is_named(fresh, name, fault):
+    path = fresh / name
+    content = path.read_bytes()
+    path.write_bytes({"gone": b"", "cut": content[: len(content) // 2], "garbage": b"x" * len(content)}[fault])
+    if fault == "gone":
+        path.unlink()
+    if fault == "gone" and "episodes" in name:
+        return  # a store of no joined walks is a store: see the next test
+    with pytest.raises(StoreError, match=f"{path}.*take it from a copy") as caught:
+        store = open_store(fresh)
+        store.frames(2) if name == FILM else store.trajectory(2)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_without_their_table_are_not_taken_for_an_empty_store(fresh):
+    (fresh / "meta/episodes/chunk-000/file-000.parquet").unlink()
+    with pytest.raises(StoreError, match=r"is gone, while files of joined walks are there"):
+        open_store(fresh)
+    with StoreWriter(fresh, ABOUT) as writer, pytest.raises(StoreError, match="is gone"):
+        writer.finish()
+    assert (fresh / FILM).is_file()
+
+
+def test_a_damaged_part_is_named_and_stops_the_joining_alone(tmp_path):
+    folder = fill(tmp_path / "store", range(3), finish=False)
+    path = folder / "parts" / made_record(1).about.key / "rgb.mp4"
+    path.write_bytes(path.read_bytes()[:100])
+    with StoreWriter(folder, ABOUT) as writer, pytest.raises(StoreError, match=f"{path}.*delete its folder to lose"):
+        writer.finish()
+    assert len(open_store(folder)) == 3
+    np.testing.assert_array_equal(open_store(folder).frames(2).shape, made_record(2).frames.rgb.shape)
+    shutil.rmtree(path.parent)
+    fill(folder, [])
+    assert len(open_store(folder)) == 2
+
+
+@pytest.mark.parametrize("size", [0, 500, 3000])
+def test_a_full_disk_loses_nothing_and_is_told(tmp_path, size):
+    folder = fill(tmp_path / "store", range(2), finish=False)
+    with StoreWriter(folder, ABOUT) as writer:
+        for write in (lambda: writer.append(made_record(5)), writer.finish):
+            with files_at_most(size), pytest.raises(OSError) as caught:
+                write()
+            assert str(folder) in str(caught.value.filename)
+        assert [episode.episode_id for episode in open_store(folder).episodes] == ["0", "1"]
+        writer.append(made_record(5))
+        writer.finish()
+    assert len(open_store(folder)) == 3
+
+
+def test_frames_of_another_size_or_without_actions_are_refused(fresh):
+    record = made_record(8)
+    large = replace(record, frames=record.frames._replace(rgb=record.frames.rgb.repeat(2, axis=1)))
+    with StoreWriter(fresh, ABOUT) as writer, pytest.raises(StoreError, match=r"episode 8: frames are 32 x 64"):
+        writer.append(large)
+    with pytest.raises(StoreError, match=r"rgb is uint8 \(3, 32, 32, 3\), expected uint8 \(4, H, W, 3\)"):
+        replace(record, frames=record.frames._replace(rgb=record.frames.rgb[1:]))
+
+
+def test_a_reader_that_was_overtaken_by_a_joining_says_so(tmp_path):
+    folder = fill(tmp_path / "store", range(2), finish=False)
+    store = open_store(folder)
+    fill(folder, [])
+    with pytest.raises(StoreError, match="open it again"):
+        store.frames(0)
+    with pytest.raises(StoreError, match="open it again"):
+        store.trajectory(0)
