@@ -14,6 +14,7 @@ from rich.console import Console
 from short_tours import make_tours
 
 from navloop.agent.saving import agent_digest
+from navloop.configs.entries import read_entry
 from navloop.configs.loader import RecipeError, list_recipes, load
 from navloop.configs.pipeline import PipelineConfig
 from navloop.training.pipeline import run_pipeline
@@ -209,5 +210,6 @@ def test_the_steps_of_shipped_pipelines_load(name: str) -> None:
     earlier: list[str] = []
     for step in config.steps:
         load(step.recipe, [*step.set, *step.take])
-        assert {path.split("=")[-1].split("/")[0] for path in step.take} <= set(earlier)
+        taken = [read_entry(entry).source for taken in step.take for entry in taken.partition("=")[2].split(",")]
+        assert {path.split("/")[0] for path in taken} <= set(earlier)
         earlier.append(step.name)
