@@ -1,0 +1,52 @@
+"""A loop of seconds: a handful of short tours, an agent of one layer, and recipes of files that it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from short_tours import HOUSES, recipe
+
+from navloop.configs.loader import dump
+from navloop.configs.loop import LoopConfig
+from navloop.configs.schema import EvalConfig
+from navloop.configs.speaker import SpeakerTrainConfig
+
+
+def write_loop(folder: Path, **fields: Any) -> LoopConfig:
+    """Write the recipes of a small loop into a folder and return the loop's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = recipe(Path("none"), evaluate=0, collection={"iterations": 1}, learning={"epochs": 20, "batch": 4})
+    houses = HOUSES.model_copy(update={"extra_houses": 1, "workers": 1})
+    retrain = first.model_copy(update={"learning": first.learning.model_copy(update={"steps": 4})})
+    narrator = {"width": 64, "walk_layers": 1, "word_layers": 1, "looks": 8, "queries": 8, "min_count": 1}
+    speaker = SpeakerTrainConfig.model_validate(
+        {
+            "episodes": first.episodes.model_dump(),
+            "speaker": {"narrator": narrator},
+            "learning": {"epochs": 6.0, "batch": 4, "mirror": False},
+            "evaluate": 0,
+            "workers": 1,
+        }
+    )
+    evaluation = EvalConfig.model_validate(
+        {"scenes": "none", "episodes": "none", "protocol": "houses", "agents": ("none",), "max_episodes": 4}
+    )
+    parts = {"houses": houses, "first": first, "retrain": retrain, "speaker": speaker, "judge": evaluation}
+    for name, config in parts.items():
+        (folder / f"{name}.yaml").write_text(dump(config))
+    base: dict[str, Any] = {
+        "name": "small",
+        **{name: {"recipe": str(folder / f"{name}.yaml")} for name in parts},
+        "labelled": 0.5,
+        "sources": {
+            "tours": {"count": 4, "max_steps": 40},
+            "ground": {"count": 3, "lengths": HOUSES.lengths.model_dump()},
+            "free": {"count": 4, "max_steps": 40},
+        },
+        "filters": {"ndtw": 0.0, "efficiency": None, "min_metres": 0.0, "min_words": 1, "apart": None, "text_overlap": None},
+        "workers": 1,
+        "report": {"examples": 1, "video_size": 128},
+    }
+    judge = {**base["judge"], "rule": "point"} | fields.pop("judge", {})
+    return LoopConfig.model_validate(base | {"judge": judge} | fields)

@@ -1,0 +1,191 @@
+"""The arms of a round: the same agent goes on learning for equally many steps, from other walks each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from navloop.agent.saving import agent_digest
+from navloop.configs.imitation import EpisodesConfig, RecordedConfig
+from navloop.training.evaluation import evaluate
+from navloop.training.imitation import train_by_imitation
+from navloop.training.loop_plan import Plan, amended, split_file
+from navloop.training.metrics import last_metrics
+from navloop.training.perception.run import evaluate_perception
+from navloop.training.pretraining import pretrain
+from navloop.training.recollection import recall
+from navloop.training.results import read_evaluation
+from navloop.training.rows import Row
+from navloop.training.steps import draw_seed
+
+LOOP, OLD, EXPERT, BEFORE = "loop", "old", "expert", "before"
+"""The arms, and the agent that they all go on from."""
+
+AGENT = Path("last") / "agent"
+ENCODER = Path("last") / "encoder.safetensors"
+"""Where runs leave them."""
+
+RECALL = "R@5"
+"""What is watched of retrieval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a round begins with.
+
+    Attributes:
+        agent: Folder of the agent.
+        encoder: Weights of the encoder that it sees with; None where the encoder does not learn.
+        walks: To imitate.
+        manifests: Films with words, for the encoder.
+        rounds: Numbers of the rounds that were accepted, whose kept walks are among these.
+    """
+
+    agent: Path
+    encoder: Path | None
+    walks: tuple[RecordedConfig, ...]
+    manifests: tuple[str, ...]
+    rounds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """What one arm learns from.
+
+    Attributes:
+        name: `LOOP`, `OLD` or `EXPERT`.
+        walks: To imitate.
+        manifests: For the encoder.
+    """
+
+    name: str
+    walks: tuple[RecordedConfig, ...]
+    manifests: tuple[str, ...]
+
+
+def see_again(
+    plan: Plan, arm: Arm, standing: Standing, held_out: Path, number: int, folder: Path, console: Console
+) -> dict[str, Any]:
+    """Train the encoder on from where it stands, on an arm's films, into a run folder; return its last metrics."""
+    assert plan.eyes is not None and standing.encoder is not None
+    again = plan.eyes.again
+    config = amended(
+        again,
+        name=f"encoder_{arm.name}",
+        weights=str(standing.encoder),
+        clips=again.clips.model_copy(update={"manifest": arm.manifests, "label_maps": ()}),
+        held_out=(str(held_out),),
+        engine=again.engine.model_copy(update={"seed": draw_seed(plan.config.seed, number) % 2**31}),
+    )
+    pretrain(config, folder, console)
+    return dict(last_metrics(folder))
+
+
+def learn(
+    plan: Plan,
+    arm: Arm,
+    start: tuple[Path, Path | None],
+    episodes: EpisodesConfig,
+    seed: int,
+    folder: Path,
+    console: Console,
+) -> dict[str, Any]:
+    """Train an agent on from another, from an arm's recorded walks alone, into a run folder.
+
+    Args:
+        plan: Says how, and for how many steps.
+        arm: Says from what.
+        start: Folder of the agent, and weights of the encoder that it is to see with from now on, if others.
+        episodes: Of the first agent.
+        seed: Of the order of walks and of dropout.
+        folder: Of the run.
+        console: Where to show the progress.
+    """
+    config = amended(
+        plan.retrain,
+        name=f"{arm.name}_{seed}",
+        seed=seed,
+        episodes=episodes,
+        start=str(start[0]),
+        start_encoder=None if start[1] is None else str(start[1]),
+        walks=arm.walks,
+        collection=plan.retrain.collection.model_copy(update={"iterations": 0}),
+        evaluate=0,
+        workers=plan.config.workers,
+    )
+    report = train_by_imitation(config, folder, console)
+    learned = [recall(one) for one in arm.walks]
+    return {
+        "steps": report.steps,
+        "digest": agent_digest(folder / AGENT),
+        "walks": sum(one.walks for one in learned),
+        "frames": sum(one.frames for one in learned),
+        "data": {one.folder.path.as_posix(): one.fingerprint for one in learned},
+        "metrics": last_metrics(folder),
+    }
+
+
+def measure(
+    plan: Plan, agents: Mapping[str, Path], episodes: EpisodesConfig, houses: Path, folder: Path, console: Console
+) -> dict[str, Sequence[Row]]:
+    """Walk the episodes that count with every agent, and return the rows of each.
+
+    Args:
+        plan: Says which.
+        agents: Folders by label.
+        episodes: World, protocol and pixels.
+        houses: Folder of the data set.
+        folder: Of the evaluation.
+        console: Where to show the progress.
+    """
+    config = amended(
+        plan.eval,
+        name=f"{plan.config.name}-{folder.parent.name}",
+        world=episodes.world,
+        scenes=episodes.scenes,
+        episodes=str(split_file(houses, plan.config.judge.split)),
+        protocol=episodes.protocol,
+        pixels=episodes.pixels,
+        agents=tuple(f"{label}={path}" for label, path in agents.items()),
+        workers=plan.config.workers,
+    )
+    evaluate(config, folder, console)
+    return {label: rows for label, rows in read_evaluation(folder).rows.items() if label in agents}
+
+
+def find_again(plan: Plan, encoder: Path, manifest: Path, folder: Path, console: Console) -> dict[str, Any]:
+    """Measure what an encoder finds of old films by their words, and return its scores by task and metric."""
+    assert plan.eyes is not None
+    retrieval = plan.eyes.retrieval
+    config = amended(
+        retrieval,
+        name=folder.name,
+        weights=str(encoder),
+        encoder=None,
+        clips=retrieval.clips.model_copy(update={"manifest": (str(manifest),), "label_maps": ()}),
+    )
+    found = evaluate_perception(config, folder, console)
+    return {
+        f"{one.title} {score.metric}": {
+            "value": score.value,
+            "low": score.low,
+            "high": score.high,
+            "chance": score.chance,
+            "kind": score.kind,
+        }
+        for one in found.outcomes
+        for score in one.findings.scores
+    }
+
+
+def forgotten(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | None:
+    """Return the share of its retrieval that an encoder lost, the mean over `RECALL` both ways; below 0 where it found more; None: unknown."""
+    names = [name for name in before if name.endswith(RECALL) and name in after]
+    first = sum(float(before[name]["value"]) for name in names)
+    if not names or first <= 0:
+        return None
+    return 1 - sum(float(after[name]["value"]) for name in names) / first

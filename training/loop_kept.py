@@ -1,0 +1,92 @@
+"""What a round keeps: one store of walks with what is said of them, and from it all that learning reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from navloop.configs.imitation import RecordedConfig
+from navloop.training.loop_descriptions import Account
+from navloop.training.loop_sources import DESCRIBED
+from navloop.training.spoken_walks import FAITHFUL
+from navloop.training.store import Store, StoreWriter, export_episodes, export_manifest, open_store, walk_folder
+
+STORE, WALKS, EPISODES, MANIFEST = "store", "walks", "train.json.gz", "manifest.jsonl"
+"""Files of a folder of kept walks."""
+
+
+def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, folder: Path) -> dict[str, Any]:
+    """Write what a round keeps into a folder, ready to be learned from.
+
+    Of sources that are described, that is what no filter dropped, with the description as instruction; of others, everything.
+
+    Args:
+        stores: The round's walks, by source.
+        accounts: What is said of those that are described.
+        number: Of the round.
+        folder: Gets a store, `walks` and `train.json.gz` to imitate, and `manifest.jsonl`, films with words that say what they show.
+
+    Returns:
+        Walks and frames of each source.
+
+    Raises:
+        ValueError: If nothing at all is kept.
+    """
+    chosen = _choose(stores, accounts)
+    if not chosen:
+        raise ValueError(
+            f"{folder}: no walk of round {number} is kept, so there is nothing to learn from; loosen `filters`, or walk labelled tours "
+            "too (sources.tours)"
+        )
+    with StoreWriter(folder / STORE, next(iter(stores.values())).about) as writer:
+        for source, index, changes in chosen:
+            writer.adopt(stores[source], index, round=number, **changes)
+        writer.finish()
+    kept = open_store(folder / STORE)
+    lay_out(kept, folder)
+    counts = {source: {"walks": 0, "frames": 0} for source in stores}
+    for episode in kept.episodes:
+        counts[episode.source]["walks"] += 1
+        counts[episode.source]["frames"] += episode.length
+    return {"sources": counts, "walks": len(kept), "frames": sum(episode.length for episode in kept.episodes)}
+
+
+def lay_out(store: Store, folder: Path) -> None:
+    """Write walks of a finished store as imitation and the stages of pretraining read them, into the folder that holds it."""
+    export_episodes(store, folder / EPISODES)
+    walk_folder(store, folder / WALKS)
+    export_manifest(store, folder / MANIFEST, [n for n in range(len(store)) if _shows_its_words(store, n)])
+
+
+def recorded(folder: Path) -> RecordedConfig:
+    """Return the walks of a folder of kept ones, as imitation names them."""
+    return RecordedConfig(folder=str(folder / WALKS), episodes=str(folder / EPISODES))
+
+
+def _choose(stores: Mapping[str, Store], accounts: Sequence[Account]) -> list[tuple[str, int, dict[str, Any]]]:
+    """Return source, number and what is to be told otherwise of each walk that is kept."""
+    chosen: list[tuple[str, int, dict[str, Any]]] = [
+        (source, index, {"why": "an expert says what is right at every step"})
+        for source, store in stores.items()
+        if source not in DESCRIBED
+        for index in range(len(store))
+    ]
+    for account in accounts:
+        if not account.dropped:
+            why = (
+                f"followed again, nDTW {account.scores['ndtw']:.2f}"
+                if "ndtw" in account.scores
+                else "no filter dropped it"
+            )
+            extra = {name: float(value) for name, value in account.scores.items()}
+            chosen.append((account.source, account.index, {"instruction": account.text, "why": why, "extra": extra}))
+    return chosen
+
+
+def _shows_its_words(store: Store, index: int) -> bool:
+    """Whether a walk did what its words say: it was described afterwards, or reached the goal, and hardly by a detour."""
+    episode = store.episodes[index]
+    if episode.relabelled:
+        return True
+    return episode.success and episode.metrics.get("spl", 0.0) >= FAITHFUL

@@ -1,0 +1,166 @@
+"""The recipes of a loop, all read before anything runs, and told which files are theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from navloop.configs.imitation import EpisodesConfig, ImitationConfig, RecordedConfig
+from navloop.configs.loader import RecipeError, load
+from navloop.configs.loop import JudgeConfig, LoopConfig, PartConfig
+from navloop.configs.perception import PerceptionEvalConfig
+from navloop.configs.replay import ReplayConfig
+from navloop.configs.schema import Config, EvalConfig, HousesConfig
+from navloop.configs.speaker import SpeakerTrainConfig
+from navloop.configs.stages import ContrastivePretrainConfig
+
+C = TypeVar("C", bound=Config)
+
+_FIRST_PLACE = "data/none"
+"""Stands for paths in recipes that are read before their files are made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EyesPlan:
+    """The recipes of an encoder that learns."""
+
+    first: ContrastivePretrainConfig
+    again: ContrastivePretrainConfig
+    films: ReplayConfig
+    retrieval: PerceptionEvalConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The recipes of a loop, as they are written; `told_...` say which files are read."""
+
+    config: LoopConfig
+    houses: HousesConfig
+    first: ImitationConfig
+    retrain: ImitationConfig
+    speaker: SpeakerTrainConfig
+    eval: EvalConfig
+    eyes: EyesPlan | None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole loop, if no round ends it early."""
+        config = self.config
+        arms = (1 + config.arms.old + config.arms.expert) * len(config.arms.seeds)
+        sources = sum(
+            source is not None for source in (config.sources.tours, config.sources.ground, config.sources.free)
+        )
+        described = 1 if config.sources.ground or config.sources.free else 0
+        corrected = 1 if config.sources.ground and config.sources.ground.corrected else 0
+        eyes = 0 if self.eyes is None else 2 * (1 + config.arms.old + config.arms.expert)
+        a_round = sources + described + corrected + 1 + config.arms.expert + eyes + arms + 1
+        before = 2 + bool(described) + (0 if self.eyes is None else 4)
+        return before + config.rounds * a_round
+
+
+def read_plan(config: LoopConfig) -> Plan:
+    """Read every recipe that a loop runs.
+
+    Raises:
+        RecipeError: If one is wrong, or not of the kind that its place asks for, naming the place.
+    """
+    eyes = None
+    if config.encoder is not None:
+        eyes = EyesPlan(
+            first=_read("encoder.first", config.encoder.first, ContrastivePretrainConfig),
+            again=_read("encoder.again", config.encoder.again, ContrastivePretrainConfig),
+            films=_read("encoder.films", config.encoder.films, ReplayConfig),
+            retrieval=_read("encoder.retrieval", config.encoder.retrieval, PerceptionEvalConfig),
+        )
+    plan = Plan(
+        config=config,
+        houses=_read("houses", config.houses, HousesConfig),
+        first=_read("first", config.first, ImitationConfig),
+        retrain=_read("retrain", config.retrain, ImitationConfig),
+        speaker=_read("speaker", config.speaker, SpeakerTrainConfig),
+        eval=_read("judge", config.judge, EvalConfig),
+        eyes=eyes,
+    )
+    _check(plan)
+    return plan
+
+
+def amended(config: C, **fields: Any) -> C:
+    """Return a config with other fields, checked as a recipe is; sections are given as mappings or whole.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    plain = {name: _plain(value) for name, value in fields.items()}
+    return type(config).model_validate({**config.model_dump(), **plain})
+
+
+def episodes_of(config: ImitationConfig, houses: Path, train: Path) -> EpisodesConfig:
+    """Return the episodes of a recipe with a data set's in their place.
+
+    Args:
+        config: Says world, protocol and pixels.
+        houses: Folder of the data set.
+        train: Episode file to learn from.
+    """
+    return config.episodes.model_copy(
+        update={
+            "scenes": str(houses / "scenes"),
+            "train": str(train),
+            "val_seen": str(split_file(houses, "val_seen")),
+            "val_unseen": str(split_file(houses, "val_unseen")),
+        }
+    )
+
+
+def split_file(houses: Path, split: str) -> Path:
+    """Return where the episodes of a split of a data set lie."""
+    return houses / "episodes" / split / f"{split}.json.gz"
+
+
+def recorded_fields(walks: Sequence[RecordedConfig]) -> list[dict[str, str]]:
+    """Return recorded walks as a speaker's recipe names them."""
+    return [{"walks": one.folder, "episodes": one.episodes} for one in walks]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.model_dump()
+    if isinstance(value, tuple | list):
+        return tuple(_plain(one) for one in value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _read(place: str, part: PartConfig | JudgeConfig, kind: type[C]) -> C:
+    try:
+        found = load(part.recipe, part.set)
+    except RecipeError as error:
+        raise RecipeError(f"{place}: {error}") from None
+    if not isinstance(found, kind):
+        wanted = kind.model_fields
+        said = [f"{name}: {wanted[name].default}" for name in ("kind", "algorithm", "stage") if name in wanted]
+        raise RecipeError(f"{place}: {part.recipe} is another kind of recipe; here it must say {', '.join(said)}")
+    return found
+
+
+def _check(plan: Plan) -> None:
+    """Refuse recipes that do not go together."""
+    config = plan.config
+    if plan.retrain.learning.steps is None:
+        raise RecipeError(
+            f"retrain: {config.retrain.recipe} learns by epochs, so that arms with more walks would take more steps; add "
+            "learning.steps=N to retrain.set"
+        )
+    if config.sources.ground is not None and not plan.houses.extra_houses:
+        raise RecipeError(
+            f"houses: {config.houses.recipe} has no extra_houses, and sources.ground needs houses that nobody has described; add "
+            "extra_houses=N to houses.set, or set sources.ground to null"
+        )
+    if not plan.houses.val_unseen_houses:
+        raise RecipeError(f"houses: {config.houses.recipe} has no val_unseen_houses, so there is nothing to measure on")
+    if plan.eyes is None and config.filters.similarity is not None:
+        raise RecipeError(
+            "filters.similarity asks an encoder that was trained with words, and encoder is null; set one of them"
+        )

@@ -1,0 +1,131 @@
+"""What a loop came to, printed: what each round collected and kept, what each arm reached, and whether it helped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from navloop.configs.loop import LoopConfig
+from navloop.envs.metrics import METRICS
+from navloop.training.comparison import COMPARED
+from navloop.training.loop import LoopFound
+from navloop.training.tables import SHARES
+
+_ARMS: Mapping[str, str] = {
+    "before": "the agent before",
+    "loop": "old walks and the loop's",
+    "old": "old walks alone",
+    "expert": "old walks and as many frames of an expert's",
+}
+
+
+def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
+    """Print what a loop came to."""
+    for one in found.rounds:
+        console.print(yield_table(one))
+        console.print(arms_table(config, one))
+        console.print(gaps_table(config, one))
+        for line in tell_round(config, one):
+            console.print(line, highlight=False, soft_wrap=True)
+    minutes = found.seconds / 60
+    console.print(f"\nended: {found.ended}. {minutes:.1f} minutes in all.", highlight=False, soft_wrap=True)
+    console.print(f"agent: {found.agent}", highlight=False, soft_wrap=True)
+
+
+def yield_table(found: Mapping[str, Any]) -> Table:
+    """Return what a round's sources gave: walks, what came of them, what is kept."""
+    table = _table(f"Round {found['round']}: walks")
+    for column in ("source", "walks", "success", "described", "kept", "frames kept", "dropped most for"):
+        table.add_column(column, justify="left" if column in ("source", "dropped most for") else "right")
+    for source, walked in found["collected"].items():
+        told = found["described"]["sources"].get(source)
+        kept = found["kept"]["sources"][source]
+        reasons = {} if told is None else {k: v for k, v in told.items() if k not in ("candidates", "kept")}
+        table.add_row(
+            source,
+            f"{walked['walks']:,}",
+            f"{100 * walked['success']:.0f}%",
+            "–" if told is None else f"{told['candidates']:,}",
+            f"{kept['walks']:,}",
+            f"{kept['frames']:,}",
+            ", ".join(f"{why} {count}" for why, count in list(reasons.items())[:3]) or "–",
+        )
+    return table
+
+
+def arms_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
+    """Return what each arm reached, with 95% intervals."""
+    seeds = len(config.arms.seeds)
+    over = f", mean of {seeds} seeds" if seeds > 1 else ""
+    episodes = found["reached"][0]["episodes"]
+    table = _table(f"Round {found['round']}: arms on {episodes} episodes of {config.judge.split}{over}")
+    table.add_column("arm", style="bold")
+    table.add_column("learned from")
+    labels = {metric.name: metric.label for metric in METRICS}
+    for metric in COMPARED:
+        table.add_column(f"{labels[metric]}{' %' if metric in SHARES else ''}", justify="right")
+    for arm in dict.fromkeys(one["arm"] for one in found["reached"]):
+        own = {one["metric"]: one for one in found["reached"] if one["arm"] == arm}
+        table.add_row(arm, _ARMS[arm], *(reached_words(own[metric]) for metric in COMPARED))
+    return table
+
+
+def gaps_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
+    """Return who is better than whom over the same episodes."""
+    table = _table(f"Round {found['round']}: gains over the same episodes, with 95% intervals over scenes and tours")
+    table.add_column("arm", style="bold")
+    table.add_column("against")
+    metrics = list(dict.fromkeys(one["metric"] for one in found["gaps"]))
+    labels = {metric.name: metric.label for metric in METRICS}
+    for metric in metrics:
+        table.add_column(labels[metric], justify="right")
+    pairs = dict.fromkeys((one["arm"], one["against"]) for one in found["gaps"])
+    for arm, against in pairs:
+        own = {one["metric"]: one for one in found["gaps"] if (one["arm"], one["against"]) == (arm, against)}
+        table.add_row(arm, against, *(gap_words(own[metric]) for metric in metrics))
+    return table
+
+
+def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
+    """Return in words what a round's verdict is, and how sure that is."""
+    verdict = found["verdict"]
+    said = "accepted" if verdict["accepted"] else "refused"
+    lines = [f"round {found['round']} is {said} ({config.judge.rule} rule on {config.judge.metric}): {verdict['why']}"]
+    gains = [one for one in found["gaps"] if one["arm"] == "loop" and one["metric"] == config.judge.metric]
+    for one in gains:
+        if one["against"] != "before":
+            sure = "surely " if one["sure"] else ""
+            way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no other"
+            doubt = "" if one["sure"] else "; the interval holds 0, so that may be luck"
+            lines.append(
+                f"the loop is {sure}{way} than the arm {one['against']}: {gap_words(one)} {one['metric']}{doubt}"
+            )
+    if found.get("forgotten") is not None:
+        lost = 100 * found["forgotten"]
+        lines.append(f"of its retrieval on old films the encoder {'lost' if lost >= 0 else 'won'} {abs(lost):.0f}%")
+    return lines
+
+
+def reached_words(one: Mapping[str, Any]) -> str:
+    """Return a mean and its interval as a table has it: shares in percent."""
+    scale, digits = (100, 1) if one["metric"] in SHARES else (1, 2)
+    mean = f"{scale * one['mean']:.{digits}f}"
+    if one["low"] is None:
+        return mean
+    return f"{mean} [dim]({scale * one['low']:.{digits}f} – {scale * one['high']:.{digits}f})[/dim]"
+
+
+def gap_words(one: Mapping[str, Any]) -> str:
+    """Return a gain and its interval, in percent points."""
+    scale, digits = (100, 1) if one["metric"] in SHARES else (1, 2)
+    mean = f"{scale * one['mean']:+.{digits}f}"
+    ends = "" if one["low"] is None else f" ({scale * one['low']:+.{digits}f} to {scale * one['high']:+.{digits}f})"
+    return f"{mean}{ends}".replace("-", "−")
+
+
+def _table(title: str) -> Table:
+    return Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 1))
