@@ -26,7 +26,7 @@ BATCH = 32
 PLAN = 24
 """Words that say what a text is about, at most."""
 
-_BEAM = Beam(width=4)
+_BEAM = Beam(width=4, early_stop=False)  # stopping early prefers texts that end early
 _SIGN = re.compile(r"\s+([.,;!?])")
 _SENTENCE = re.compile(r"(^|[.!?]\s+)([a-z])")
 
@@ -111,7 +111,10 @@ class Speaker:
     def read(self, texts: Sequence[str]) -> Tensor:
         """Return texts as ids, int64 (B, L), padded with 0: start, what each is about, begin, its words, end."""
         narrator = self.narrator
-        plans = [self._ids(plan)[:PLAN] for plan in self.vocabulary.read([plan_of(text) for text in texts]).ids]
+        plans = [
+            [i for i in self._ids(plan) if i != UNKNOWN][:PLAN]
+            for plan in self.vocabulary.read([plan_of(text) for text in texts]).ids
+        ]
         words = [self._ids(row) for row in self.vocabulary.read(texts).ids]
         rows = [
             torch.tensor([narrator.start, *plan, narrator.begin, *said, narrator.end])
@@ -175,7 +178,7 @@ def create_speaker(
         perception = Perception(config.perception)
     else:
         config = config.model_copy(update={"perception": perception.config})
-    vocabulary = Vocabulary.of(texts, config.narrator.min_count, config.narrator.max_words)
+    vocabulary = Vocabulary.of([*texts, *map(plan_of, texts)], config.narrator.min_count, config.narrator.max_words)
     if not vocabulary.words:
         raise ValueError("the texts have no words to learn; pass the training instructions")
     with torch.random.fork_rng(devices=[]):

@@ -65,6 +65,11 @@ class TellingConfig(Config):
     weight_decay: float = Field(default=0.05, ge=0, description="Decay of weights; biases and norms have none.")
     clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient; null: any.")
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing of the words.")
+    plan: float = Field(
+        default=4.0,
+        gt=0,
+        description="Weight of a word that says what a text is about (rooms, turns), over that of a word of the text itself.",
+    )
     mirror: bool = Field(
         default=True,
         description="Tell half of the walks in a mirror, drawn anew each pass: frames flipped, left and right swapped.",

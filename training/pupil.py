@@ -51,7 +51,9 @@ class Pupil:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def step(self, number: int, batch: SpokenBatch, seed: int) -> dict[str, Tensor]:
-        """Take optimiser step `number`, counted from 1, and return "loss", "accuracy" of words, and the gradient's norm.
+        """Take optimiser step `number`, counted from 1, and return its metrics.
+
+        "loss" is minimised; "accuracy" is that of all words, "plan_accuracy" of those that say what a text is about.
 
         Args:
             number: Decides the learning rate.
@@ -63,16 +65,23 @@ class Pupil:
         narrator = self.speaker.narrator.train()
         walks = narrator.gather(batch.percepts, batch.actions).to(self.speaker.device)
         ids = self.speaker.read(batch.texts).to(self.speaker.device)
-        logits = narrator(walks, ids[:, :-1])
-        losses, counts = word_losses(logits, ids[:, 1:], self._config.smoothing)
-        loss = losses.sum() / counts.sum()
+        logits, wanted = narrator(walks, ids[:, :-1]), ids[:, 1:]
+        losses, counts = word_losses(logits, wanted, self._config.smoothing)
+        plans = (wanted == narrator.begin).flip(1).cumsum(1).flip(1) > 0  # up to `begin`
+        weights = torch.where(plans, self._config.plan, 1.0) * counts
+        loss = (weights * losses).sum() / weights.sum()
         self._optimizer.zero_grad()
         loss.backward()
         limit = self._config.clip if self._config.clip is not None else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(narrator.parameters(), limit)
         self._optimizer.step()
-        right = (logits.argmax(-1) == ids[:, 1:]) & counts
-        return {"loss": loss.detach(), "accuracy": right.sum() / counts.sum(), "gradient_norm": norm.detach()}
+        right = (logits.argmax(-1) == wanted) & counts
+        return {
+            "loss": loss.detach(),
+            "accuracy": right.sum() / counts.sum(),
+            "plan_accuracy": (right & plans).sum() / (counts & plans).sum(),
+            "gradient_norm": norm.detach(),
+        }
 
     def save(self, folder: Path, step: int, keep: int, place: Mapping[str, float]) -> None:
         """Write a checkpoint; numbers in `place` are found again on `restore`.
