@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -27,8 +28,8 @@ from navloop.training.recording import EXPERT, Part, Recorder, blank, depth_of
 from navloop.training.rollouts import protocol_of
 from navloop.training.store import StoreAbout, StoreWriter, open_store
 
-MEASURING = ("val", "test")
-"""Beginnings of the names of splits that agents are measured on, which nobody may learn from."""
+MEASURING = re.compile(r"(val|test)(_(seen|unseen|train|challenge|standard|public|guide|follower))*", re.IGNORECASE)
+"""Names of splits that agents are measured on, which nobody may learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,10 @@ def refuse_measuring(config: CollectConfig) -> None:
         ValueError: If file or folder is named as one that agents are measured on.
     """
     path = Path(config.episodes)
-    for name in (path.name, path.parent.name):
-        if name.lower().startswith(MEASURING):
+    for name in (path.name.partition(".")[0], path.parent.name):
+        if MEASURING.fullmatch(name):
             raise ValueError(
-                f"{path}: {name.partition('.')[0]} is a split that agents are measured on, and walks are recorded to learn from; "
+                f"{path}: {name} is a split that agents are measured on, and walks are recorded to learn from; "
                 "name the file of a train split"
             )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from navloop.training.store_depth import INFO as DEPTH_INFO
 from navloop.training.store_schema import RGB, StoreAbout
 from navloop.training.store_tables import FRAME_SCHEMA
 
@@ -103,11 +104,11 @@ def frame_statistics(frames: pa.Table) -> dict[str, dict[str, NDArray[np.float64
     }
 
 
-def picture_statistics(frames: NDArray[np.uint8]) -> dict[str, list[float]]:
-    """Return the statistics of a walk's pictures (S, H, W, C), of some of their pixels, a number a channel, in [0, 1]."""
+def picture_statistics(frames: NDArray[Any], full: float) -> dict[str, list[float]]:
+    """Return the statistics of a walk's pictures (S, H, W, C), of some of their pixels, a number a channel, over `full`."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(_SAMPLES, len(frames))).round().astype(int))
     stride = max(1, min(frames.shape[1:3]) // 64)
-    pixels = frames[chosen, ::stride, ::stride].reshape(-1, frames.shape[-1]).astype(np.float64) / 255
+    pixels = frames[chosen, ::stride, ::stride].reshape(-1, frames.shape[-1]).astype(np.float64) / full
     moments = {name: found.tolist() for name, found in _moments(pixels).items()}
     return {**moments, "count": [float(len(chosen))]}
 
@@ -178,7 +179,7 @@ def _video_feature(about: StoreAbout, video: str) -> dict[str, Any]:
             "video.is_depth_map": False,
         }
     else:
-        own = {"video.codec": "hevc", "video.pix_fmt": "gray12le", "video.channels": 1, "is_depth_map": True}
+        own = DEPTH_INFO
     return {
         "dtype": "video",
         "shape": [about.height, about.width, own["video.channels"]],

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -68,14 +67,17 @@ class Told:
     @classmethod
     def of(cls, record: Record) -> Told:
         """Describe a record."""
-        trajectory = record.trajectory
+        trajectory, depth = record.trajectory, record.frames.depth
+        pictures = {RGB: picture_statistics(record.frames.rgb, 255)}
+        if depth is not None:
+            pictures[DEPTH] = picture_statistics(depth, 1)
         return cls(
             episode=replace(record.about, length=len(trajectory), index=-1),
             task=format_episode(record.task),
             end_pose=(*trajectory.positions[-1].tolist(), float(trajectory.headings[-1])),
             end_distance=float(trajectory.distances_to_goal[-1]),
             stopped=trajectory.stopped,
-            pictures={RGB: picture_statistics(record.frames.rgb)},
+            pictures=pictures,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -145,16 +147,16 @@ def _part(folder: Path, key: str) -> Iterator[tuple[Path, list[bool]]]:
     target = parts / key
     aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parts))
     try:
-        try:
-            yield aside, done
-        except av.FFmpegError as error:
-            raise OSError(error.errno, error.strerror, str(aside)) from error
+        yield aside, done
         for file in aside.iterdir():
             sync(file)
         os.chmod(aside, 0o777 & ~_umask())
         sync(aside)
         done[0] = _rename(aside, target)
         sync(parts)
+    except OSError as error:
+        # PyAV and Arrow do not say which file it was; and what is written aside is gone by the time that somebody reads this.
+        raise type(error)(error.errno, error.strerror or str(error), str(target)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from navloop.envs.episode_rows import parse_episode
 from navloop.records import Episode, Trajectory
 from navloop.training.decoding import UnreadableError
+from navloop.training.store_depth import PIXELS, to_metres
 from navloop.training.store_films import FilmReader, Stretch
 from navloop.training.store_folder import read_about
 from navloop.training.store_joined import METRIC, STATS, TOLD, Joined
 from navloop.training.store_parts import FILMS, PARTS, Told, list_parts, read_rows, read_told
-from navloop.training.store_schema import RGB, Record, StoredEpisode, StoreError, walk_of
+from navloop.training.store_schema import DEPTH, RGB, Record, StoredEpisode, StoreError, walk_of
 from navloop.training.store_tables import column
 from navloop.training.walks import Frames, Walk
 
@@ -88,6 +89,17 @@ class Store:
         """
         return self._read(index, RGB, start, stop)
 
+    def depth(self, index: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """Return how far away what was seen is, float32 (T, H, W, 1) metres, as `frames` does; from 0.01 to 10 m, to some millimetres.
+
+        Raises:
+            IndexError: If a walk has no such actions.
+            StoreError: If the store has no depth, or the film is missing or damaged.
+        """
+        if not self.about.depth:
+            raise StoreError(f"{self.folder}: holds no depth; record walks with depth=true")
+        return to_metres(self._read(index, DEPTH, start, stop, PIXELS))[..., None]
+
     def record(self, index: int) -> Record:
         """Return a walk whole, its frames as the films keep them. Raises StoreError."""
         rows = self.rows(index)
@@ -97,7 +109,7 @@ class Store:
             task=parse_episode(told.task),
             trajectory=told.trajectory(rows),
             expert_actions=column(rows, "oracle_action"),
-            frames=Frames(self.frames(index)),
+            frames=Frames(self.frames(index), self.depth(index) if self.about.depth else None),
         )
 
     def table(self, columns: Sequence[str] | None = None, where: Where | None = None) -> pa.Table:
@@ -178,13 +190,13 @@ class Store:
             except FileNotFoundError:
                 continue
 
-    def _read(self, index: int, video: str, start: int, stop: int | None) -> NDArray[Any]:
+    def _read(self, index: int, video: str, start: int, stop: int | None, pixels: str = "rgb24") -> NDArray[Any]:
         stretch = self.stretch(index, video)
         end = stretch.count if stop is None else stop
         if not 0 <= start < end <= stretch.count:
             raise IndexError(f"walk {index} has frames 0 to {stretch.count}; {start} to {end} are not among them")
         try:
-            return self._films.read(stretch.path, stretch.first + start, end - start)
+            return self._films.read(stretch.path, stretch.first + start, end - start, pixels)
         except UnreadableError as error:
             if PARTS in stretch.path.parts and not stretch.path.parent.is_dir():
                 raise StoreError(f"{error}: it was joined since the store was opened; open it again") from error

@@ -95,7 +95,7 @@ def start(target: Any, *arguments: Any) -> Any:
     """Start a process that has all it needs in memory, and so can be killed early."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["stored_walks"])
-    process = context.Process(target=target, args=arguments, daemon=True)
+    process = context.Process(target=target, args=arguments)
     process.start()
     return process
 
