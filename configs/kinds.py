@@ -11,6 +11,7 @@ from navloop.configs.loop import LoopConfig
 from navloop.configs.perception import AnyTask, PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.pipeline import PipelineConfig
+from navloop.configs.planning import PlannerTrainConfig
 from navloop.configs.pretraining import MaskedPretrainConfig, PretrainConfig
 from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
@@ -68,6 +69,7 @@ ALGORITHMS: dict[str, type[TrainConfig]] = {
     "imitation": ImitationConfig,
     "reinforcement": ReinforcementConfig,
     "speaker": SpeakerTrainConfig,
+    "planner": PlannerTrainConfig,
 }
 """The schema of each algorithm of `navloop train`."""
 

@@ -15,6 +15,7 @@ from navloop.configs.loader import load
 from navloop.configs.loop import LoopConfig
 from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.pipeline import PipelineConfig
+from navloop.configs.planning import PlannerTrainConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.replay import ReplayConfig
@@ -207,6 +208,11 @@ def _train(options: argparse.Namespace) -> None:
         from navloop.training.speaking import train_speaker
 
         train_speaker(config, options.run_dir, Console(stderr=True))
+        return
+    if isinstance(config, PlannerTrainConfig):
+        from navloop.training.planner_training import train_by_oracle
+
+        train_by_oracle(config, options.run_dir, Console(stderr=True))
         return
     assert isinstance(config, ImitationConfig)
     from navloop.training.imitation import train_by_imitation

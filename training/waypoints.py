@@ -177,6 +177,7 @@ def train_predictor(
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.AdamW([*predictor.parameters(), *eyes.parameters()], lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
+    device = predictor.depth.weight.device
     predictor.train()
     eyes.train()
     losses = []
@@ -184,7 +185,7 @@ def train_predictor(
         turn = int(rng.integers(VIEWS))
         depth = places.depth[chosen].roll(-turn, 1)
         targets = places.targets[chosen].roll(-turn * ANGLES // VIEWS, 1)
-        loss = waypoint_loss(predictor(eyes(depth)), targets)
+        loss = waypoint_loss(predictor(eyes(depth.to(device))), targets.to(device))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(predictor.parameters(), 1.0)
@@ -223,14 +224,15 @@ class WaypointScores:
 def measure_predictor(predictor: WaypointPredictor, eyes: DepthGrid, places: Places, batch: int = 64) -> WaypointScores:
     """Return how well the candidates of a predictor fit places that it has not seen."""
     good, found, loss = 0, 0, 0.0
+    device = predictor.depth.weight.device
     for start in range(0, len(places), batch):
         part = slice(start, start + batch)
-        features = eyes(places.depth[part])
-        chosen = choose_candidates(predictor.heat(features))
+        features = eyes(places.depth[part].to(device))
+        chosen = choose_candidates(predictor.heat(features).cpu())
         rows = torch.arange(len(features))[:, None].expand_as(chosen.valid)
         can = places.walkable[part][rows, chosen.angle_cells, chosen.distance_cells]
         good += int((can & chosen.valid).sum())
         found += int(chosen.valid.sum())
-        loss += float(waypoint_loss(predictor(features), places.targets[part])) * len(features)
+        loss += float(waypoint_loss(predictor(features).cpu(), places.targets[part])) * len(features)
     chance = float(places.walkable.float().mean())
     return WaypointScores(good / found, chance, found / len(places), loss / len(places))

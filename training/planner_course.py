@@ -1,0 +1,133 @@
+"""What a recipe for a planner comes to: tours to learn from, a planner to begin with, and where it can walk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from navloop.agent.perception import make_encoder
+from navloop.agent.planner_agent import PlannerAgent, create_planner_agent
+from navloop.agent.planner_saving import load_planner, planner_digest
+from navloop.configs.agents import AgentConfig, PerceptionConfig
+from navloop.configs.planner import PlannerAgentConfig
+from navloop.configs.planning import PlannerTrainConfig
+from navloop.envs.embedded.simulator import EmbeddedSimulator
+from navloop.envs.panorama import view_names
+from navloop.envs.protocols import Protocol
+from navloop.records import Episode
+from navloop.training.courses import Course
+from navloop.training.entrants import find_agent
+from navloop.training.planner_crew import planner_protocol
+from navloop.training.steps import draw_seed
+from navloop.training.walk_batches import Tour
+from navloop.training.waypoints import Places, look_around, measure_predictor, train_predictor
+
+
+class PlannerCourse(Course):
+    """Tours to learn from, and episodes to be judged by.
+
+    Attributes:
+        tours: The episodes of each tour.
+
+    Raises:
+        ValueError: As `Course`; if the protocol has no panorama; or a saved planner that is named does not fit.
+    """
+
+    def __init__(self, config: PlannerTrainConfig) -> None:
+        super().__init__(config, config.agent)
+        self.config: PlannerTrainConfig = config
+        for name, folder in (("start", config.start), ("predictor_from", config.predictor_from)):
+            if folder is not None:
+                self.fingerprints[name] = planner_digest(find_agent(Path(folder)))
+        self.tours: dict[Tour, list[Episode]] = {}
+        for episode in self.episodes:
+            self.tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
+
+    @property
+    def tours_an_iteration(self) -> int:
+        """Walks that each iteration adds."""
+        return min(self.config.oracle.tours or len(self.tours), len(self.tours))
+
+    def ends(self) -> list[int]:
+        """Return the optimiser steps after which each iteration is done."""
+        learning, added = self.config.learning, self.tours_an_iteration
+        walks = [added * (k + 1) for k in range(self.config.oracle.iterations)]
+        return [int(end) for end in np.cumsum([math.ceil(learning.epochs * -(-n // learning.batch)) for n in walks])]
+
+    def parts(self, iteration: int) -> list[tuple[Episode, ...]]:
+        """Return the episodes of an iteration, in parts of few scenes: of each tour that is drawn, one wording."""
+        rng = np.random.default_rng((self.config.seed, 1, iteration))
+        tours, size = sorted(self.tours), self.config.oracle.part
+        drawn = np.sort(rng.permutation(len(tours))[: self.tours_an_iteration]).tolist()
+        walked = [self.tours[tours[number]] for number in drawn]
+        chosen = [wordings[int(rng.integers(len(wordings)))] for wordings in walked]
+        return [tuple(chosen[i : i + size]) for i in range(0, len(chosen), size)]
+
+    def begin(self, device: str) -> tuple[PlannerAgent, dict[str, float]]:
+        """Return the planner that a run begins with, and what is to be known of its waypoint predictor.
+
+        Raises:
+            ValueError: If a saved planner does not fit.
+        """
+        config = self.config
+        if config.start is not None:
+            agent = load_planner(find_agent(Path(config.start)))
+            agent.protocol = self.protocol.label
+            return agent.to(device), {}
+        given = None if config.predictor_from is None else load_planner(find_agent(Path(config.predictor_from)))
+        agent = self._create(config.planner if given is None else _with_eyes_of(given, config.planner)).to(device)
+        if given is None:
+            return agent, self._teach_predictor(agent)
+        agent.eyes.load_state_dict(given.eyes.state_dict())
+        agent.predictor.load_state_dict(given.predictor.state_dict())
+        return agent, {}
+
+    def _create(self, sizes: PlannerAgentConfig) -> PlannerAgent:
+        texts = [episode.instruction.text for episode in self.episodes]
+        encoder = make_encoder(PerceptionConfig(**self.config.views.model_dump()))
+        return create_planner_agent(sizes, encoder, texts, protocol=self.protocol.label, seed=self.config.seed)
+
+    def _teach_predictor(self, agent: PlannerAgent) -> dict[str, float]:
+        config, seed = self.config.predictor, self.config.seed
+        places = self._look_around(self.episodes, config.places, draw_seed(seed, 9))
+        torch.manual_seed(draw_seed(seed, 10))  # of dropout
+        train_predictor(
+            agent.predictor, agent.eyes, places, steps=config.steps, batch=config.batch, lr=config.lr, seed=seed
+        )
+        unseen = self.validation.get("val_unseen", ())
+        if not (unseen and config.held_out):
+            return {}
+        held_out = self._look_around(unseen, config.held_out, draw_seed(seed, 11))
+        scores = measure_predictor(agent.predictor, agent.eyes, held_out)
+        return {"predictor_walkable": scores.walkable, "predictor_chance": scores.chance, "predictor_loss": scores.loss}
+
+    def _look_around(self, episodes: Sequence[Episode], count: int, seed: int) -> Places:
+        cameras = [camera for camera in self.protocol.cameras if camera.name in view_names("depth")]
+        simulator = EmbeddedSimulator(self.config.episodes.scenes, self.protocol.body, cameras, "embree")
+        try:
+            scenes = sorted({episode.scene_id for episode in episodes})
+            return look_around(simulator, scenes, count, np.random.default_rng(seed))
+        finally:
+            simulator.close()
+
+    def _walked_under(self, agent: AgentConfig) -> Protocol:
+        return planner_protocol(self.config.episodes)
+
+
+def _with_eyes_of(given: PlannerAgent, sizes: PlannerAgentConfig) -> PlannerAgentConfig:
+    """Return sizes with the predictor of a saved planner.
+
+    Raises:
+        ValueError: If the planner is to read other depth features than its eyes give.
+    """
+    waypoints = given.config.waypoints
+    if sizes.planner.depth_features != waypoints.depth_channels:
+        raise ValueError(
+            f"planner.planner.depth_features is {sizes.planner.depth_features}, but the eyes of predictor_from give "
+            f"{waypoints.depth_channels}; make it that"
+        )
+    return sizes.model_copy(update={"waypoints": waypoints})
