@@ -43,17 +43,25 @@ def _distinct(steps: tuple[StepConfig, ...]) -> tuple[StepConfig, ...]:
 
 
 class ClaimConfig(Config):
-    """What a score of a step that measures should come to. It is printed whether it holds, seed by seed; nothing fails."""
+    """What a score of a step that measures, or a metric of one that learns, should come to. It is printed whether it holds, seed by seed.
 
-    step: str = Field(description="Step of kind perception or eval.")
+    Nothing fails where it does not.
+    """
+
+    step: str = Field(description="Step of kind perception, eval, pretrain or train.")
     score: str = Field(
-        description="Its score, named as in the table: task and metric, such as 'classification top-1', or agent and metric, such as 'agent SR'."
+        description="Its score, named as in the table: task and metric, such as 'classification top-1', or agent and metric, such as "
+        "'agent SR'; or one of its last metrics, such as held_out_loss."
     )
     than: tuple[str, ...] = Field(
         default=(), description="Steps whose score of that name it should reach; empty: chance alone is asked about."
     )
     times_chance: float | None = Field(
         default=None, gt=0, description="How often chance it should be at least; null: not asked."
+    )
+    below: str | None = Field(
+        default=None,
+        description="Another score or metric of the same step that it should be below, such as held_out_baseline; null: not asked.",
     )
 
 

@@ -95,31 +95,38 @@ def _tell(claim: ClaimConfig, done: Sequence[Done]) -> Iterator[str]:
         ValueError: If a step has no such score.
     """
     scores = _scores(claim.step, claim.score, done)
-    own = fmean(score.value for score in scores)
+    runs = f"{len(scores)} {'run' if len(scores) == 1 else 'seeds'}"
+    told = f"{claim.step}: {claim.score} is"
     if claim.times_chance is not None:
         known = [score.value / score.chance for score in scores if score.chance]
         agree = sum(times >= claim.times_chance for times in known)
-        yield (
-            f"{claim.step}: {claim.score} is at least {claim.times_chance:g} times chance in {agree} of {len(scores)} "
-            f"{_runs(scores)} ({', '.join(f'{times:.1f}' for times in known)} times)"
-        )
+        times = ", ".join(f"{times:.1f}" for times in known)
+        yield f"{told} at least {claim.times_chance:g} times chance in {agree} of {runs} ({times} times)"
     for name in claim.than:
         others = _scores(name, claim.score, done)
         agree = sum(a.value >= b.value for a, b in zip(scores, others, strict=True))
-        other = fmean(score.value for score in others)
-        yield (
-            f"{claim.step}: {claim.score} is at least that of {name} in {agree} of {len(scores)} {_runs(scores)} "
-            f"(mean {number_of(own, scores[0])} against {number_of(other, scores[0])})"
-        )
+        yield f"{told} at least that of {name} in {agree} of {runs} ({_means(scores, others)})"
+    if claim.below is not None:
+        others = _scores(claim.step, claim.below, done)
+        agree = sum(a.value < b.value for a, b in zip(scores, others, strict=True))
+        yield f"{told} below {claim.below} in {agree} of {runs} ({_means(scores, others)})"
 
 
-def _runs(scores: Sequence[Score]) -> str:
-    return "run" if len(scores) == 1 else "seeds"
+def _means(scores: Sequence[Score], others: Sequence[Score]) -> str:
+    one, other = (number_of(fmean(score.value for score in of), of[0]) for of in (scores, others))
+    return f"mean {one} against {other}"
 
 
 def _scores(step: str, name: str, done: Sequence[Done]) -> list[Score]:
-    ones = _of(step, done)
-    if absent := [one for one in ones if name not in one.scores]:
-        known = ", ".join(absent[0].scores) or "none"
-        raise ValueError(f"claims: step {step} has no score {name!r}; it has {known}")
-    return [one.scores[name] for one in ones]
+    """Return a score of each run of a step, or a metric of it as one."""
+    found = []
+    for one in _of(step, done):
+        if name not in one.scores and name not in one.metrics:
+            known = ", ".join((*one.scores, *one.metrics)) or "none"
+            raise ValueError(f"claims: step {step} has no score {name!r}; it has {known}")
+        found.append(one.scores[name] if name in one.scores else _as_score(name, one.metrics[name]))
+    return found
+
+
+def _as_score(name: str, value: float) -> Score:
+    return Score(metric=name, value=value, low=None, high=None, units=0, scenes=0, kind="number")

@@ -53,7 +53,7 @@ def test_a_dumped_config_loads_as_itself(tmp_path_factory, config):
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_shipped_recipe_loads_by_name(name):
-    assert load(name).kind in (name.split("_")[0], "pretrain", "train")
+    assert load(name).kind in (name.split("_")[0], "pretrain", "train", "pipeline")
 
 
 @pytest.mark.parametrize("schema", [*KINDS.values(), *STAGES.values(), *TASKS.values()])
