@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -26,6 +26,8 @@ from navloop.training.pipeline_steps import do_step
 
 _OF_A_SEED = PretrainConfig | PerceptionEvalConfig | TrainConfig | EvalConfig
 """What is done once for each seed."""
+SUMMARY = "summary.json"
+"""File in a pipeline's folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class Done:
     Attributes:
         step: Its name.
         seed: Which of the pipeline's seeds it was done with; None for steps that are done once.
-        seconds: What this start of it took.
+        seconds: What it took, over all starts of the pipeline that came to its end.
         metrics: The last ones of a step that learns.
         scores: Of a step that measures, by task and metric: "classification top-1".
     """
@@ -60,7 +62,8 @@ class _Job(NamedTuple):
 def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list[Done]:
     """Run what is left of a pipeline into a folder, a folder a step; what finished steps left is not made again.
 
-    All steps of one seed come before those of the next. `summary.json` says what each came to.
+    All steps of one seed come before those of the next. `summary.json` says what each came to; of steps that this start has
+    not come to yet, what an earlier one found.
 
     Args:
         config: The recipe.
@@ -78,15 +81,35 @@ def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list
     jobs = _plan(config, folder)
     done: list[Done] = []
     with RunFolder(folder).open(dump(config), {}, config.RESUMABLE):
+        earlier = _earlier(folder / SUMMARY)
         for number, job in enumerate(jobs, start=1):
             console.print(f"step {number} of {len(jobs)}: {job} ({job.step.recipe})", highlight=False)
             began = time.perf_counter()
             metrics, scores = do_step(job.recipe, job.folder, console)
-            seconds = round(time.perf_counter() - began, 3)
+            before = earlier.pop((job.step.name, job.seed), {"seconds": 0.0})
+            seconds = round(before["seconds"] + time.perf_counter() - began, 3)
             done.append(Done(step=job.step.name, seed=job.seed, seconds=seconds, metrics=metrics, scores=scores))
-            said = {"name": config.name, "complete": number == len(jobs), "steps": [asdict(one) for one in done]}
-            write_text(folder / "summary.json", json.dumps(said, indent=1) + "\n")
+            steps = [*map(asdict, done), *earlier.values()]
+            said = {"name": config.name, "complete": number == len(jobs), "steps": steps}
+            write_text(folder / SUMMARY, json.dumps(said, indent=1) + "\n")
     return done
+
+
+def _earlier(summary: Path) -> dict[tuple[str, int | None], dict[str, Any]]:
+    """Return what a summary says of each step and seed; nothing, where there is none.
+
+    Raises:
+        ValueError: If it is no summary.
+    """
+    if not summary.is_file():
+        return {}
+    try:
+        steps = json.loads(summary.read_text())["steps"]
+        return {(step["step"], step["seed"]): {**step, "seconds": float(step["seconds"])} for step in steps}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{summary}: not the summary of a pipeline ({error!r}); delete it, and it is written again"
+        ) from None
 
 
 def _plan(config: PipelineConfig, folder: Path) -> list[_Job]:

@@ -27,6 +27,7 @@ ENGINE = ["engine.steps=2", "engine.batch=4", "engine.log_every=1", "clips.worke
 SEEDS = [0, 3]
 LEARNT = [("masked", "seed_0"), ("masked", "seed_3"), ("classes", "seed_0"), ("classes", "seed_3")]
 CLAIM = {"step": "measured", "score": "classification top-1", "times_chance": 0.001, "than": ["again"]}
+BELOW = {"step": "masked", "score": "held_out_baseline", "below": "held_out_loss"}
 
 
 def steps(houses: Path) -> list[dict[str, object]]:
@@ -63,7 +64,7 @@ def pipeline(*steps: dict[str, object], **more: object) -> PipelineConfig:
 
 
 def whole(houses: Path) -> PipelineConfig:
-    return pipeline(*steps(houses), seeds=SEEDS, claims=[CLAIM])
+    return pipeline(*steps(houses), seeds=SEEDS, claims=[CLAIM, BELOW])
 
 
 def quiet() -> Console:
@@ -123,6 +124,42 @@ def test_the_summary_and_the_tables_say_what_was_found(finished, houses: Path) -
     assert f"{100 * scores[3].value:.1f}" in out.getvalue()
     assert "measured: classification top-1 is at least 0.001 times chance in" in out.getvalue()
     assert "measured: classification top-1 is at least that of again in 2 of 2 seeds" in out.getvalue()
+    pairs = [(one.metrics["held_out_baseline"], one.metrics["held_out_loss"]) for one in done if one.step == "masked"]
+    holds, (low, high) = sum(a < b for a, b in pairs), (sum(column) / 2 for column in zip(*pairs, strict=True))
+    told = f"masked: held_out_baseline is below held_out_loss in {holds} of 2 seeds (mean {low:.2f} against {high:.2f})"
+    assert told in out.getvalue()
+
+
+def test_seconds_are_those_of_all_starts_also_of_one_that_was_stopped(finished, houses: Path) -> None:
+    folder, _ = finished
+    before = json.loads((folder / "summary.json").read_text())["steps"]
+    blocked = folder / "classes" / "seed_3" / "config.yaml"
+    right = blocked.read_text()
+    blocked.write_text(right.replace("lr: 1.0e-06", "lr: 0.5"))
+    with pytest.raises(ValueError, match="began differently"):
+        run_pipeline(whole(houses), folder, quiet())
+    blocked.write_text(right)
+    stopped = json.loads((folder / "summary.json").read_text())
+    assert not stopped["complete"]
+    found = {(step["step"], step["seed"]): step for step in stopped["steps"]}
+    assert {(step["step"], step["seed"]) for step in before} == set(found)
+    again = run_pipeline(whole(houses), folder, quiet())
+    for step, last in zip(before, again, strict=True):
+        kept = found[step["step"], step["seed"]]
+        assert (kept["metrics"], kept["scores"]) == (step["metrics"], step["scores"])
+        assert step["seconds"] <= kept["seconds"] < last.seconds
+    assert (
+        found["classes", 3]["seconds"] == next(s for s in before if (s["step"], s["seed"]) == ("classes", 3))["seconds"]
+    )
+
+
+def test_a_summary_that_is_none_is_refused(finished, houses: Path) -> None:
+    summary = finished[0] / "summary.json"
+    right = summary.read_text()
+    summary.write_text('{"steps": [3]}')
+    with pytest.raises(ValueError, match=r"summary\.json: not the summary of a pipeline .*; delete it"):
+        run_pipeline(whole(houses), finished[0], quiet())
+    summary.write_text(right)
 
 
 def test_a_claim_about_no_step_or_no_score_is_refused(finished, houses: Path) -> None:
