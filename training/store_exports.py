@@ -52,7 +52,7 @@ def export_manifest(store: Store, path: Path, keep: Sequence[int] | None = None)
         row = {
             "video": os.path.relpath(stretch.path, file.parent),
             "start": stretch.first / store.about.fps,
-            "end": (stretch.first + stretch.count) / store.about.fps,
+            "end": (stretch.first + stretch.length) / store.about.fps,
             "captions": [episode.instruction],
             "episode_id": episode.episode_id,
             "trajectory_id": episode.trajectory_id,

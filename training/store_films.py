@@ -27,11 +27,11 @@ class Stretch(NamedTuple):
 
     path: Path
     first: int
-    count: int
+    length: int
 
 
-def join_films(path: Path, stretches: Iterable[Stretch], fps: int) -> None:
-    """Write the packets of films one after the other into one, as they are.
+def join_films(stretches: Iterable[Stretch], fps: int, path: Path) -> None:
+    """Write the packets of films one after the other into the film `path`, as they are.
 
     Raises:
         UnreadableError: If one of them cannot be read, or ends too soon, naming it.
@@ -70,14 +70,15 @@ def _packets(film: Any, stretch: Stretch, fps: int) -> Iterator[Any]:
         if packet.size and _number(packet, fps) >= stretch.first:
             yield packet
             count += 1
-            if count == stretch.count:
+            if count == stretch.length:
                 return
-    raise ValueError(f"has {count} of the {stretch.count} frames from number {stretch.first} on")
+    raise ValueError(f"has {count} of the {stretch.length} frames from number {stretch.first} on")
 
 
 def _number(shown: Any, fps: int) -> int:
     """Number of a packet's or a frame's picture."""
-    return round(shown.pts * shown.time_base * fps)
+    number: int = round(shown.pts * shown.time_base * fps)
+    return number
 
 
 def _seek(film: Any, stream: Any, number: int, fps: int) -> None:

@@ -185,7 +185,7 @@ class Joined:
         columns = self._columns
         plain = [f.name for f in fields(StoredEpisode) if f.name in columns and f.name not in ("extra", "index")]
         names = [name for name in columns if name.startswith(METRIC)]
-        shared = {"protocol": self._about.protocol, "world": self._about.world}
+        shared: dict[str, Any] = {"protocol": self._about.protocol, "world": self._about.world}
         try:
             return [
                 StoredEpisode(

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ class _Joining:
                     rows[place].update(_flat(name, moments))
                 tables.append(table)
                 index = end
-            self._place(DATA.format(chunk, file), lambda path, tables=tables: _write_frames(path, tables))
+            self._place(DATA.format(chunk, file), partial(_write_frames, tables))
             number += 1
 
     def _indexed(self, told: Told, episode: int, index: int, tasks: dict[str, int]) -> pa.Table:
@@ -158,10 +159,8 @@ class _Joining:
             for places in _fill(sizes, VIDEO_MEGABYTES, kinds):
                 stretches = [Stretch(paths[place], 0, rows[place]["length"]) for place in places]
                 chunk, file = divmod(number, CHUNK)
-                self._place(
-                    VIDEOS.format(video, chunk, file),
-                    lambda path, stretches=stretches: join_films(path, stretches, self._about.fps),
-                )
+                join = partial(join_films, stretches, self._about.fps)
+                self._place(VIDEOS.format(video, chunk, file), join)
                 begin = 0
                 for place in places:
                     end = begin + rows[place]["length"]
@@ -257,7 +256,7 @@ def _fill(sizes: Sequence[int], megabytes: int, kinds: Sequence[bytes] | None = 
         yield places
 
 
-def _write_frames(path: Path, tables: Sequence[pa.Table]) -> None:
+def _write_frames(tables: Sequence[pa.Table], path: Path) -> None:
     with pq.ParquetWriter(path, DATA_SCHEMA) as writer:
         waiting: list[pa.Table] = []
         for table in tables:

@@ -59,7 +59,7 @@ def info(about: StoreAbout, episodes: int, frames: int, tasks: int) -> dict[str,
 
 def features(about: StoreAbout) -> dict[str, Any]:
     """Return the entry of each feature: dtype, shape, names."""
-    columns = {}
+    columns: dict[str, dict[str, Any]] = {}
     for field in DATA_SCHEMA:
         if pa.types.is_fixed_size_list(field.type):
             columns[field.name] = {"dtype": str(field.type.value_type), "shape": [4], "names": _POSE}

@@ -134,7 +134,7 @@ def write_copy(folder: Path, told: Told, rows: pa.Table, films: Mapping[str, Str
     """
     with _part(folder, told.episode.key) as (aside, done):
         for video, stretch in films.items():
-            join_films(aside / FILMS[video], [stretch], about.fps)
+            join_films([stretch], about.fps, aside / FILMS[video])
         pq.write_table(rows.select(FRAME_SCHEMA.names).cast(FRAME_SCHEMA), aside / FRAMES)
         _write_told(aside, told)
     return done[0]

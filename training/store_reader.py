@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,8 @@ from navloop.training.store_schema import DEPTH, RGB, Record, StoredEpisode, Sto
 from navloop.training.store_tables import column
 from navloop.training.walks import Frames, Walk
 
-Where = Callable[[StoredEpisode], bool] | pc.Expression
+Where: TypeAlias = "Callable[[StoredEpisode], bool] | pc.Expression"
+"""Which walks: a function of what is told of one, or an expression over the columns of `Store.table`."""
 
 
 class Store:
@@ -192,9 +193,9 @@ class Store:
 
     def _read(self, index: int, video: str, start: int, stop: int | None, pixels: str = "rgb24") -> NDArray[Any]:
         stretch = self.stretch(index, video)
-        end = stretch.count if stop is None else stop
-        if not 0 <= start < end <= stretch.count:
-            raise IndexError(f"walk {index} has frames 0 to {stretch.count}; {start} to {end} are not among them")
+        end = stretch.length if stop is None else stop
+        if not 0 <= start < end <= stretch.length:
+            raise IndexError(f"walk {index} has frames 0 to {stretch.length}; {start} to {end} are not among them")
         try:
             return self._films.read(stretch.path, stretch.first + start, end - start, pixels)
         except UnreadableError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,12 +64,12 @@ def trajectory_of(frames: pa.Table, end_pose: Sequence[float], end_distance: flo
     )
 
 
-def column(frames: pa.Table, name: str) -> NDArray[np.generic]:
+def column(frames: pa.Table, name: str) -> NDArray[Any]:
     """Return a column as an array of its own."""
     return np.array(frames[name].to_numpy())
 
 
-def matrix(frames: pa.Table, name: str) -> NDArray[np.generic]:
+def matrix(frames: pa.Table, name: str) -> NDArray[Any]:
     """Return a column of lists of one length as an array (S, n)."""
     listed = frames[name].combine_chunks()
     return np.array(listed.flatten().to_numpy()).reshape(len(listed), -1)
