@@ -10,7 +10,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import encoders, evaluation, generation, habitat, imitation, loading, policies, rendering, streaming
+from benchmarks import (
+    encoders,
+    evaluation,
+    generation,
+    habitat,
+    imitation,
+    loading,
+    policies,
+    rendering,
+    store,
+    streaming,
+)
 
 SUITES = {
     "generation": generation.run,
@@ -22,6 +33,7 @@ SUITES = {
     "loading": loading.run,
     "policies": policies.run,
     "imitation": imitation.run,
+    "store": store.run,
 }
 
 
