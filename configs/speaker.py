@@ -20,7 +20,7 @@ class NarratorConfig(Config):
 
     width: int = Field(default=128, ge=64, multiple_of=64, description="Width of every token.")
     walk_layers: int = Field(default=2, ge=1, le=24, description="Layers over the walk.")
-    word_layers: int = Field(default=2, ge=1, le=24, description="Layers of the caption decoder.")
+    word_layers: int = Field(default=1, ge=1, le=24, description="Layers of the caption decoder.")
     looks: int = Field(
         default=32, ge=2, le=512, description="Frames read of a walk, evenly over its steps, however long it is."
     )
@@ -57,8 +57,8 @@ class RecordedConfig(Config):
 class TellingConfig(Config):
     """How a speaker learns: AdamW on a cosine schedule, one wording of each walk a pass."""
 
-    epochs: float = Field(default=40.0, gt=0, description="Passes over the walks.")
-    batch: int = Field(default=32, ge=1, description="Walks an optimiser step.")
+    epochs: float = Field(default=30.0, gt=0, description="Passes over the walks.")
+    batch: int = Field(default=16, ge=1, description="Walks an optimiser step.")
     lr: float = Field(default=1e-3, gt=0, description="Highest learning rate.")
     min_lr: float = Field(default=1e-5, ge=0, description="Learning rate that the cosine ends at.")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
@@ -66,7 +66,7 @@ class TellingConfig(Config):
     clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient; null: any.")
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing of the words.")
     plan: float = Field(
-        default=4.0,
+        default=8.0,
         gt=0,
         description="Weight of a word that says what a text is about (rooms, turns), over that of a word of the text itself.",
     )
