@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from navloop.files import write_text
 from navloop.training.decoding import UnreadableError
@@ -177,7 +178,8 @@ class _Joining:
         tasks = dict.fromkeys(task for tasks in table["tasks"].to_pylist() for task in tasks)
         frames = int(table["dataset_to_index"][-1].as_py())
         told = info(self._about, len(table), frames, len(tasks))
-        stats = {name: pool(_moments_of(table, name)) for name in [*DATA_SCHEMA.names, *self._about.videos]}
+        videos = self._about.videos
+        stats = {name: pool(_moments_of(table, name), name in videos) for name in [*DATA_SCHEMA.names, *videos]}
         for name, data in ((INFO, told), (STATS, stats)):
             write_text(self._folder / name, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
@@ -277,7 +279,14 @@ def _flat(name: str, moments: dict[str, Any]) -> dict[str, Any]:
     return {f"stats/{name}/{moment}": value.tolist() for moment, value in moments.items()}
 
 
-def _moments_of(table: pa.Table, name: str) -> Iterator[dict[str, Any]]:
-    columns = {moment: table[f"stats/{name}/{moment}"].to_pylist() for moment in MOMENTS}
-    for place in range(len(table)):
-        yield {moment: np.asarray(column[place], dtype=np.float64) for moment, column in columns.items()}
+def _moments_of(table: pa.Table, name: str) -> dict[str, NDArray[np.float64]]:
+    """Statistics of a feature, a row a walk each."""
+    return {moment: _matrix(table[f"stats/{name}/{moment}"]) for moment in MOMENTS}
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Lists of one length, or lists of lists, as an array of a row each."""
+    flat = column.combine_chunks()
+    while pa.types.is_list(flat.type):
+        flat = flat.flatten()
+    return np.asarray(flat.to_numpy(zero_copy_only=False), dtype=np.float64).reshape(len(column), -1)

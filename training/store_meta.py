@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,18 +121,21 @@ def picture_shaped(moments: Mapping[str, Sequence[float]]) -> dict[str, NDArray[
     }
 
 
-def pool(walks: Iterable[Mapping[str, NDArray[np.float64]]]) -> dict[str, Any]:
-    """Return the statistics of one feature over walks; quantiles are averages of theirs, as LeRobot pools them."""
-    stacked = list(walks)
-    counts = np.array([float(walk["count"][0]) for walk in stacked])
-    shape = (-1,) + (1,) * stacked[0]["mean"].ndim
-    weights = (counts / counts.sum()).reshape(shape)
-    found = {name: np.stack([walk[name] for walk in stacked]) for name in MOMENTS if name != "count"}
-    mean = (found["mean"] * weights).sum(axis=0)
-    spread = ((found["std"] ** 2 + (found["mean"] - mean) ** 2) * weights).sum(axis=0)
-    pooled = {"min": found["min"].min(axis=0), "max": found["max"].max(axis=0), "mean": mean, "std": np.sqrt(spread)}
-    pooled |= {name: (found[name] * weights).sum(axis=0) for name in QUANTILES}
-    return {name: value.tolist() for name, value in pooled.items()} | {"count": [int(counts.sum())]}
+def pool(walks: Mapping[str, NDArray[np.float64]], is_picture: bool) -> dict[str, Any]:
+    """Return the statistics of one feature over walks; quantiles are averages of theirs.
+
+    Args:
+        walks: By moment, a row a walk.
+        is_picture: Whether they are of pictures, which LeRobot has as (C, 1, 1).
+    """
+    counts = walks["count"]
+    weights = counts / counts.sum()
+    mean = (walks["mean"] * weights).sum(axis=0)
+    spread = ((walks["std"] ** 2 + (walks["mean"] - mean) ** 2) * weights).sum(axis=0)
+    pooled = {"min": walks["min"].min(axis=0), "max": walks["max"].max(axis=0), "mean": mean, "std": np.sqrt(spread)}
+    pooled |= {name: (walks[name] * weights).sum(axis=0) for name in QUANTILES}
+    shape = (-1, 1, 1) if is_picture else (-1,)
+    return {name: value.reshape(shape).tolist() for name, value in pooled.items()} | {"count": [int(counts.sum())]}
 
 
 def _moments(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
