@@ -85,7 +85,7 @@ def sift(filters: Iterable[Filter], candidates: Sequence[Candidate]) -> Sifted:
     twice = [key for key, count in Counter(candidate.key for candidate in candidates).items() if count > 1]
     if twice:
         raise ValueError(f"key {twice[0]!r} is that of {len(twice) + 1} candidates or more; each needs its own")
-    left, dropped = list(candidates), {}
+    left, dropped = list(candidates), dict[str, str]()
     for one in filters:
         reasons = one.judge(left)
         dropped |= {candidate.key: why for candidate, why in zip(left, reasons, strict=True) if why}

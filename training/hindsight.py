@@ -62,4 +62,5 @@ def walked_way(trajectory: Trajectory) -> Vector:
     """Return where a walk was, float64 (K, 3), without the steps that led nowhere."""
     positions = trajectory.positions
     moved = np.linalg.norm(np.diff(positions, axis=0), axis=1) > STILL
-    return positions[np.concatenate([[True], moved])]
+    way: Vector = positions[np.concatenate([[True], moved])]
+    return way

@@ -24,7 +24,7 @@ from navloop.training.subwalks import read_site
 class _Job(NamedTuple):
     scenes: Path
     scene_id: str
-    count: int
+    walks: int
     seed: int
     lengths: LengthsConfig
 
@@ -107,6 +107,6 @@ def _each(jobs: Sequence[_Job], workers: int) -> Iterator[list[Episode]]:
 def _draw(job: _Job) -> list[Episode]:
     site = read_site(job.scenes / job.scene_id)
     assert site is not None
-    rng = np.random.default_rng((job.seed, zlib.crc32(job.scene_id.encode()), job.count))
-    rows = [tour_to_json(tour, [""]) for tour in draw_tours(site, job.count, rng, lengths=job.lengths)]
+    rng = np.random.default_rng((job.seed, zlib.crc32(job.scene_id.encode()), job.walks))
+    rows = [tour_to_json(tour, [""]) for tour in draw_tours(site, job.walks, rng, lengths=job.lengths)]
     return list(episodes_of([(job.scene_id, rows)]))
