@@ -20,6 +20,7 @@ from navloop.runs import RunFolder
 from navloop.training.houses import make_houses
 from navloop.training.imitation import train_by_imitation
 from navloop.training.loop_arms import AGENT, ENCODER, Standing
+from navloop.training.loop_lineage import costs, write_lineage
 from navloop.training.loop_plan import Plan, amended, episodes_of, read_plan, split_file
 from navloop.training.loop_round import Circle, Round
 from navloop.training.loop_sources import Sources
@@ -33,6 +34,9 @@ from navloop.training.steps import draw_seed
 
 FORMAT = "navloop-loop-1"
 SUMMARY = "summary.json"
+
+FPS = 4
+"""Actions that make a second of film: at 4, a step of 0.25 m is a walk of 1 m/s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +96,10 @@ class _Loop:
             around = Round(circle, number, standing)
             found = around.run()
             standing = around.standing_after(found)
-            rounds.append({**found, "standing": self._inside(standing.agent)})
+            cost = costs(found, {step.name: step for step in self._steps.done}, FPS)
+            rounds.append({**found, "standing": self._inside(standing.agent), "costs": cost})
             ended = self._ends(rounds)
+            write_lineage(self._folder, rounds, self._steps.done)
             self._write(rounds, ended)
             if ended:
                 break

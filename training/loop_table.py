@@ -15,12 +15,13 @@ from navloop.training.comparison import COMPARED
 from navloop.training.loop import LoopFound
 from navloop.training.tables import SHARES
 
-_ARMS: Mapping[str, str] = {
+ARMS: Mapping[str, str] = {
     "before": "the agent before",
     "loop": "old walks and the loop's",
     "old": "old walks alone",
     "expert": "old walks and as many frames of an expert's",
 }
+"""The arms in words: what each learned from."""
 
 
 def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
@@ -70,7 +71,7 @@ def arms_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
         table.add_column(f"{labels[metric]}{' %' if metric in SHARES else ''}", justify="right")
     for arm in dict.fromkeys(one["arm"] for one in found["reached"]):
         own = {one["metric"]: one for one in found["reached"] if one["arm"] == arm}
-        table.add_row(arm, _ARMS[arm], *(reached_words(own[metric]) for metric in COMPARED))
+        table.add_row(arm, ARMS[arm], *(reached_words(own[metric]) for metric in COMPARED))
     return table
 
 

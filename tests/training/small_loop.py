@@ -16,7 +16,7 @@ from navloop.configs.speaker import SpeakerTrainConfig
 def write_loop(folder: Path, **fields: Any) -> LoopConfig:
     """Write the recipes of a small loop into a folder and return the loop's own."""
     folder.mkdir(parents=True, exist_ok=True)
-    first = recipe(Path("none"), evaluate=0, collection={"iterations": 1}, learning={"epochs": 20, "batch": 4})
+    first = recipe(Path("none"), evaluate=0, collection={"iterations": 1}, learning={"epochs": 60, "batch": 4})
     houses = HOUSES.model_copy(update={"extra_houses": 1, "workers": 1})
     retrain = first.model_copy(update={"learning": first.learning.model_copy(update={"steps": 4})})
     narrator = {"width": 64, "walk_layers": 1, "word_layers": 1, "looks": 8, "queries": 8, "min_count": 1}
@@ -24,13 +24,13 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
         {
             "episodes": first.episodes.model_dump(),
             "speaker": {"narrator": narrator},
-            "learning": {"epochs": 6.0, "batch": 4, "mirror": False},
+            "learning": {"epochs": 150.0, "batch": 4, "lr": 3e-3, "mirror": False},
             "evaluate": 0,
             "workers": 1,
         }
     )
     evaluation = EvalConfig.model_validate(
-        {"scenes": "none", "episodes": "none", "protocol": "houses", "agents": ("none",), "max_episodes": 4}
+        {"scenes": "none", "episodes": "none", "protocol": "houses", "agents": ("none",), "max_episodes": 2}
     )
     parts = {"houses": houses, "first": first, "retrain": retrain, "speaker": speaker, "judge": evaluation}
     for name, config in parts.items():
