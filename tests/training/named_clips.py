@@ -3,6 +3,9 @@
 With images in the recipe, single frames of such clips are its images.
 
 python named_clips.py FOLDER RECIPE [losses to die in]
+python named_clips.py FOLDER FOLDER_OF_RECIPES
+
+The latter trains one recipe after the other, each into a folder of its name: processes that are launched once serve them all.
 """
 
 import os
@@ -104,9 +107,13 @@ def mortal(stage: Stage, losses: int) -> Stage:
 
 def main(folder: str, recipe: str, death: str = "0") -> None:
     torch.set_num_threads(1)
-    text = Path(recipe).read_text()
-    chosen = next(schema for name, schema in STAGES.items() if f'"stage":"{name}"' in text).model_validate_json(text)
-    train(mortal(stage_of(chosen), int(death)), chosen.engine, Path(folder))
+    files = sorted(Path(recipe).glob("*.json")) if Path(recipe).is_dir() else [Path(recipe)]
+    for file in files:
+        text = file.read_text()
+        schema = next(schema for name, schema in STAGES.items() if f'"stage":"{name}"' in text)
+        chosen = schema.model_validate_json(text)
+        into = Path(folder) / file.stem if Path(recipe).is_dir() else Path(folder)
+        train(mortal(stage_of(chosen), int(death)), chosen.engine, into)
 
 
 if __name__ == "__main__":

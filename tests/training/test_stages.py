@@ -13,6 +13,7 @@ import torch
 from named_clips import CLASSES, SIZE, Named, config, stage_of
 
 from navloop.configs.encoders import CaptionerConfig
+from navloop.configs.pretraining import PretrainConfig
 from navloop.encoders import load_encoder
 from navloop.encoders.clip import clip_config
 from navloop.encoders.zoo import encoder_config, save_encoder
@@ -58,19 +59,24 @@ def lines(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None:
-    stage, encoder, frames = RECIPES[name]
-    images = {"manifest": ("none",), "batch": 4}
+def divided(name: str) -> PretrainConfig:
+    """Return the recipe of that name, as it is trained on one process and on two."""
     changes = {
         "viclip": {"mask_ratio": 0.5, "captions_weight": 0.0},
-        "images": {"images": images},
+        "images": {"images": {"manifest": ("none",), "batch": 4}},
         "silent": {"captions_weight": 0.0},
         "classification": {"mix": {}},
     }.get(name, {})
-    engine = {"steps": 4, "clip": 1.0}
-    trained(tmp_path / "one", stage, encoder, frames, engine=engine, **changes)
-    (tmp_path / "recipe.json").write_text(config(stage, encoder, frames, engine=engine, **changes).model_dump_json())
+    return config(*RECIPES[name], engine={"steps": 4, "clip": 1.0}, **changes)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run of each recipe, by two processes together."""
+    folder = tmp_path_factory.mktemp("divided")
+    (folder / "recipes").mkdir()
+    for name in RECIPES:
+        (folder / "recipes" / f"{name}.json").write_text(divided(name).model_dump_json())
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
     launch += [
         "--mixed_precision=no",
@@ -78,12 +84,21 @@ def test_two_processes_give_the_losses_of_one(name: str, tmp_path: Path) -> None
         "--num_cpu_threads_per_process=1",
         "--main_process_port=0",
     ]
-    command = [*launch, PROGRAM, tmp_path / "two", tmp_path / "recipe.json"]
+    command = [*launch, PROGRAM, folder / "two", folder / "recipes"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    for one, two in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+    return folder / "two"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_give_the_losses_of_one(name: str, two_processes: Path, tmp_path: Path) -> None:
+    chosen = divided(name)
+    train(stage_of(chosen), chosen.engine, tmp_path)
+    for one, two in zip(lines(tmp_path), lines(two_processes / name), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
-    first, second = (read_weights(tmp_path / run / "last" / "encoder.safetensors").state for run in ("one", "two"))
+    first, second = (
+        read_weights(run / "last" / "encoder.safetensors").state for run in (tmp_path, two_processes / name)
+    )
     assert max((first[key] - second[key]).abs().max().item() for key in first) < 1e-4
 
 
