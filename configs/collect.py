@@ -45,6 +45,7 @@ class CollectConfig(Config):
         "gpu_devices",
         "workers",
         "device",
+        "cluster",
     )
     # Scenes, episodes and agents may move: their contents are held by fingerprints.
 
@@ -106,7 +107,18 @@ class CollectConfig(Config):
     lanes: int = Field(
         default=16, ge=1, le=1024, description="Environments that a process walks at once, in one batch."
     )
-    workers: int = Field(default=0, ge=0, le=256, description="Processes that walk; 0 takes one a processor.")
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Processes that walk; 0 takes one a processor, of the cluster if there is one.",
+    )
+    cluster: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Ray cluster whose machines walk: auto, an address, or local for one of this machine; all have to see the same files at "
+        "the same paths. null: processes of this machine, without Ray.",
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",

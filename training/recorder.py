@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from navloop.records import Episode
 from navloop.runs import RunFolder
 from navloop.training.entrants import Entrant, find_entrants
 from navloop.training.evaluation import read_selection, select_episodes
-from navloop.training.pool import do_jobs
+from navloop.training.pool import Hire, do_jobs
 from navloop.training.progress import FilmProgress
 from navloop.training.recording import EXPERT, Part, Recorder, blank, depth_of
 from navloop.training.rollouts import protocol_of
@@ -172,11 +172,10 @@ def _walk_missing(
     missing = [part for part in parts if not there.issuperset(part.keys)]
     new = sum(len(set(part.keys) - there) for part in missing)
     walked = sum(len(part.keys) for part in missing)
-    workers = config.workers or usable_processors()
-    hire = partial(_hire, config, folder, entrant)
+    hire = partial(_hire, *_absolute(config, folder, entrant))
     with (
         closing(FilmProgress(console, len(episodes) - walked, len(episodes))) as progress,
-        closing(do_jobs(hire, missing, workers)) as done,
+        closing(_begin(config, hire, missing)) as done,
     ):
         for _, lengths in done if missing else ():
             for length in lengths:
@@ -199,6 +198,28 @@ def _deal(config: CollectConfig, entrant: Entrant | None, episodes: Sequence[Epi
         Part(number, tuple(chosen), tuple(told(episode).key for episode in chosen))
         for number, chosen in enumerate(dealt)
     ]
+
+
+def _begin(
+    config: CollectConfig, hire: Hire[Part, list[int]], parts: Sequence[Part]
+) -> Generator[tuple[Part, list[int]], None, None]:
+    if config.cluster is None:
+        return do_jobs(hire, parts, config.workers or usable_processors())
+    from navloop.training.cluster import do_jobs_on
+
+    return do_jobs_on(config.cluster, hire, parts, config.workers)
+
+
+def _absolute(
+    config: CollectConfig, folder: Path, entrant: Entrant | None
+) -> tuple[CollectConfig, Path, Entrant | None]:
+    """Return the same with paths that hold wherever a worker stands."""
+    paths = {name: str(Path(getattr(config, name)).absolute()) for name in ("scenes", "episodes")}
+    if config.scene_dataset_config is not None:
+        paths["scene_dataset_config"] = str(Path(config.scene_dataset_config).absolute())
+    if entrant is not None and entrant.kind == "saved":
+        entrant = replace(entrant, source=str(Path(entrant.source).absolute()))
+    return config.model_copy(update=paths), folder.absolute(), entrant
 
 
 def _hire(config: CollectConfig, folder: Path, entrant: Entrant | None, place: int) -> partial[Recorder]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from collected_houses import collecting, files_of
 from short_tours import recipe
 from stored_walks import start
 
 from navloop.agent.policy_agent import create_policy_agent
 from navloop.agent.saving import agent_digest, save_agent
-from navloop.configs.collect import CollectConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import evaluate
 from navloop.envs.navigation import NavigationEnv
@@ -27,39 +27,12 @@ from navloop.training.walks import Frames
 POLICY, EXPERT = SOURCES.index("policy"), SOURCES.index("expert")
 
 
-def collecting(houses, **fields) -> CollectConfig:
-    base = {
-        "scenes": str(houses / "scenes"),
-        "episodes": str(houses / "episodes" / "train" / "train.json.gz"),
-        "never": (str(houses / "episodes" / "val_unseen" / "val_unseen.json.gz"),),
-        "pixels": 32,
-        "agent": "random",
-        "acting": {"beta": 0.5, "max_steps": 30},
-        "max_episodes": 6,
-        "part": 2,
-        "lanes": 2,
-        "workers": 1,
-        "device": "cpu",
-    }
-    return CollectConfig.model_validate(base | fields)
-
-
 @pytest.fixture(scope="module")
 def recorded(houses, tmp_path_factory):
     """Six walks of an agent that wanders, and of the expert who acts half of the time."""
     config = collecting(houses)
     folder = tmp_path_factory.mktemp("recorded") / "store"
     return config, record_walks(config, folder), open_store(folder)
-
-
-def files_of(folder):
-    """What does not tell of workers and starts."""
-    own = (".", "config.yaml", "provenance.json")
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(own)
-    }
 
 
 def test_walks_are_told_with_who_walked_and_what_came_of_it(recorded, houses):
