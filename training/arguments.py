@@ -23,7 +23,7 @@ _ABOUT = {
     "eval": "measure agents on every episode of a split, or an encoder on videos; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
     "collect": "record an agent's walks with an expert's word at every step; run again to resume",
-    "report": "write a page about an evaluation: tables, plots, maps, videos",
+    "report": "write a page about an evaluation or a loop: tables, plots, maps, videos",
     "submit": "write, or check, the file that a leaderboard of R2R-CE or RxR-CE takes",
 }
 
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(refuse=command.error)
         _add_debug(command)
     report = commands.add_parser("report", help=_ABOUT["report"], description=_ABOUT["report"].capitalize() + ".")
-    report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation")
+    report.add_argument("run", type=Path, metavar="RUN", help="folder of an evaluation or a loop")
     report.add_argument(
         "--against", type=Path, metavar="RUN", help="another evaluation of the same episodes to compare with"
     )

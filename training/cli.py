@@ -176,11 +176,13 @@ def _loop(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from navloop.training.loop import run_loop
+    from navloop.training.loop_report import write_loop_report
     from navloop.training.loop_table import print_loop
 
     options.run_dir = options.run_dir or Path("runs") / config.name
     found = run_loop(config, options.run_dir, Console(stderr=True))
     print_loop(config, found, Console(width=None if sys.stdout.isatty() else 100))
+    print(f"page: {write_loop_report(options.run_dir, console=Console(stderr=True))}")
 
 
 def _check_conformance(config: EvalConfig, run_dir: Path, console: Console) -> None:
@@ -223,8 +225,14 @@ def _train(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from navloop.training.loop_report import is_loop, write_loop_report
     from navloop.training.report import write_report
 
+    if is_loop(options.run):
+        if options.against is not None:
+            raise ValueError("--against compares evaluations; a loop compares its own arms, leave it out")
+        print(write_loop_report(options.run, options.output, Console(stderr=True)))
+        return
     page = write_report(options.run, options.against, options.output, Console(stderr=True))
     print(page)
 
