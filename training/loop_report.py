@@ -25,7 +25,7 @@ from navloop.training.loop_lineage import LINEAGE
 from navloop.training.loop_plan import episodes_of, read_plan, split_file
 from navloop.training.loop_sources import STORE
 from navloop.training.loop_steps import Step, read_steps
-from navloop.training.loop_table import ARMS, gap_words, tell_round
+from navloop.training.loop_table import ARMS, doubt_of, gap_words, tell_round
 from navloop.training.rollout import ReplayError
 from navloop.training.store import open_store
 from navloop.training.tables import SHARES, number
@@ -91,7 +91,7 @@ def _headline(config: LoopConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "accepted": accepted,
         "rounds": len(rounds),
-        "gains": [{"against": one["against"], "words": gap_words(one), "sure": one["sure"], "up": one["mean"] > 0} for one in gains],
+        "gains": [{"against": one["against"], "words": gap_words(one), "doubt": doubt_of(one), "sure": one["sure"], "up": one["mean"] > 0} for one in gains],
         "sure": any(one["sure"] and one["mean"] > 0 for one in gains),
     }  # fmt: skip
 

@@ -100,7 +100,7 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
     for one in gains:
         if one["against"] != "before":
             sure = "surely " if one["sure"] else ""
-            way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no other"
+            way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no better"
             doubt = "" if one["sure"] else "; the interval holds 0, so that may be luck"
             lines.append(
                 f"the loop is {sure}{way} than the arm {one['against']}: {gap_words(one)} {one['metric']}{doubt}"
@@ -109,6 +109,15 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         lost = 100 * found["forgotten"]
         lines.append(f"of its retrieval on old films the encoder {'lost' if lost >= 0 else 'won'} {abs(lost):.0f}%")
     return lines
+
+
+def doubt_of(one: Mapping[str, Any]) -> str:
+    """Return what has to be said beside a gain that is not sure; empty where it is."""
+    if one["sure"]:
+        return ""
+    if one["low"] is None:
+        return "; of one walk alone nothing can be said of others"
+    return "; the interval holds 0, so that may be luck"
 
 
 def reached_words(one: Mapping[str, Any]) -> str:
