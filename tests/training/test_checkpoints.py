@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 
 import pytest
 import torch
@@ -34,6 +35,24 @@ def write(folder, step, keep=2):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+TWO_STEPS = {"steps": 2, "checkpoint_every": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run of two steps, a checkpoint each."""
+    folder = tmp_path_factory.mktemp("trained")
+    chosen = config(engine=TWO_STEPS)
+    train(create_stage(chosen, Drifting()), chosen.engine, folder)
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(trained, tmp_path / "run", symlinks=True)
 
 
 def test_a_checkpoint_reads_back(tmp_path):
@@ -75,18 +94,17 @@ def test_what_a_killed_writer_left_is_removed_and_never_taken_for_a_checkpoint(t
 
 
 @pytest.mark.parametrize("left", [None, "step_000001", "step_000009"], ids=["lost", "old", "dangling"])
-def test_the_link_to_the_newest_is_set_again_by_the_next_start(tmp_path, left):
+def test_the_link_to_the_newest_is_set_again_by_the_next_start(run, left):
     """A run may be killed between a checkpoint and its link, and links do not survive every copy."""
-    chosen = config(engine={"steps": 2, "checkpoint_every": 1})
-    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
-    (tmp_path / "last").unlink()
+    (run / "last").unlink()
     if left is not None:
-        (tmp_path / "last").symlink_to(left)
-    (tmp_path / ".last.7").symlink_to("step_000002")
-    report = train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+        (run / "last").symlink_to(left)
+    (run / ".last.7").symlink_to("step_000002")
+    chosen = config(engine=TWO_STEPS)
+    report = train(create_stage(chosen, Drifting()), chosen.engine, run)
     assert report.resumed == 2
-    assert os.readlink(tmp_path / "last") == "step_000002"
-    assert not os.path.lexists(tmp_path / ".last.7")
+    assert os.readlink(run / "last") == "step_000002"
+    assert not os.path.lexists(run / ".last.7")
 
 
 @pytest.mark.parametrize(("name", "value"), [("model", math.nan), ("ema", math.inf)])
@@ -111,20 +129,19 @@ def test_weights_that_are_not_finite_are_told_and_what_to_go_on_from(tmp_path, n
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.pt", "encoder.safetensors"])
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
-def test_a_damaged_checkpoint_is_told_and_nothing_is_lost(tmp_path, name, harm):
-    chosen = config(engine={"steps": 2, "checkpoint_every": 1})
-    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
-    path = tmp_path / "step_000002" / name
+def test_a_damaged_checkpoint_is_told_and_nothing_is_lost(run, name, harm):
+    path = run / "step_000002" / name
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.unlink()
     if harm != "remove":
         path.write_bytes(data if harm == "flip" else data[: len(data) // 2])
-    before = (tmp_path / "metrics.jsonl").read_bytes()
+    before = (run / "metrics.jsonl").read_bytes()
+    chosen = config(engine=TWO_STEPS)
     with pytest.raises(CheckpointError, match=rf"{name}: .*; remove .*step_000002 to go on from step_000001"):
-        train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
-    assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    assert (tmp_path / "step_000001" / "state.pt").is_file()
+        train(create_stage(chosen, Drifting()), chosen.engine, run)
+    assert (run / "metrics.jsonl").read_bytes() == before
+    assert (run / "step_000001" / "state.pt").is_file()
 
 
 @pytest.mark.parametrize("size", [1_000_000, 4_000_000], ids=["weights", "state"])
@@ -149,20 +166,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert str(tmp_path / "file") in str(caught.value.filename)
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    chosen = config(engine={"steps": 1})
-    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
+def test_a_checkpoint_of_another_model_is_refused(run):
     other = config(encoder="videomae_small_p16_t16")
     with pytest.raises(CheckpointError, match=r"is of another model, which .* shows: .* there, .* here"):
-        train(create_stage(other, Drifting()), other.engine, tmp_path)
+        train(create_stage(other, Drifting()), other.engine, run)
 
 
-def test_an_average_that_is_not_there_is_told(tmp_path):
-    chosen = config(engine={"steps": 1})
-    train(create_stage(chosen, Drifting()), chosen.engine, tmp_path)
-    averaged = config(engine={"steps": 2, "ema": 0.9})
+def test_an_average_that_is_not_there_is_told(run):
+    averaged = config(engine={"steps": 3, "ema": 0.9})
     with pytest.raises(CheckpointError, match=r"ema.safetensors: no such file; was the run begun with other settings"):
-        train(create_stage(averaged, Drifting()), averaged.engine, tmp_path)
+        train(create_stage(averaged, Drifting()), averaged.engine, run)
 
 
 def test_reading_weights_of_a_checkpoint_by_mistake_says_what_it_is(tmp_path):
