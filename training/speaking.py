@@ -18,7 +18,7 @@ from navloop.agent.speaker import Speaker, create_speaker
 from navloop.agent.speaker_saving import load_speaker, save_speaker
 from navloop.configs.agents import AgentConfig, PolicyConfig
 from navloop.configs.loader import dump
-from navloop.configs.speaker import SpeakerTrainConfig
+from navloop.configs.speaker import RecordedConfig, SpeakerTrainConfig
 from navloop.envs.episodes import read_episodes
 from navloop.files import fingerprint, write_text
 from navloop.provenance import usable_processors
@@ -28,8 +28,11 @@ from navloop.training.apprentice import means
 from navloop.training.checkpoints import list_checkpoints, remove_unfinished
 from navloop.training.collection import Crew, Ground, Order, encode_missing
 from navloop.training.courses import BEST, Course
+from navloop.training.evaluation import select_episodes
+from navloop.training.filters import refuse_scenes
 from navloop.training.imitation import DivergedError
 from navloop.training.metrics import MetricsLog, TrainingProgress
+from navloop.training.new_ground import scenes_of
 from navloop.training.progress import FilmProgress
 from navloop.training.pupil import SPEAKER, Pupil, mean_loss
 from navloop.training.rollouts import Rules
@@ -92,8 +95,7 @@ class _Course(Course):
         self.watcher = AgentConfig(perception=perception, policy=policy)
         super().__init__(config.model_copy(update={"evaluate": 10**9 if config.evaluate else 0}), self.watcher)
         self.config: SpeakerTrainConfig = config
-        for number, recorded in enumerate(config.recorded):
-            self.fingerprints[f"recorded.{number}"] = fingerprint(Path(recorded.episodes))
+        self.recorded = [self._recorded(one) for one in config.recorded]
 
     def tours(self, split: str) -> list[Episode]:
         """Return an episode of each tour of a split; of validation splits, as many as are measured."""
@@ -101,9 +103,19 @@ class _Course(Course):
         firsts = list({(e.scene_id, e.trajectory_id): e for e in reversed(episodes)}.values())[::-1]
         if split == "train":
             return firsts
-        from navloop.training.evaluation import select_episodes
-
         return select_episodes(firsts, self.config.evaluate, self.config.seed)
+
+    def _recorded(self, recorded: RecordedConfig) -> tuple[WalkFolder, Texts]:
+        """Return walks that are there already, with what is said of them."""
+        folder, file = WalkFolder(Path(recorded.walks)), read_episodes(Path(recorded.episodes), None)
+        if not folder.parts:
+            raise ValueError(f"{folder.path}: holds no walks; name a folder that does, or leave it out of recorded")
+        unseen = self.config.episodes.val_unseen
+        never = scenes_of(Path(unseen)) - {episode.scene_id for episode in self.episodes} if unseen else ()
+        refuse_scenes(file.episodes, never, recorded.episodes)
+        self.fingerprints[f"recorded.{recorded.episodes}"] = file.fingerprint
+        self.fingerprints[f"recorded.{recorded.walks}"] = fingerprint(folder.index)
+        return folder, texts_of(file.episodes)
 
     def texts(self, split: str) -> Texts:
         """Return the wordings of each tour of a split."""
@@ -227,8 +239,7 @@ class _Run:
         if self.config.start is not None:
             return load_speaker(self.config.start)
         texts = [text for said in self.course.texts("train").values() for text in said]
-        for recorded in self.config.recorded:
-            texts += [episode.instruction.text for episode in read_episodes(Path(recorded.episodes), None).episodes]
+        texts += [text for _, told in self.course.recorded for said in told.values() for text in said]
         return create_speaker(self.course.speaker, texts, perception=self.eyes.perception, seed=self.config.seed)
 
     def _walked(self) -> dict[str, SpokenWalks]:
@@ -244,9 +255,7 @@ class _Run:
         finally:
             crew.close()
         sources: list[tuple[WalkFolder, Texts]] = [(folders.pop("train"), self.course.texts("train"))]
-        for recorded in config.recorded:
-            folder = WalkFolder(Path(recorded.walks))
-            sources.append((folder, texts_of(read_episodes(Path(recorded.episodes), None).episodes)))
+        sources += self.course.recorded
         for folder, _ in sources:
             encode_missing(folder, perception, mirror)
         found = {"train": SpokenWalks(sources, perception.digest, step, mirror)}
