@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,30 +16,24 @@ from navloop.agent.policy_agent import PolicyAgent, create_policy_agent
 from navloop.agent.saving import is_agent, load_agent, save_agent
 from navloop.agent.speaker import Speaker, create_speaker
 from navloop.agent.speaker_saving import load_speaker, save_speaker
-from navloop.configs.agents import AgentConfig, PolicyConfig
 from navloop.configs.loader import dump
-from navloop.configs.speaker import RecordedConfig, SpeakerTrainConfig
-from navloop.envs.episodes import read_episodes
-from navloop.files import fingerprint, write_text
+from navloop.configs.speaker import SpeakerTrainConfig
+from navloop.files import write_text
 from navloop.provenance import usable_processors
-from navloop.records import Episode
 from navloop.runs import RunFolder
 from navloop.training.apprentice import means
 from navloop.training.checkpoints import list_checkpoints, remove_unfinished
 from navloop.training.collection import Crew, Ground, Order, encode_missing
-from navloop.training.courses import BEST, Course
-from navloop.training.evaluation import select_episodes
-from navloop.training.filters import refuse_scenes
+from navloop.training.courses import BEST
 from navloop.training.imitation import DivergedError
 from navloop.training.metrics import MetricsLog, TrainingProgress
-from navloop.training.new_ground import scenes_of
 from navloop.training.progress import FilmProgress
 from navloop.training.pupil import SPEAKER, Pupil, mean_loss
 from navloop.training.rollouts import Rules
 from navloop.training.spoken_walks import SpokenWalks, Texts
 from navloop.training.steps import draw_seed
 from navloop.training.telling import tell_scores
-from navloop.training.walk_batches import Tour
+from navloop.training.told_tours import ToldCourse
 from navloop.training.walks import WalkFolder
 
 EYES = "eyes"
@@ -74,66 +68,15 @@ def train_speaker(config: SpeakerTrainConfig, folder: Path, console: Console | N
         DivergedError: If the loss is not finite; the last checkpoint is from before.
         OSError: If something cannot be written.
     """
-    lessons = _Course(config)
+    lessons = ToldCourse(config)
     with RunFolder(folder).open(dump(config), lessons.fingerprints, config.RESUMABLE), torch.random.fork_rng():
         return _Run(lessons, folder, console).run()
-
-
-class _Course(Course):
-    """The tours of a recipe, each with its wordings."""
-
-    def __init__(self, config: SpeakerTrainConfig) -> None:
-        self.speaker = config.speaker
-        if config.eyes is not None:
-            perception = load_agent(config.eyes).perception.config
-        elif config.start is not None:
-            started = load_speaker(config.start)
-            perception, self.speaker = started.perception.config, started.config
-        else:
-            perception = config.speaker.perception
-        policy = PolicyConfig(turn_deg=self.speaker.narrator.turn_deg)
-        self.watcher = AgentConfig(perception=perception, policy=policy)
-        super().__init__(config.model_copy(update={"evaluate": 10**9 if config.evaluate else 0}), self.watcher)
-        self.config: SpeakerTrainConfig = config
-        self.recorded = [self._recorded(one) for one in config.recorded]
-
-    def tours(self, split: str) -> list[Episode]:
-        """Return an episode of each tour of a split; of validation splits, as many as are measured."""
-        episodes = self.episodes if split == "train" else self.validation[split]
-        firsts = list({(e.scene_id, e.trajectory_id): e for e in reversed(episodes)}.values())[::-1]
-        if split == "train":
-            return firsts
-        return select_episodes(firsts, self.config.evaluate, self.config.seed)
-
-    def _recorded(self, recorded: RecordedConfig) -> tuple[WalkFolder, Texts]:
-        """Return walks that are there already, with what is said of them."""
-        folder, file = WalkFolder(Path(recorded.walks)), read_episodes(Path(recorded.episodes), None)
-        if not folder.parts:
-            raise ValueError(f"{folder.path}: holds no walks; name a folder that does, or leave it out of recorded")
-        unseen = self.config.episodes.val_unseen
-        never = scenes_of(Path(unseen)) - {episode.scene_id for episode in self.episodes} if unseen else ()
-        refuse_scenes(file.episodes, never, recorded.episodes)
-        self.fingerprints[f"recorded.{recorded.episodes}"] = file.fingerprint
-        self.fingerprints[f"recorded.{recorded.walks}"] = fingerprint(folder.index)
-        return folder, texts_of(file.episodes)
-
-    def texts(self, split: str) -> Texts:
-        """Return the wordings of each tour of a split."""
-        return texts_of(self.episodes if split == "train" else self.validation[split])
-
-
-def texts_of(episodes: Sequence[Episode]) -> dict[Tour, list[str]]:
-    """Return the wordings of each tour."""
-    found: dict[Tour, list[str]] = {}
-    for episode in episodes:
-        found.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode.instruction.text)
-    return found
 
 
 class _Run:
     """A run in progress."""
 
-    def __init__(self, course: _Course, folder: Path, console: Console | None) -> None:
+    def __init__(self, course: ToldCourse, folder: Path, console: Console | None) -> None:
         self.course, self.config, self.folder, self.console = course, course.config, folder, console
         config = self.config
         self.device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

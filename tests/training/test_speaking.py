@@ -19,9 +19,10 @@ from navloop.envs.episodes import read_episodes
 from navloop.training.checkpoints import list_checkpoints
 from navloop.training.collection import encode_missing
 from navloop.training.imitation import train_by_imitation
-from navloop.training.speaking import texts_of, train_speaker
+from navloop.training.speaking import train_speaker
 from navloop.training.spoken_walks import SpokenWalks, is_faithful
 from navloop.training.telling import tell_scores
+from navloop.training.told_tours import texts_of
 from navloop.training.walks import Walk, WalkFolder
 
 
