@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -159,7 +160,7 @@ class StoredEpisode:
     @property
     def order(self) -> tuple[object, ...]:
         """What walks are sorted by before they are joined, so that equal walks are equal files whoever wrote them when."""
-        number = self.episode_id.zfill(20) if self.episode_id.isdecimal() else self.episode_id
+        number = re.sub(r"\d+", lambda digits: digits.group().zfill(20), self.episode_id)
         return (-1 if self.round is None else self.round, self.source, self.policy, number, self.key)
 
     @property
