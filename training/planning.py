@@ -27,7 +27,8 @@ _SEEN, _CANDIDATES = ("rgb", "depth"), ("angle_cells", "distance_cells", "heat",
 def oracle_choice(env: NavigationEnv, candidates: Candidates, row: int = 0) -> int:
     """Return which candidate the oracle goes to; their number, valid or not, stands for stopping.
 
-    It tries each in the simulator, as it would be carried out, and puts the agent back.
+    It tries each in the simulator, as it would be carried out, and puts the agent back. It stops near the goal, and also where it would be a
+    success to stop and no candidate leads nearer: else it could go back and forth past a goal that no candidate meets.
 
     Args:
         env: In which the agent stands.
@@ -45,7 +46,8 @@ def oracle_choice(env: NavigationEnv, candidates: Candidates, row: int = 0) -> i
     def left() -> float:
         return float(simulator.geodesic_distances(simulator.pose.position[None], goal)[0])
 
-    if left() < STOP_WITHIN:
+    now = left()
+    if now < STOP_WITHIN:
         return candidates.valid.shape[1]
     distances = np.full(candidates.valid.shape[1], np.inf)
     for number in range(int(candidates.valid[row].sum())):
@@ -54,6 +56,8 @@ def oracle_choice(env: NavigationEnv, candidates: Candidates, row: int = 0) -> i
             simulator.act(action)
         distances[number] = left()
         simulator.set_pose(start)
+    if now < env.protocol.success_distance and distances.min() >= now:
+        return candidates.valid.shape[1]
     return int(distances.argmin())
 
 
