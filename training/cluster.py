@@ -52,7 +52,8 @@ class _Worker:
     """What works in a process of the cluster."""
 
     def __init__(self, hire: Any, place: int) -> None:
-        self._make, self._hand = hire(place), None
+        self._make = hire(place)
+        self._hand: Any = None
 
     def do(self, job: Any) -> Any:
         if self._hand is None:  # not before: what goes wrong here is told of the job

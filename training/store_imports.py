@@ -96,7 +96,7 @@ def _records(file: Path, item: Mapping[str, Any], about: StoreAbout, there: froz
     start = Pose(trajectory.positions[0], 0.0)
     rgb: NDArray[np.uint8] | None = None
     for number, text in enumerate(texts):
-        ids = {
+        ids: dict[str, Any] = {
             "episode_id": f"{item['id']}" if number == 0 else f"{item['id']}.{number}",
             "trajectory_id": walk or str(item["id"]),
             "scene_id": f"mp3d/{scene}/{scene}.glb" if _MATTERPORT.fullmatch(scene) else scene,

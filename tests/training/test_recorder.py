@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from collected_houses import collecting, files_of
@@ -10,6 +12,7 @@ from stored_walks import start
 
 from navloop.agent.policy_agent import create_policy_agent
 from navloop.agent.saving import agent_digest, save_agent
+from navloop.configs.replay import ReplayConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import evaluate
 from navloop.envs.navigation import NavigationEnv
@@ -18,9 +21,10 @@ from navloop.envs.worlds import create_simulator
 from navloop.records import SOURCES
 from navloop.runs import RunError
 from navloop.training.recorder import record_walks
+from navloop.training.replaying import replay_walks
 from navloop.training.rollout import episode_seed, replay
 from navloop.training.rollouts import protocol_of
-from navloop.training.store import StoreWriter, merge_stores, open_store
+from navloop.training.store import StoreWriter, export_episodes, merge_stores, open_store
 from navloop.training.videos import write_video
 from navloop.training.walks import Frames
 
@@ -71,6 +75,21 @@ def test_a_store_s_own_actions_lead_to_its_frames(recorded, tmp_path):
         np.testing.assert_array_equal(again.frames(index), store.frames(told.index))
         assert np.abs(seen.astype(int) - store.frames(told.index)).mean() < 10
     simulator.close()
+
+
+def test_exported_episodes_are_walked_again_as_they_were(recorded, tmp_path):
+    config, _, store = recorded
+    with StoreWriter(tmp_path / "kept", store.about) as writer:
+        for told in store.episodes:  # every other one with words of its own
+            writer.adopt(store, told.index, **({"instruction": "Go on."} if told.index % 2 else {}))
+        writer.finish()
+    file = export_episodes(open_store(tmp_path / "kept"), tmp_path / "train.json.gz")
+    replay_config = ReplayConfig(scenes=config.scenes, episodes=str(file), protocol="houses", width=32, workers=1)
+    replay_walks(replay_config, tmp_path / "films")
+    films = json.loads((tmp_path / "films" / "dataset.json").read_text())
+    assert (films["videos"], films["strays"]) == (6, 0) and films["largest_gap_m"] < 1e-3
+    rows = [json.loads(line) for line in (tmp_path / "films" / "walks.jsonl").read_text().splitlines()]
+    assert sorted("Go on." in row["captions"] for row in rows) == [False] * 3 + [True] * 3
 
 
 def vars_of(record):
