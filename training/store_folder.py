@@ -96,6 +96,15 @@ def sweep(folder: Path) -> None:
         os.close(handle)  # gives the lock back; so does the end of the process, however it comes
 
 
+def sync(path: Path) -> None:
+    """Force a file or a folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 @contextmanager
 def _locked(path: Path, kind: int) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -112,6 +121,7 @@ def _write_first(folder: Path, data: dict[str, object]) -> None:
     write_bytes(aside, (json.dumps(data, indent=1) + "\n").encode())
     try:
         os.link(aside, folder / ABOUT)
+        sync(folder)
     except FileExistsError:
         pass
     finally:

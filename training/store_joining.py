@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from navloop.files import write_text
 from navloop.training.decoding import UnreadableError
 from navloop.training.store_films import Stretch, film_parameters, join_films
-from navloop.training.store_folder import JOINER, alone
+from navloop.training.store_folder import JOINER, alone, sync
 from navloop.training.store_joined import DATA, EPISODES, INFO, STATS, TASKS, TOLD, VIDEOS, require_none, told_row
 from navloop.training.store_meta import (
     CHUNK,
@@ -38,7 +38,7 @@ from navloop.training.store_meta import (
     pool,
     task_table,
 )
-from navloop.training.store_parts import FILMS, FRAMES, PARTS, Told, list_parts, read_rows, read_told, sync
+from navloop.training.store_parts import FILMS, FRAMES, PARTS, Told, list_parts, read_rows, read_told
 from navloop.training.store_schema import StoreAbout, StoreError
 
 JOINING = ".joining"

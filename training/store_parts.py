@@ -24,6 +24,7 @@ from navloop.envs.episode_rows import format_episode
 from navloop.records import Trajectory
 from navloop.training.store_depth import write_depth
 from navloop.training.store_films import Stretch, join_films
+from navloop.training.store_folder import sync
 from navloop.training.store_meta import picture_statistics
 from navloop.training.store_schema import (
     DEPTH,
@@ -216,15 +217,6 @@ def read_rows(folder: Path, key: str) -> pa.Table:
             else f"delete {path.parent}"
         )
         raise StoreError(f"{path}: cannot be read; {mend}") from error
-
-
-def sync(path: Path) -> None:
-    """Force a file or a folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _write_told(aside: Path, told: Told) -> None:
