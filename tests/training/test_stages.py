@@ -16,6 +16,8 @@ from navloop.configs.encoders import CaptionerConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.encoders import load_encoder
 from navloop.encoders.clip import clip_config
+from navloop.encoders.coordination import CoordinatedClassifier
+from navloop.encoders.saving import load_classifier
 from navloop.encoders.zoo import encoder_config, save_encoder
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
@@ -149,6 +151,21 @@ def test_classes_are_learned_and_coordination_starts_from_both_branches(tmp_path
     assert frozen in ([], ["classifier.encoder.multimodal.video.query"])
     assert any("attention_gate" in name for name in changed)
     load_encoder(tmp_path / "both" / "last" / "encoder.safetensors")
+
+
+def test_a_coordination_that_has_learned_nothing_is_late_fusion(tmp_path: Path) -> None:
+    """What pipelines measure coordination against: the mean of the scores that each branch gives by itself."""
+    chosen = config("coordination", BOTH, 4, engine={"steps": 1, "lr": 1e-12})
+    stage = create_stage(chosen, Named(4, each=1))
+    train(stage, chosen.engine, tmp_path)
+    both = load_classifier(tmp_path / "last" / "classifier.safetensors")
+    assert isinstance(both, CoordinatedClassifier)
+    pixels = both.encoder.to_pixels(Named(4, each=1).kept)
+    with torch.no_grad():
+        masked = both.masked_head(both.encoder.masked.features(pixels.masked))
+        multimodal = both.multimodal_head(both.encoder.multimodal.features(pixels.multimodal))
+        torch.testing.assert_close(both(pixels), (masked + multimodal) / 2, atol=1e-6, rtol=1e-5)
+    assert (masked - multimodal).abs().max() > 1e-2
 
 
 def test_a_linear_probe_changes_the_head_alone(tmp_path: Path) -> None:
