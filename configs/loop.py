@@ -67,6 +67,10 @@ class SourcesConfig(Config):
     def _has_one(self) -> Self:
         if not (self.tours or self.ground or self.free):
             raise ValueError("tours, ground and free are all null; a loop needs a source of walks")
+        if self.ground is not None and self.ground.corrected and self.tours is None:
+            raise ValueError(
+                "ground.corrected walks by the rules of tours, which is null; set tours, or corrected to false"
+            )
         return self
 
 

@@ -53,9 +53,8 @@ class Plan:
             source is not None for source in (config.sources.tours, config.sources.ground, config.sources.free)
         )
         described = 1 if config.sources.ground or config.sources.free else 0
-        corrected = 1 if config.sources.ground and config.sources.ground.corrected else 0
         eyes = 0 if self.eyes is None else 2 * (1 + config.arms.old + config.arms.expert)
-        a_round = sources + described + corrected + 1 + config.arms.expert + eyes + arms + 1
+        a_round = sources + described + 1 + config.arms.expert + eyes + arms + 1
         before = 2 + bool(described) + (0 if self.eyes is None else 4)
         return before + config.rounds * a_round
 

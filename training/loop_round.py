@@ -34,6 +34,7 @@ from navloop.training.loop_arms import (
 )
 from navloop.training.loop_descriptions import Describer, read_accounts, recall_kept
 from navloop.training.loop_kept import EPISODES, MANIFEST, keep, lay_out, recorded
+from navloop.training.loop_kept import STORE as KEPT
 from navloop.training.loop_plan import Plan
 from navloop.training.loop_sources import DESCRIBED, STORE, Sources
 from navloop.training.loop_steps import Steps
@@ -181,7 +182,8 @@ class Round:
 
     def _correct(self, folder: Path) -> dict[str, Any]:
         """Let the agent walk the kept new ground, told the speaker's words and corrected by an expert."""
-        told = [e for e in read_episodes(folder / EPISODES).episodes if e.episode_id.startswith("g")]
+        kept = zip(read_episodes(folder / EPISODES).episodes, open_store(folder / KEPT).episodes, strict=True)
+        told = [episode for episode, walk in kept if walk.source == "ground"]
         tours = self._config.sources.tours
         assert tours is not None
         where = self._folder("corrected")

@@ -82,7 +82,7 @@ class Steps:
         step = Step(name=name, words=words, seconds=round(time.monotonic() - began, 3), starts=starts, found=found)
         write_text(file, json.dumps(asdict(step), indent=1, allow_nan=False) + "\n")
         begun.unlink(missing_ok=True)
-        return step
+        return _read(file) or step  # as a later start finds it, lists for tuples
 
 
 def read_steps(folder: Path) -> dict[str, Step]:

@@ -105,6 +105,10 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"the loop is {sure}{way} than the arm {one['against']}: {gap_words(one)} {one['metric']}{doubt}"
             )
+    if (again := found["kept"].get("corrected")) is not None:
+        lines.append(
+            f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
+        )
     if found.get("forgotten") is not None:
         lost = 100 * found["forgotten"]
         lines.append(f"of its retrieval on old films the encoder {'lost' if lost >= 0 else 'won'} {abs(lost):.0f}%")

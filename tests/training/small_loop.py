@@ -24,7 +24,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
         {
             "episodes": first.episodes.model_dump(),
             "speaker": {"narrator": narrator},
-            "learning": {"epochs": 150.0, "batch": 4, "lr": 3e-3, "mirror": False},
+            "learning": {"epochs": 100.0, "batch": 4, "lr": 3e-3, "mirror": False},
             "evaluate": 0,
             "workers": 1,
         }
@@ -44,7 +44,14 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
             "ground": {"count": 3, "lengths": HOUSES.lengths.model_dump()},
             "free": {"count": 4, "max_steps": 40},
         },
-        "filters": {"ndtw": 0.0, "efficiency": None, "min_metres": 0.0, "min_words": 1, "apart": None, "text_overlap": None},
+        "filters": {
+            "ndtw": 0.0,
+            "efficiency": None,
+            "min_metres": 0.0,
+            "min_words": 1,
+            "apart": None,
+            "text_overlap": None,
+        },
         "workers": 1,
         "report": {"examples": 1, "video_size": 128},
     }

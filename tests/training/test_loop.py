@@ -1,0 +1,169 @@
+"""The loop, end to end on a handful of tours: killed and gone on with, arms at equal steps, and a page that says what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from small_loop import write_loop
+
+from navloop.agent.saving import agent_digest
+from navloop.configs.loader import RecipeError, dump
+from navloop.training.loop import LoopFound, run_loop
+from navloop.training.loop_descriptions import read_accounts
+from navloop.training.loop_plan import read_plan
+from navloop.training.loop_report import is_loop, write_loop_report
+from navloop.training.loop_steps import read_steps
+from navloop.training.loop_table import print_loop
+from navloop.training.store import open_store
+
+ARMS = ("loop_0", "old_0", "expert_0")
+
+
+def killed(config: Path, folder: Path) -> None:
+    """Start a loop and kill it while its first agent learns."""
+    command = [sys.executable, "-m", "navloop.training.cli", "loop", str(config), "--run-dir", str(folder)]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while process.poll() is None and not (folder / "steps" / "first.begun").is_file():
+        assert time.monotonic() < deadline, "the loop got stuck"
+        time.sleep(0.01)
+    assert process.poll() is None, f"the loop ended before it could be killed: {process.stderr.read()}"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> tuple[Path, LoopFound]:
+    """A loop that was killed once and gone on with."""
+    root = tmp_path_factory.mktemp("loop")
+    config = write_loop(root / "recipes")
+    (root / "loop.yaml").write_text(dump(config))
+    killed(root / "loop.yaml", root / "run")
+    return root / "run", run_loop(config, root / "run", Console(quiet=True))
+
+
+def found_of(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())["rounds"][0]
+
+
+def test_a_killed_step_is_begun_again_and_no_other(run):
+    steps = read_steps(run[0])
+    assert steps["first"].starts == 2 and steps["houses"].starts == 1
+    assert all(step.starts == 1 for name, step in steps.items() if name.startswith("round_01"))
+
+
+def test_all_sources_and_arms_are_there(run):
+    found = found_of(run[0])
+    assert [(source, one["walks"]) for source, one in found["collected"].items()] == [
+        ("tours", 4),
+        ("ground", 3),
+        ("free", 4),
+    ]
+    assert found["collected"]["ground"]["success"] == 1.0  # an expert walked
+    assert {one["arm"] for one in found["reached"]} == {"before", "loop", "old", "expert"}
+    assert {(one["arm"], one["against"]) for one in found["gaps"]} == {
+        ("loop", "before"),
+        ("old", "before"),
+        ("expert", "before"),
+        ("loop", "old"),
+        ("loop", "expert"),
+    }
+
+
+def test_arms_learn_for_equal_steps_and_the_expert_has_equal_frames(run):
+    steps = read_steps(run[0])
+    arms = {name: steps[f"round_01/{name}"].found for name in ARMS}
+    assert {arm["steps"] for arm in arms.values()} == {4}
+    kept = found_of(run[0])["kept"]["frames"]
+    old = arms["old_0"]["frames"]
+    assert arms["loop_0"]["frames"] == old + kept
+    longest = max(e.length for e in open_store(run[0] / "round_01" / "expert" / "store").episodes)
+    assert abs(arms["expert_0"]["frames"] - old - kept) <= longest
+
+
+def test_what_is_described_is_kept_with_the_words_and_the_rest_has_a_reason(run):
+    accounts = read_accounts(run[0] / "round_01" / "described")
+    assert sum(account.source == "ground" for account in accounts) == 3
+    kept = open_store(run[0] / "round_01" / "kept" / "store")
+    said = {e.key: e for e in kept.episodes if e.source != "tours"}
+    assert set(said) == {account.key for account in accounts if not account.dropped}
+    for account in accounts:
+        if not account.dropped:
+            assert said[account.key].instruction == account.text
+            assert said[account.key].original_instruction == account.original
+            assert said[account.key].why.startswith("followed again, nDTW")
+    assert sum(e.source == "tours" for e in kept.episodes) == 4
+
+
+def test_lineage_names_weights_by_their_digests(run):
+    lineage = json.loads((run[0] / "lineage.json").read_text())
+    digests = {agent["name"]: agent for agent in lineage["agents"]}
+    assert set(digests) == {"first", *ARMS}
+    for name in ARMS:
+        assert digests[name]["digest"] == agent_digest(run[0] / "round_01" / name / "last" / "agent")
+        assert digests[name]["parent"] == digests["first"]["digest"]
+    assert lineage["stands"] == agent_digest(run[1].agent)
+    stores = {store["folder"]: store for store in lineage["stores"]}
+    assert stores["round_01/free/store"]["walked by"] == [f"agent {digests['first']['digest']}"]
+    assert stores["round_01/expert/store"]["walked by"] == ["expert"]
+
+
+def test_a_finished_loop_is_left_as_it_is(run):
+    before = {path: path.stat().st_mtime_ns for path in run[0].glob("round_01/*/last/agent/*")}
+    summary = (run[0] / "summary.json").read_bytes()
+    again = run_loop(write_loop(run[0].parent / "recipes"), run[0], Console(quiet=True))
+    assert again.rounds == run[1].rounds
+    assert (run[0] / "summary.json").read_bytes() == summary
+    assert {path: path.stat().st_mtime_ns for path in run[0].glob("round_01/*/last/agent/*")} == before
+
+
+def test_the_table_says_plainly_what_each_arm_reached(run):
+    console = Console(width=140, record=True, quiet=True)
+    console.quiet = False
+    with open(os.devnull, "w") as nowhere:
+        console.file = nowhere
+        print_loop(write_loop(run[0].parent / "recipes"), run[1], console)
+    text = console.export_text()
+    verdict = "accepted" if found_of(run[0])["verdict"]["accepted"] else "refused"
+    assert f"round 1 is {verdict} (point rule on spl)" in text
+    assert re.search(r"the loop is .* than the arm old", text) and re.search(
+        r"the loop is .* than the arm expert", text
+    )
+
+
+def test_the_page_needs_nothing_else(run):
+    page = write_loop_report(run[0]).read_text()
+    assert is_loop(run[0])
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]+"', page)
+    assert page.count("<video") == page.count("data:video/mp4;base64,") >= 3
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_recipes_that_do_not_go_together_are_refused_before_anything_runs(tmp_path):
+    config = write_loop(tmp_path / "recipes")
+    retrain = config.retrain.model_copy(update={"set": ("learning.steps=null",)})
+    with pytest.raises(RecipeError, match=r"retrain: .* add learning\.steps=N to retrain\.set"):
+        read_plan(config.model_copy(update={"retrain": retrain}))
+    houses = config.houses.model_copy(update={"set": ("extra_houses=0",)})
+    with pytest.raises(RecipeError, match=r"houses: .* add extra_houses=N to houses\.set"):
+        run_loop(config.model_copy(update={"houses": houses}), tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RecipeError, match=r"speaker: .* must say kind: train, algorithm: speaker"):
+        read_plan(config.model_copy(update={"speaker": config.first}))
+
+
+def test_arms_that_are_judged_against_must_learn(tmp_path):
+    with pytest.raises(ValueError, match=r"judge\.against names the arm 'old', but arms\.old is false"):
+        write_loop(tmp_path / "recipes", judge={"against": ["before", "old"]}, arms={"old": False})
+    with pytest.raises(ValueError, match="a loop needs a source of walks"):
+        write_loop(tmp_path / "recipes", sources={"tours": None, "ground": None, "free": None})

@@ -1,0 +1,195 @@
+"""Parts of the loop: steps are done once, tours are dealt out as said, verdicts follow their rule, costs add up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from short_tours import make_tours
+
+from navloop.configs.loop import JudgeConfig
+from navloop.envs.episodes import read_episodes
+from navloop.envs.metrics import Metrics
+from navloop.training.loop_arms import forgotten
+from navloop.training.loop_lineage import costs
+from navloop.training.loop_steps import Step, Steps, read_steps
+from navloop.training.loop_tours import LabelledTours, write_tours
+from navloop.training.loop_verdict import Gap, gap, judge, reach
+from navloop.training.rows import Row
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory) -> Path:
+    """Eight tours of two wordings each, in two houses."""
+    return make_tours(tmp_path_factory.mktemp("tours") / "short") / "episodes" / "train" / "train.json.gz"
+
+
+def tours_of(episodes) -> list[tuple[str, str]]:
+    return [(episode.scene_id, episode.trajectory_id) for episode in episodes]
+
+
+def ids_of(episodes) -> list[str]:
+    return [episode.episode_id for episode in episodes]
+
+
+def test_a_step_is_done_once_and_counts_its_starts(tmp_path):
+    calls = []
+
+    def work(folder):
+        calls.append(folder)
+        if len(calls) == 1:
+            raise RuntimeError("as if it was killed")
+        return {"seeds": (1, 2)}
+
+    with pytest.raises(RuntimeError, match="killed"):
+        Steps(tmp_path, Console(quiet=True)).do("round_01/tours", "walk", work)
+    done = Steps(tmp_path, Console(quiet=True)).do("round_01/tours", "walk", work)
+    again = Steps(tmp_path, Console(quiet=True)).do("round_01/tours", "walk", work)
+    assert calls == [tmp_path / "round_01" / "tours"] * 2
+    assert done == again == read_steps(tmp_path)["round_01/tours"]
+    assert done.starts == 2 and done.found == {"seeds": [1, 2]}
+
+
+def test_a_torn_record_of_a_step_is_named(tmp_path):
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "first.json").write_text('{"name":')
+    with pytest.raises(ValueError, match=r"first\.json: not the record of a step .* delete it to do the step again"):
+        read_steps(tmp_path)
+
+
+def test_rounds_walk_first_what_nobody_walked(train):
+    tours = LabelledTours(train, 0.5, seed=3)
+    known = set(tours_of(tours.first))
+    assert len(tours.first) == 8 and len(known) == 4  # both wordings of four tours
+    rounds = [tours.for_round(number, 3) for number in (1, 2, 3)]
+    assert [len(set(tours_of(one))) for one in rounds] == [3, 3, 3]
+    fresh = [set(tours_of(one)) - known for one in rounds]
+    assert len(fresh[0]) == 3 and not fresh[0] & set(tours_of(rounds[1][:1])) and len(fresh[0] | fresh[1]) == 4
+    assert ids_of(tours.for_round(1, 3)) == ids_of(LabelledTours(train, 0.5, seed=3).for_round(1, 3))
+
+
+def test_an_expert_walks_the_same_tours_and_the_nearest_number_of_frames(train):
+    tours = LabelledTours(train, 0.5, seed=3)
+    lengths = {e.episode_id: len(e.ground_truth.actions) for e in read_episodes(train).episodes}
+    chosen = tours.for_expert(1, 3, frames=200)
+    assert ids_of(chosen[:3]) == ids_of(tours.for_round(1, 3))
+    ids = ids_of(chosen)
+    assert len(set(ids)) == len(ids)
+    total = sum(lengths[name] for name in ids)
+    assert abs(total - 200) <= max(lengths.values()) / 2
+    assert len(tours.for_expert(1, 3, frames=10**6)) == 16  # all wordings of all tours, and no more
+    assert len(set(tours_of(tours.for_expert(1, 3, frames=10**6)[3:11]))) == 8
+
+
+def test_tours_are_written_with_their_ground_truth(train, tmp_path):
+    episodes = LabelledTours(train, 0.5, seed=3).for_round(1, 2)
+    written = read_episodes(write_tours(tmp_path / "train.json.gz", episodes)).episodes
+    assert [e.episode_id for e in written] == [e.episode_id for e in episodes]
+    assert np.array_equal(written[0].ground_truth.actions, episodes[0].ground_truth.actions)
+
+
+def rows(spl: list[float], error: list[float] | None = None) -> list[Row]:
+    """Episodes of four tours in two scenes, two each."""
+    base = Metrics(
+        success=1.0, spl=1.0, oracle_success=1.0, navigation_error=1.0, oracle_error=1.0, ndtw=1.0, sdtw=1.0, cls=1.0,
+        path_length=1.0, steps=1, collisions=0, collision_rate=0.0, unreachable=False,
+    )  # fmt: skip
+    return [
+        Row(
+            episode_id=str(i), trajectory_id=str(i // 2), scene_id=f"s{i // 4}", seed=0,
+            metrics=replace(base, spl=value, success=float(value > 0), navigation_error=1.0 if error is None else error[i]),
+            actions=np.zeros(1, np.int64), positions=np.zeros((2, 3)), distances=np.zeros(2), collided=np.zeros(1, bool),
+        )
+        for i, value in enumerate(spl)
+    ]  # fmt: skip
+
+
+def test_gains_are_between_means_over_seeds_of_the_same_episodes():
+    before = [rows([0.5] * 8)]
+    arm = [rows([0.5] * 8), rows([0.7] * 8), rows([0.9] * 8)]
+    found = gap(("loop", arm), ("before", before), "spl")
+    assert found.mean == pytest.approx(0.2) and found.seeds == pytest.approx((0.0, 0.2, 0.4))
+    assert reach("loop", arm, ["spl"])[0].mean == pytest.approx(0.7)
+    assert reach("loop", arm, ["spl"])[0].seeds == pytest.approx((0.5, 0.7, 0.9))
+
+
+def test_a_smaller_error_is_a_gain():
+    far, near = [rows([1.0] * 8, [3.0] * 8)], [rows([1.0] * 8, [1.0] * 8)]
+    assert gap(("loop", near), ("before", far), "navigation_error").mean == pytest.approx(2.0)
+
+
+def test_episodes_without_a_finite_value_stand_aside():
+    lost = [float("inf"), *[1.0] * 7]
+    found = reach("loop", [rows([1.0] * 8, lost)], ["navigation_error"])[0]
+    assert (found.episodes, found.mean) == (7, 1.0)
+
+
+def gain(mean: float, low: float | None, against: str = "before") -> Gap:
+    return Gap(arm="loop", against=against, metric="spl", mean=mean, low=low, high=0.5, p_value=None, seeds=())
+
+
+@pytest.mark.parametrize(
+    ("rule", "mean", "low", "accepted"),
+    [
+        ("point", 0.1, -0.1, True),
+        ("point", 0.0, -0.1, False),
+        ("interval", 0.1, -0.1, False),
+        ("interval", 0.1, 0.01, True),
+        ("interval", 0.1, None, False),
+    ],
+)
+def test_a_round_is_accepted_by_its_rule(rule, mean, low, accepted):
+    config = JudgeConfig(recipe="eval_short_tiny", rule=rule)
+    assert judge([gain(mean, low)], config).accepted is accepted
+
+
+def test_a_round_has_to_be_better_than_all_that_are_named():
+    config = JudgeConfig(recipe="eval_short_tiny", rule="point", against=("before", "old"))
+    assert judge([gain(0.1, 0.0), gain(0.1, 0.0, "old")], config).accepted
+    verdict = judge([gain(0.1, 0.0), gain(-0.1, -0.2, "old")], config)
+    assert not verdict.accepted and verdict.why == "spl −10.0 (−20.0 to +50.0) against old: no gain"
+    assert judge([gain(0.1, 0.0), gain(0.1, 0.0, "old")], config, "forgot too much").why == "forgot too much"
+
+
+def test_what_is_forgotten_is_a_share_of_both_ways():
+    before = {
+        "retrieval text→video R@5": {"value": 0.4},
+        "retrieval video→text R@5": {"value": 0.6},
+        "x R@1": {"value": 1},
+    }
+    after = {
+        "retrieval text→video R@5": {"value": 0.3},
+        "retrieval video→text R@5": {"value": 0.5},
+        "x R@1": {"value": 0},
+    }
+    assert forgotten(before, after) == pytest.approx(0.2)
+    assert forgotten(before, before) == 0
+    assert forgotten({}, after) is None
+
+
+def test_costs_add_up():
+    found = {
+        "round": 1,
+        "collected": {"tours": {"walks": 3, "frames": 90}, "free": {"walks": 2, "frames": 30}},
+        "kept": {"frames": 72},
+    }
+    seconds = {
+        "tours": 10.0,
+        "free": 5.0,
+        "described": 3.0,
+        "kept": 2.0,
+        "loop_0": 30.0,
+        "old_0": 30.0,
+        "verdict": 20.0,
+    }
+    steps = {f"round_01/{n}": Step(name=n, words="", seconds=s, starts=1) for n, s in seconds.items()}
+    steps["first"] = Step(name="first", words="", seconds=99.0, starts=1)
+    cost = costs(found, steps, 4)
+    assert (cost["walks"], cost["frames"], cost["kept_frames"]) == (5, 120, 72)
+    assert (cost["collecting"], cost["learning"], cost["judging"]) == (20.0, 60.0, 20.0)
+    assert cost["kept_hours"] == pytest.approx(0.005) and cost["seconds_per_hour"] == pytest.approx(4000.0)
+    assert json.dumps(cost, allow_nan=False)
