@@ -14,6 +14,7 @@ from navloop.agent.perception import Perception
 from navloop.agent.policies import ACTIONS, Policy, create_policy
 from navloop.agent.policies.policy import PolicyState
 from navloop.agent.policies.words import Reader, TowerReader, Vocabulary
+from navloop.agent.steadiness import Turns
 from navloop.configs.agents import AgentConfig, PolicyConfig
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.envs.protocols import Protocol
@@ -97,7 +98,8 @@ class PolicyAgent:
             ValueError: If the environment's turns are not those that the policy reckons with.
         """
         check_turn(self.config.policy, env.protocol)
-        self._places[place].restart(np.random.default_rng(seed))
+        turns = Turns(env.protocol.body.turn) if self.config.steady else None
+        self._places[place].restart(np.random.default_rng(seed), turns)
 
     def act_all(
         self, places: Sequence[int], observations: Sequence[Observation], infos: Sequence[dict[str, Any]]
@@ -173,14 +175,18 @@ class _Place:
         self.walks = self.new = False
         self.previous = ACTIONS
 
-    def restart(self, rng: np.random.Generator) -> None:
+    def restart(self, rng: np.random.Generator, turns: Turns | None) -> None:
         self.walks = self.new = True
-        self.previous, self._rng = ACTIONS, rng
+        self.previous, self._rng, self._turns = ACTIONS, rng, turns
 
     def choose(self, logits: np.ndarray[Any, np.dtype[np.float64]], temperature: float) -> int:
-        if temperature == 0:
-            return int(logits.argmax())
-        return int((logits / temperature + self._rng.gumbel(size=len(logits))).argmax())
+        if temperature:
+            logits = logits / temperature + self._rng.gumbel(size=len(logits))
+        if self._turns is not None:
+            self._turns.note(self.previous)  # which is what was done, whoever chose it
+            logits = logits.copy()
+            logits[self._turns.barred()] = -np.inf
+        return int(logits.argmax())
 
 
 def create_policy_agent(
