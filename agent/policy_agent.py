@@ -14,7 +14,6 @@ from navloop.agent.perception import Perception
 from navloop.agent.policies import ACTIONS, Policy, create_policy
 from navloop.agent.policies.policy import PolicyState
 from navloop.agent.policies.words import Reader, TowerReader, Vocabulary
-from navloop.agent.steadiness import Turns
 from navloop.configs.agents import AgentConfig, PolicyConfig
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.envs.protocols import Protocol
@@ -98,8 +97,7 @@ class PolicyAgent:
             ValueError: If the environment's turns are not those that the policy reckons with.
         """
         check_turn(self.config.policy, env.protocol)
-        turns = Turns(env.protocol.body.turn) if self.config.steady else None
-        self._places[place].restart(np.random.default_rng(seed), turns)
+        self._places[place].restart(np.random.default_rng(seed))
 
     def act_all(
         self, places: Sequence[int], observations: Sequence[Observation], infos: Sequence[dict[str, Any]]
@@ -175,18 +173,14 @@ class _Place:
         self.walks = self.new = False
         self.previous = ACTIONS
 
-    def restart(self, rng: np.random.Generator, turns: Turns | None) -> None:
+    def restart(self, rng: np.random.Generator) -> None:
         self.walks = self.new = True
-        self.previous, self._rng, self._turns = ACTIONS, rng, turns
+        self.previous, self._rng = ACTIONS, rng
 
     def choose(self, logits: np.ndarray[Any, np.dtype[np.float64]], temperature: float) -> int:
-        if temperature:
-            logits = logits / temperature + self._rng.gumbel(size=len(logits))
-        if self._turns is not None:
-            self._turns.note(self.previous)  # which is what was done, whoever chose it
-            logits = logits.copy()
-            logits[self._turns.barred()] = -np.inf
-        return int(logits.argmax())
+        if temperature == 0:
+            return int(logits.argmax())
+        return int((logits / temperature + self._rng.gumbel(size=len(logits))).argmax())
 
 
 def create_policy_agent(

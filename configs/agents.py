@@ -115,7 +115,3 @@ class AgentConfig(Config):
 
     perception: PerceptionConfig = Field(default=PerceptionConfig(), description="What it sees with.")
     policy: PolicyConfig = Field(default=PolicyConfig(), description="What decides.")
-    steady: bool = Field(
-        default=True,
-        description="Between two steps forward, turn back once at most, and once around at most: no walk ends in turning left and right.",
-    )

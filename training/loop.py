@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rich.console import Console
 from navloop.configs.imitation import EpisodesConfig, RecordedConfig
 from navloop.configs.loader import dump
 from navloop.configs.loop import LoopConfig
+from navloop.configs.replay import ReplayConfig
+from navloop.configs.stages import ContrastivePretrainConfig
 from navloop.envs.houses.datasets import is_finished
 from navloop.files import write_text
 from navloop.runs import RunFolder
@@ -174,7 +177,7 @@ class _Loop:
             ("unseen", "film validation tours", unseen_file),
         ):
             recipe = amended(eyes.films, name=name, scenes=str(houses / "scenes"), episodes=str(source))
-            self._steps.do(name, words, lambda where, recipe=recipe: self._film(where, recipe))
+            self._steps.do(name, words, partial(self._film, recipe=recipe))
         films, unseen = (self._folder / name / "manifest.jsonl" for name in ("films", "unseen"))
         walks = unseen.with_name("walks.jsonl")
         config = amended(
@@ -186,12 +189,12 @@ class _Loop:
         self._steps.do("encoder", "train the first encoder", lambda where: self._pretrain(where, config))
         return self._folder / "encoder" / ENCODER, films, walks
 
-    def _film(self, where: Path, recipe: Any) -> dict[str, Any]:
+    def _film(self, where: Path, recipe: ReplayConfig) -> dict[str, Any]:
         replay_walks(recipe, where, self._console)
         data = json.loads((where / "dataset.json").read_text())
         return {name: data[name] for name in ("videos", "frames", "subwalks")}
 
-    def _pretrain(self, where: Path, config: Any) -> dict[str, Any]:
+    def _pretrain(self, where: Path, config: ContrastivePretrainConfig) -> dict[str, Any]:
         pretrain(config, where, self._console)
         return dict(last_metrics(where))
 

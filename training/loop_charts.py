@@ -39,7 +39,7 @@ def reached_chart(rounds: Sequence[Mapping[str, Any]], metric: str, label: str, 
                 if len(one["seeds"]) > 1:
                     dots = [100 * seed for seed in one["seeds"]]
                     axes.plot([spot + 0.04] * len(dots), dots, ".", color=ARM_COLOURS[arm], alpha=0.5, markersize=5)
-            style = {"color": ARM_COLOURS[arm], "marker": MARKERS[place], "markersize": 7, "capsize": 3}
+            style: Any = {"color": ARM_COLOURS[arm], "marker": MARKERS[place], "markersize": 7, "capsize": 3}
             axes.errorbar(x, means, yerr=[low, high], label=arm, linewidth=0, elinewidth=1.6, **style)
         axes.set_xticks([found["round"] for found in rounds], [f"round {found['round']}" for found in rounds])
         axes.set_xlim(0.5, max(found["round"] for found in rounds) + 0.5)
@@ -88,7 +88,7 @@ def scores_chart(kept: Sequence[float], dropped: Sequence[float], label: str, na
 
 @contextmanager
 def _chart(name: str, description: str, height: float = 3.4) -> Iterator[tuple[Axes, list[str]]]:
-    style = {
+    style: Any = {
         "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10, "axes.spines.top": False,
         "axes.spines.right": False, "axes.edgecolor": "#8a93a0", "axes.grid": True, "grid.color": _RULE, "axes.axisbelow": True, "legend.frameon": False,
     }  # fmt: skip

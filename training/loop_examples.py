@@ -75,6 +75,7 @@ def show_examples(
         told[episode.episode_id] = episode
         rows.append((account.source, Row.of(episode, 0, evaluate(trajectory, episode, protocol), trajectory)))
     config = EvalConfig(
+        seed=seed,
         world=episodes.world,
         scenes=episodes.scenes,
         episodes=episodes.train,

@@ -30,8 +30,8 @@ def write_lineage(folder: Path, rounds: Sequence[Mapping[str, Any]], steps: Sequ
     """
     done = {step.name: step for step in steps}
     first = folder / "first" / AGENT
-    agents = [{"name": "first", "digest": agent_digest(first), "round": 0, "parent": None}] if is_agent(first) else []
-    standing = agents[0]["digest"] if agents else None
+    standing = agent_digest(first) if is_agent(first) else None
+    agents: list[dict[str, Any]] = [{"name": "first", "digest": standing, "round": 0, "parent": None}]
     accepted = []
     for found in rounds:
         own = [_agent(name, step, standing) for name, step in done.items() if _is_arm(name, step, found["round"])]

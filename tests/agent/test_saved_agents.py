@@ -130,26 +130,6 @@ def test_what_was_done_instead_is_what_it_remembers(envs):
     assert not torch.equal(scores[1], scores[2])
 
 
-def test_a_steady_agent_ends_its_turns(envs):
-    made = agent()
-    with torch.no_grad():
-        made.policy.heads.action.weight.zero_()
-        made.policy.heads.action.bias.copy_(torch.tensor([-9.0, 1.0, 5.0, 4.0]))  # left, else right, else forward
-    assert single_walk(made, envs[0], 0) == [2] * 24 + [1]
-    made.reset(envs[0], 0)
-    observation, info = envs[0].reset(options={"episode": 0})
-    told = [made.act(observation, info)]
-    made.override(0, 3)  # somebody turned it right
-    told.append(made.act(observation, info))
-    told.append(made.act(observation, info))
-    made.override(0, 3)
-    told.append(made.act(observation, info))
-    assert told == [2, 2, 2, 3]  # right, left, right: it may not go left again
-    other = made.config.model_copy(update={"steady": False})
-    restless = PolicyAgent(other, made.perception, made.policy, protocol=made.protocol)
-    assert single_walk(restless, envs[0], 0) == [2] * 25
-
-
 def test_it_is_told_by_the_instruction_that_comes_with_the_frame(envs):
     made = agent(kind="streaming")
     observation, info = envs[0].reset(options={"episode": 0})

@@ -25,7 +25,7 @@ ABOUT = StoreAbout(
     width=SIDE,
     height=SIDE,
 )
-CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree", "tempfile.mkdtemp")
+CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link")
 """Events after which a folder is no longer what it was (`sys.addaudithook`)."""
 
 
