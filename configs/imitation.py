@@ -96,6 +96,11 @@ class CollectionConfig(Config):
     max_steps: int | None = Field(
         default=None, ge=1, description="Actions after which a walk to learn from is cut off; null: the protocol's own."
     )
+    stop_within: float | None = Field(
+        default=None,
+        gt=0,
+        description="Metres from the goal, walked, at which the expert stops; null: the length of a step. VLN-CE's stops within 0.5 m.",
+    )
     off_path: float | None = Field(
         default=None,
         gt=0,

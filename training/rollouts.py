@@ -50,6 +50,7 @@ class Rules:
         early_stop: Whether the expert acts where the policy alone would stop.
         late_stop: Stops of the expert's that the policy may pass over before the walk is ended; None: any number.
         max_steps: Actions of a walk; None leaves it to the protocol.
+        stop_within: Geodesic metres from the goal at which the expert stops; None: the length of a step.
     """
 
     beta: float = 0.0
@@ -57,6 +58,7 @@ class Rules:
     early_stop: bool = False
     late_stop: int | None = None
     max_steps: int | None = None
+    stop_within: float | None = None
 
     @classmethod
     def of(cls, config: CollectionConfig, iteration: int) -> Rules:
@@ -67,6 +69,7 @@ class Rules:
             early_stop=config.early_stop,
             late_stop=config.late_stop,
             max_steps=config.max_steps,
+            stop_within=config.stop_within,
         )
 
 
@@ -194,7 +197,8 @@ class _Lane:
             raise ValueError(
                 f"episode {self.episode.episode_id} has no goal, which the expert walks to; choose another file"
             )
-        self._expert = ShortestPathFollower(self.env.simulator, self.env.protocol.body, self.episode.goal_position)
+        body, goal = self.env.protocol.body, self.episode.goal_position
+        self._expert = ShortestPathFollower(self.env.simulator, body, goal, self.rules.stop_within)
 
     def act(self, wanted: int | None, percepts: NDArray[np.float16] | None) -> int:
         """Take what the policy wants, or what the expert does; return it."""

@@ -118,6 +118,16 @@ def test_a_walk_does_not_depend_on_its_neighbours(rollouts, ground, episodes):
     assert together == alone
 
 
+def test_the_expert_stops_where_it_is_told_to(rollouts, episodes):
+    near, far = (
+        [r.walk for r in rollouts.collect(None, episodes, Rules(beta=1.0, stop_within=metres), seed=0)]
+        for metres in (None, 1.0)
+    )
+    assert all(walk.distances[-1] <= 0.25 for walk in near)
+    assert all(0.25 < walk.distances[-1] <= 1.0 and walk.expert_actions[-1] == Action.STOP for walk in far)
+    assert all((walk.expert_actions[:-1] != Action.STOP).all() for walk in far)
+
+
 @pytest.mark.parametrize("beta", [0.25, 0.75])
 def test_the_expert_acts_as_often_as_beta_says(rollouts, episodes, beta):
     agent = Constant(Action.LEFT)
