@@ -81,9 +81,9 @@ class DecidedWalks:
         found = read_weights(file)
         try:
             about = json.loads(found.metadata[_ABOUT])
-            lessons = _lessons(found.state)
             return [
-                DecidedWalk(*names, lesson, bool(done)) for (*names, done), lesson in zip(about, lessons, strict=True)
+                DecidedWalk(str(episode), str(trajectory), str(scene), lesson, bool(done))
+                for (episode, trajectory, scene, done), lesson in zip(about, _lessons(found.state), strict=True)
             ]
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise WalksError(f"{file}: holds no walks of a planner ({error!r}); begin another run") from error
