@@ -164,6 +164,6 @@ def test_recipes_that_do_not_go_together_are_refused_before_anything_runs(tmp_pa
 
 def test_arms_that_are_judged_against_must_learn(tmp_path):
     with pytest.raises(ValueError, match=r"judge\.against names the arm 'old', but arms\.old is false"):
-        write_loop(tmp_path / "recipes", judge={"against": ["before", "old"]}, arms={"old": False})
+        write_loop(tmp_path / "recipes", judge={"against": ("before", "old")}, arms={"old": False})
     with pytest.raises(ValueError, match="a loop needs a source of walks"):
         write_loop(tmp_path / "recipes", sources={"tours": None, "ground": None, "free": None})
