@@ -26,7 +26,7 @@ from navloop.training.subwalks import Poses, SubWalk, captions_of, find_subwalks
 from navloop.training.turning import convert, require_turns
 from navloop.training.videos import write_video
 
-FORMAT = "navloop-replay-1"
+FORMAT = "navloop-replay-2"
 """Raised whenever the same config would give other videos or other words."""
 
 

@@ -45,11 +45,9 @@ def write_video(
         with container:
             options = {"crf": str(quality), "preset": "veryfast" if bulk else "medium"}
             if bulk:
-                # B-frames are placed by a lookahead that reads memory it never set (seen with MALLOC_PERTURB_), so that bytes vary.
-                options |= {"threads": "1", "bf": "0"}
-            if bulk and gop is not None and gop <= 2:
-                # So does the tree of macroblocks (seen in processes that had decoded before); with nothing to look ahead to, it is of no use.
-                options["x264-params"] = "mbtree=0"
+                # B-frames and the tree of macroblocks come from a lookahead that reads memory it never set (seen with MALLOC_PERTURB_, and in
+                # processes that had decoded before), so that bytes vary.
+                options |= {"threads": "1", "bf": "0", "x264-params": "mbtree=0"}
             if gop is not None:
                 options |= {"g": str(gop), "keyint_min": str(gop), "sc_threshold": "0"}
             stream = container.add_stream("libx264", rate=fps, options=options)
