@@ -206,7 +206,7 @@ def _retrieval(found: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     scores = list(next(iter(found.values())))
     rows = [{"arm": arm, "cells": [_score(own[name]) for name in scores if name in own]} for arm, own in found.items()]
-    return {"headings": scores, "rows": rows}
+    return {"headings": [name.removeprefix("retrieval ") for name in scores], "rows": rows}
 
 
 def _score(one: Mapping[str, Any]) -> dict[str, str]:

@@ -86,12 +86,13 @@ class Steps:
 
 
 def read_steps(folder: Path) -> dict[str, Step]:
-    """Return the steps of a loop that are done, by name.
+    """Return the steps of a loop that are done, by name, in the order in which they were.
 
     Raises:
         ValueError: If one of their files is broken, naming it.
     """
-    found = [step for file in sorted((folder / "steps").glob("*.json")) if (step := _read(file)) is not None]
+    files = sorted((folder / "steps").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    found = [step for file in files if (step := _read(file)) is not None]
     return {step.name: step for step in found}
 
 

@@ -101,10 +101,8 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         if one["against"] != "before":
             sure = "surely " if one["sure"] else ""
             way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no better"
-            doubt = "" if one["sure"] else "; the interval holds 0, so that may be luck"
-            lines.append(
-                f"the loop is {sure}{way} than the arm {one['against']}: {gap_words(one)} {one['metric']}{doubt}"
-            )
+            gained = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
+            lines.append(f"the loop is {sure}{way} than the arm {one['against']}: {gained}")
     if (again := found["kept"].get("corrected")) is not None:
         lines.append(
             f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
