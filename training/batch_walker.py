@@ -7,6 +7,7 @@ from typing import Any
 
 from navloop.agent import BatchAgent, cameras_of
 from navloop.configs.schema import EvalConfig
+from navloop.envs.glancing import GlancingEnv
 from navloop.envs.metrics import evaluate as measure
 from navloop.envs.navigation import NavigationEnv, Observation
 from navloop.envs.protocols import get_protocol
@@ -53,7 +54,7 @@ class BatchWalker:
             self.close()
             config = self._config
             self._simulators = create_simulators(count, config.world, config.scenes, eyes, **config.world_settings)
-        self._eyes, self._agent, self._env = eyes, agent, BlankEnv if blank else NavigationEnv
+        self._eyes, self._agent, self._env = eyes, agent, BlankEnv if blank else GlancingEnv
         agent.start(count)
 
     @property
