@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from navloop.agent.saving import load_agent
@@ -147,7 +148,9 @@ class Round:
         assert self._circle.speaker is not None
         sources = self._circle.sources
         perception = load_agent(self._standing.agent).perception
-        ground = Ground(sources.episodes, perception.config.depth, sources.lanes, sources.device)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device if sources.device == "auto" else sources.device
+        ground = Ground(sources.episodes, perception.config.depth, sources.lanes, device)
         encoder = None if self._standing.encoder is None else load_encoder(self._standing.encoder)
         with closing(Crew(ground, sources.workers or usable_processors())) as crew:
             describer = Describer(

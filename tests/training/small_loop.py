@@ -17,6 +17,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
     """Write the recipes of a small loop into a folder and return the loop's own."""
     folder.mkdir(parents=True, exist_ok=True)
     first = recipe(Path("none"), evaluate=0, collection={"iterations": 1}, learning={"epochs": 60, "batch": 4})
+    first = first.model_copy(update={"device": "auto"})
     houses = HOUSES.model_copy(update={"extra_houses": 1, "workers": 1})
     retrain = first.model_copy(update={"learning": first.learning.model_copy(update={"steps": 4})})
     narrator = {"width": 64, "walk_layers": 1, "word_layers": 1, "looks": 8, "queries": 8, "min_count": 1}
