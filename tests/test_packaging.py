@@ -29,8 +29,8 @@ ONLY_IN = {
     "habitat": ("envs/habitat/",),
     "habitat_sim": ("envs/habitat/",),
     "decord": (),  # the benchmarks measure against it
-    "av": ("training/videos.py", "training/decoding.py", "training/packets.py", "training/store_"),
-    "pyarrow": ("training/store_",),
+    "av": ("training/videos.py", "training/decoding.py", "training/packets.py", "training/store/"),
+    "pyarrow": ("training/store/",),
     "panda3d": ("envs/embedded/",),
     "embreex": ("envs/embedded/",),
     "stable_baselines3": ("agent/sb3/",),

@@ -175,9 +175,9 @@ def _loop(options: argparse.Namespace) -> None:
     assert isinstance(config, LoopConfig)
     from rich.console import Console
 
-    from navloop.training.loop import run_loop
-    from navloop.training.loop_report import write_loop_report
-    from navloop.training.loop_table import print_loop
+    from navloop.training.loop.report import write_loop_report
+    from navloop.training.loop.run import run_loop
+    from navloop.training.loop.table import print_loop
 
     options.run_dir = options.run_dir or Path("runs") / config.name
     found = run_loop(config, options.run_dir, Console(stderr=True))
@@ -212,7 +212,7 @@ def _train(options: argparse.Namespace) -> None:
         train_speaker(config, options.run_dir, Console(stderr=True))
         return
     if isinstance(config, PlannerTrainConfig):
-        from navloop.training.planner_training import train_by_oracle
+        from navloop.training.planner.training import train_by_oracle
 
         train_by_oracle(config, options.run_dir, Console(stderr=True))
         return
@@ -225,7 +225,7 @@ def _train(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from navloop.training.loop_report import is_loop, write_loop_report
+    from navloop.training.loop.report import is_loop, write_loop_report
     from navloop.training.report import write_report
 
     if is_loop(options.run):

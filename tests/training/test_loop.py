@@ -17,12 +17,12 @@ from small_loop import write_loop
 
 from navloop.agent.saving import agent_digest
 from navloop.configs.loader import RecipeError, dump
-from navloop.training.loop import LoopFound, run_loop
-from navloop.training.loop_descriptions import read_accounts
-from navloop.training.loop_plan import read_plan
-from navloop.training.loop_report import is_loop, write_loop_report
-from navloop.training.loop_steps import read_steps
-from navloop.training.loop_table import print_loop
+from navloop.training.loop.descriptions import read_accounts
+from navloop.training.loop.plan import read_plan
+from navloop.training.loop.report import is_loop, write_loop_report
+from navloop.training.loop.run import LoopFound, run_loop
+from navloop.training.loop.steps import read_steps
+from navloop.training.loop.table import print_loop
 from navloop.training.store import open_store
 
 ARMS = ("loop_0", "old_0", "expert_0")

@@ -14,11 +14,11 @@ from short_tours import make_tours
 from navloop.configs.loop import JudgeConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import Metrics
-from navloop.training.loop_arms import forgotten
-from navloop.training.loop_lineage import costs
-from navloop.training.loop_steps import Step, Steps, read_steps
-from navloop.training.loop_tours import LabelledTours, write_tours
-from navloop.training.loop_verdict import Gap, gap, judge, reach
+from navloop.training.loop.arms import forgotten
+from navloop.training.loop.lineage import costs
+from navloop.training.loop.steps import Step, Steps, read_steps
+from navloop.training.loop.tours import LabelledTours, write_tours
+from navloop.training.loop.verdict import Gap, gap, judge, reach
 from navloop.training.rows import Row
 
 

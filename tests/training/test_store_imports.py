@@ -10,7 +10,7 @@ from PIL import Image
 from stored_walks import made_frames
 
 from navloop.training.store import StoreError
-from navloop.training.store_imports import import_annotations
+from navloop.training.store.imports import import_annotations
 
 LISTED = [-1, 1, 2, 1, 3, 1]
 HOUSE = "17DRP5sb8fy"

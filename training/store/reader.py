@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from navloop.envs.episode_rows import parse_episode
 from navloop.records import Episode, Trajectory
 from navloop.training.decoding import UnreadableError
-from navloop.training.store_depth import PIXELS, to_metres
-from navloop.training.store_films import FilmReader, Stretch
-from navloop.training.store_folder import read_about
-from navloop.training.store_joined import METRIC, STATS, TOLD, Joined
-from navloop.training.store_parts import FILMS, PARTS, Told, list_parts, read_rows, read_told
-from navloop.training.store_schema import DEPTH, RGB, Record, StoredEpisode, StoreError, walk_of
-from navloop.training.store_tables import column
+from navloop.training.store.depth import PIXELS, to_metres
+from navloop.training.store.films import FilmReader, Stretch
+from navloop.training.store.folder import read_about
+from navloop.training.store.joined import METRIC, STATS, TOLD, Joined
+from navloop.training.store.parts import FILMS, PARTS, Told, list_parts, read_rows, read_told
+from navloop.training.store.schema import DEPTH, RGB, Record, StoredEpisode, StoreError, walk_of
+from navloop.training.store.tables import column
 from navloop.training.walks import Frames, Walk
 
 Where: TypeAlias = "Callable[[StoredEpisode], bool] | pc.Expression"

@@ -15,7 +15,7 @@ from navloop.configs.imitation import EpisodesConfig
 from navloop.configs.loop import FreeConfig, GroundConfig, ToursConfig
 from navloop.provenance import usable_processors
 from navloop.records import Episode
-from navloop.training.loop_tours import LabelledTours, write_tours
+from navloop.training.loop.tours import LabelledTours, write_tours
 from navloop.training.new_ground import draw_ground, scenes_of
 from navloop.training.recorder import record_walks
 from navloop.training.recording import EXPERT

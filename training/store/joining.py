@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from navloop.files import write_text
 from navloop.training.decoding import UnreadableError
-from navloop.training.store_films import Stretch, film_parameters, join_films
-from navloop.training.store_folder import JOINER, alone, sync
-from navloop.training.store_joined import DATA, EPISODES, INFO, STATS, TASKS, TOLD, VIDEOS, require_none, told_row
-from navloop.training.store_meta import (
+from navloop.training.store.films import Stretch, film_parameters, join_films
+from navloop.training.store.folder import JOINER, alone, sync
+from navloop.training.store.joined import DATA, EPISODES, INFO, STATS, TASKS, TOLD, VIDEOS, require_none, told_row
+from navloop.training.store.meta import (
     CHUNK,
     DATA_MEGABYTES,
     DATA_SCHEMA,
@@ -38,8 +38,8 @@ from navloop.training.store_meta import (
     pool,
     task_table,
 )
-from navloop.training.store_parts import FILMS, FRAMES, PARTS, Told, list_parts, read_rows, read_told
-from navloop.training.store_schema import StoreAbout, StoreError
+from navloop.training.store.parts import FILMS, FRAMES, PARTS, Told, list_parts, read_rows, read_told
+from navloop.training.store.schema import StoreAbout, StoreError
 
 JOINING = ".joining"
 """Folder that files are written in before they are moved to their places."""

@@ -18,7 +18,7 @@ from navloop.encoders.zoo import load_encoder
 from navloop.envs.episodes import read_episodes
 from navloop.provenance import usable_processors
 from navloop.training.collection import Crew, Ground
-from navloop.training.loop_arms import (
+from navloop.training.loop.arms import (
     AGENT,
     BEFORE,
     ENCODER,
@@ -33,13 +33,13 @@ from navloop.training.loop_arms import (
     measure,
     see_again,
 )
-from navloop.training.loop_descriptions import Describer, read_accounts, recall_kept
-from navloop.training.loop_kept import EPISODES, MANIFEST, keep, lay_out, recorded
-from navloop.training.loop_kept import STORE as KEPT
-from navloop.training.loop_plan import Plan
-from navloop.training.loop_sources import DESCRIBED, STORE, Sources
-from navloop.training.loop_steps import Steps
-from navloop.training.loop_verdict import Reach, Seeds, gap, judge, reach, to_json
+from navloop.training.loop.descriptions import Describer, read_accounts, recall_kept
+from navloop.training.loop.kept import EPISODES, MANIFEST, keep, lay_out, recorded
+from navloop.training.loop.kept import STORE as KEPT
+from navloop.training.loop.plan import Plan
+from navloop.training.loop.sources import DESCRIBED, STORE, Sources
+from navloop.training.loop.steps import Steps
+from navloop.training.loop.verdict import Reach, Seeds, gap, judge, reach, to_json
 from navloop.training.new_ground import scenes_of
 from navloop.training.steps import draw_seed
 from navloop.training.store import open_store

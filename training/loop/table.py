@@ -12,7 +12,7 @@ from rich.table import Table
 from navloop.configs.loop import LoopConfig
 from navloop.envs.metrics import METRICS
 from navloop.training.comparison import COMPARED
-from navloop.training.loop import LoopFound
+from navloop.training.loop.run import LoopFound
 from navloop.training.tables import SHARES
 
 ARMS: Mapping[str, str] = {

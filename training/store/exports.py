@@ -16,8 +16,8 @@ from navloop.envs.simulator import Action
 from navloop.files import write_text
 from navloop.geometry import Vector
 from navloop.records import Episode, GroundTruth, Instruction, Trajectory
-from navloop.training.store_reader import Store
-from navloop.training.store_schema import StoredEpisode, StoreError
+from navloop.training.store.reader import Store
+from navloop.training.store.schema import StoredEpisode, StoreError
 from navloop.training.walks import Frames, Walk, WalkFolder, write_frames
 
 MANIFEST = "manifest.jsonl"

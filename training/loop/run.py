@@ -22,13 +22,13 @@ from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training.houses import make_houses
 from navloop.training.imitation import train_by_imitation
-from navloop.training.loop_arms import AGENT, ENCODER, Standing
-from navloop.training.loop_lineage import costs, write_lineage
-from navloop.training.loop_plan import Plan, amended, episodes_of, read_plan, split_file
-from navloop.training.loop_round import Circle, Round
-from navloop.training.loop_sources import Sources
-from navloop.training.loop_steps import Steps
-from navloop.training.loop_tours import LabelledTours, write_tours
+from navloop.training.loop.arms import AGENT, ENCODER, Standing
+from navloop.training.loop.lineage import costs, write_lineage
+from navloop.training.loop.plan import Plan, amended, episodes_of, read_plan, split_file
+from navloop.training.loop.round import Circle, Round
+from navloop.training.loop.sources import Sources
+from navloop.training.loop.steps import Steps
+from navloop.training.loop.tours import LabelledTours, write_tours
 from navloop.training.metrics import last_metrics
 from navloop.training.pretraining import pretrain
 from navloop.training.replaying import replay_walks

@@ -13,7 +13,7 @@ from navloop.agent.saving import agent_digest
 from navloop.configs.imitation import EpisodesConfig, RecordedConfig
 from navloop.training.evaluation import evaluate
 from navloop.training.imitation import train_by_imitation
-from navloop.training.loop_plan import Plan, amended, split_file
+from navloop.training.loop.plan import Plan, amended, split_file
 from navloop.training.metrics import last_metrics
 from navloop.training.perception.run import evaluate_perception
 from navloop.training.pretraining import pretrain

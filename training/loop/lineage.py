@@ -10,9 +10,9 @@ from typing import Any
 from navloop.agent.saving import agent_digest, is_agent
 from navloop.agent.speaker_saving import is_speaker, speaker_digest
 from navloop.files import write_text
-from navloop.training.loop_arms import AGENT
-from navloop.training.loop_sources import STORE
-from navloop.training.loop_steps import Step
+from navloop.training.loop.arms import AGENT
+from navloop.training.loop.sources import STORE
+from navloop.training.loop.steps import Step
 from navloop.training.store import open_store
 
 LINEAGE = "lineage.json"

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from navloop.training.store_films import Stretch
-from navloop.training.store_meta import MOMENTS
-from navloop.training.store_parts import Told
-from navloop.training.store_schema import StoreAbout, StoredEpisode, StoreError
+from navloop.training.store.films import Stretch
+from navloop.training.store.meta import MOMENTS
+from navloop.training.store.parts import Told
+from navloop.training.store.schema import StoreAbout, StoredEpisode, StoreError
 
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 DATA = "data/chunk-{:03d}/file-{:03d}.parquet"

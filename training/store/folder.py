@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from navloop.files import write_bytes
-from navloop.training.store_schema import FORMAT, StoreAbout, StoreError
+from navloop.training.store.schema import FORMAT, StoreAbout, StoreError
 
 ABOUT = "navloop.json"
 """File that makes a folder a store: its format, and what all of its walks share."""

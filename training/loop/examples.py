@@ -15,8 +15,8 @@ from navloop.configs.schema import EvalConfig, ReportConfig
 from navloop.envs.metrics import evaluate
 from navloop.records import Episode
 from navloop.training.hindsight import relabel
-from navloop.training.loop_descriptions import Account
-from navloop.training.loop_sources import DESCRIBED
+from navloop.training.loop.descriptions import Account
+from navloop.training.loop.sources import DESCRIBED
 from navloop.training.rollouts import protocol_of
 from navloop.training.rows import Row
 from navloop.training.store import Store

@@ -25,10 +25,10 @@ from navloop.training.courses import Judge
 from navloop.training.imitation import DivergedError
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.planned_walks import DecidedWalk, DecidedWalks
-from navloop.training.planner_course import PlannerCourse
-from navloop.training.planner_crew import PlannerHand, PlannerOrder
-from navloop.training.planner_lessons import DecisionLessons
-from navloop.training.planner_pupil import PlannerPupil, load_pupil
+from navloop.training.planner.course import PlannerCourse
+from navloop.training.planner.crew import PlannerHand, PlannerOrder
+from navloop.training.planner.lessons import DecisionLessons
+from navloop.training.planner.pupil import PlannerPupil, load_pupil
 from navloop.training.progress import FilmProgress
 from navloop.training.steps import draw_seed
 from navloop.training.walks import WalksError

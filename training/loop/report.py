@@ -17,15 +17,15 @@ from navloop.envs.metrics import METRICS
 from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training.comparison import COMPARED
-from navloop.training.loop import FORMAT, SUMMARY
-from navloop.training.loop_charts import ARM_COLOURS, gains_chart, reached_chart, scores_chart
-from navloop.training.loop_descriptions import Account, read_accounts
-from navloop.training.loop_examples import Example, show_examples
-from navloop.training.loop_lineage import LINEAGE
-from navloop.training.loop_plan import episodes_of, read_plan, split_file
-from navloop.training.loop_sources import STORE
-from navloop.training.loop_steps import Step, read_steps
-from navloop.training.loop_table import ARMS, doubt_of, gap_words, tell_round
+from navloop.training.loop.charts import ARM_COLOURS, gains_chart, reached_chart, scores_chart
+from navloop.training.loop.descriptions import Account, read_accounts
+from navloop.training.loop.examples import Example, show_examples
+from navloop.training.loop.lineage import LINEAGE
+from navloop.training.loop.plan import episodes_of, read_plan, split_file
+from navloop.training.loop.run import FORMAT, SUMMARY
+from navloop.training.loop.sources import STORE
+from navloop.training.loop.steps import Step, read_steps
+from navloop.training.loop.table import ARMS, doubt_of, gap_words, tell_round
 from navloop.training.rollout import ReplayError
 from navloop.training.store import open_store
 from navloop.training.tables import SHARES, number
@@ -217,9 +217,8 @@ def _score(one: Mapping[str, Any]) -> dict[str, str]:
 
 def _render(context: Mapping[str, Any]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    folder = files("navloop.training")
     # One look for all pages: that of evaluations.
-    other = (folder / "report.html.j2").read_text(encoding="utf-8")
+    other = (files("navloop.training") / "report.html.j2").read_text(encoding="utf-8")
     style = other[other.index("<style>") + len("<style>") : other.index("</style>")]
-    template = (folder / "loop_report.html.j2").read_text(encoding="utf-8")
+    template = (files("navloop.training.loop") / "report.html.j2").read_text(encoding="utf-8")
     return str(environment.from_string(template).render(context, style=style))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from navloop.configs.imitation import RecordedConfig
-from navloop.training.loop_descriptions import Account
-from navloop.training.loop_sources import DESCRIBED
+from navloop.training.loop.descriptions import Account
+from navloop.training.loop.sources import DESCRIBED
 from navloop.training.spoken_walks import FAITHFUL
 from navloop.training.store import Store, StoreWriter, export_episodes, export_manifest, open_store, walk_folder
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from navloop.training.store_depth import INFO as DEPTH_INFO
-from navloop.training.store_schema import RGB, StoreAbout
-from navloop.training.store_tables import FRAME_SCHEMA
+from navloop.training.store.depth import INFO as DEPTH_INFO
+from navloop.training.store.schema import RGB, StoreAbout
+from navloop.training.store.tables import FRAME_SCHEMA
 
 VERSION = "v3.0"
 CHUNK = 1000

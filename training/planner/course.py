@@ -21,7 +21,7 @@ from navloop.envs.protocols import Protocol
 from navloop.records import Episode
 from navloop.training.courses import Course
 from navloop.training.entrants import find_agent
-from navloop.training.planner_crew import planner_protocol
+from navloop.training.planner.crew import planner_protocol
 from navloop.training.steps import draw_seed
 from navloop.training.walk_batches import Tour
 from navloop.training.waypoints import Places, look_around, measure_predictor, train_predictor

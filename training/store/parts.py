@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from navloop.envs.episode_rows import format_episode
 from navloop.records import Trajectory
-from navloop.training.store_depth import write_depth
-from navloop.training.store_films import Stretch, join_films
-from navloop.training.store_folder import sync
-from navloop.training.store_meta import picture_statistics
-from navloop.training.store_schema import (
+from navloop.training.store.depth import write_depth
+from navloop.training.store.films import Stretch, join_films
+from navloop.training.store.folder import sync
+from navloop.training.store.meta import picture_statistics
+from navloop.training.store.schema import (
     DEPTH,
     RGB,
     Record,
@@ -36,7 +36,7 @@ from navloop.training.store_schema import (
     told_from_json,
     told_to_json,
 )
-from navloop.training.store_tables import FRAME_SCHEMA, frame_table, trajectory_of
+from navloop.training.store.tables import FRAME_SCHEMA, frame_table, trajectory_of
 from navloop.training.videos import write_video
 
 PARTS = "parts"

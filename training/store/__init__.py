@@ -11,12 +11,12 @@ from typing import Any
 from typing_extensions import Self
 
 from navloop.training.decoding import UnreadableError
-from navloop.training.store_exports import export_episodes, export_manifest, walk_folder
-from navloop.training.store_folder import WRITERS, found, shared, sweep
-from navloop.training.store_joining import join_parts
-from navloop.training.store_parts import PARTS, write_copy, write_record
-from navloop.training.store_reader import Store, Where, open_store
-from navloop.training.store_schema import Record, StoreAbout, StoredEpisode, StoreError
+from navloop.training.store.exports import export_episodes, export_manifest, walk_folder
+from navloop.training.store.folder import WRITERS, found, shared, sweep
+from navloop.training.store.joining import join_parts
+from navloop.training.store.parts import PARTS, write_copy, write_record
+from navloop.training.store.reader import Store, Where, open_store
+from navloop.training.store.schema import Record, StoreAbout, StoredEpisode, StoreError
 
 __all__ = [
     "Record",
