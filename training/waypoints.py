@@ -48,7 +48,7 @@ def reach(free: FreeSpace, pose: Pose) -> NDArray[np.float64]:
     ends = start + _ways(pose) * (DISTANCES * STEP)
     lines = shapely.linestrings(np.stack([np.broadcast_to(start, ends.shape), ends], 1))
     met = shapely.distance(shapely.points(start), shapely.intersection(lines, free.walls))
-    return np.where(np.isnan(met), np.inf, met)
+    return np.asarray(np.where(np.isnan(met), np.inf, met), np.float64)
 
 
 def walkable(free: FreeSpace, pose: Pose) -> NDArray[np.bool_]:
