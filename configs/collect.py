@@ -30,6 +30,11 @@ class ActingConfig(Config):
     max_steps: int | None = Field(
         default=None, ge=1, description="Actions after which a walk is cut off; null: the protocol's own."
     )
+    stop_within: float | None = Field(
+        default=None,
+        gt=0,
+        description="Metres from the goal, walked, at which the expert stops; null: the length of a step.",
+    )
 
 
 class CollectConfig(Config):

@@ -23,6 +23,7 @@ from navloop.envs.metrics import evaluate as measure
 from navloop.processes import end_with_the_parent
 from navloop.records import Episode
 from navloop.training.mirroring import mirror_frames
+from navloop.training.preparation import prepare_crew
 from navloop.training.rollout import episode_seed
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
@@ -167,6 +168,8 @@ class Workforce(Generic[O, D]):
         self._ground, self._workers, self._hire = ground, workers, hire
         self._pool: ProcessPoolExecutor | None = None
         self._hand: Hands[O, D] | None = None
+        if workers > 1:
+            prepare_crew(ground.episodes.world)
 
     def collect(self, orders: Sequence[O]) -> Iterator[D]:
         """Do orders and yield what comes of each as it is done."""
@@ -196,7 +199,7 @@ class Workforce(Generic[O, D]):
     def _hired(self) -> ProcessPoolExecutor:
         if self._pool is None:
             # A worker that outlived a killed parent would write into a folder that somebody else may hold by then.
-            context = multiprocessing.get_context("spawn")
+            context = multiprocessing.get_context("forkserver")
             hired = (self._hire, self._ground)
             self._pool = ProcessPoolExecutor(self._workers, context, initializer=_hire, initargs=hired)
         return self._pool

@@ -1,4 +1,4 @@
-"""What worker processes will need, loaded while this one still reads its recipe. Light itself: importing it costs nothing."""
+"""What worker processes will need, loaded while this one prepares their work. Light itself: importing it costs nothing."""
 
 from __future__ import annotations
 
@@ -17,4 +17,12 @@ def prepare_workers(config: EvalConfig) -> None:
         modules.append("navloop.envs.embedded.simulator")
     if any(read_entry(entry).is_folder for entry in config.agents):
         modules.append("navloop.agent.saving")
+    start_server(modules)
+
+
+def prepare_crew(world: str) -> None:
+    """Begin to load, in the background, what the workers need that make walks to learn from: seconds, spent once and not by each of them."""
+    modules = ["navloop.training.collection"]
+    if world == "embedded":
+        modules.append("navloop.envs.embedded.simulator")
     start_server(modules)

@@ -112,6 +112,7 @@ def rules_of(config: CollectConfig, entrant: Entrant | None) -> Rules:
         early_stop=acting.early_stop,
         late_stop=acting.late_stop,
         max_steps=acting.max_steps,
+        stop_within=acting.stop_within,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -147,6 +149,21 @@ def test_the_page_needs_nothing_else(run):
     assert page.count("<video") == page.count("data:video/mp4;base64,") >= 3
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_the_page_of_a_package_that_is_no_checkout_names_no_commit(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    told = tmp_path / "run" / "provenance.json"
+    told.write_text(json.dumps(without(json.loads(told.read_text()), "commit", "dirty")))
+    page = write_loop_report(tmp_path / "run").read_text()
+    assert "navloop 0." in page and "commit" not in page.split("<h2>Lineage</h2>")[1]
+
+
+def without(found: Any, *names: str) -> Any:
+    """Return JSON without fields of these names."""
+    if isinstance(found, dict):
+        return {name: without(value, *names) for name, value in found.items() if name not in names}
+    return [without(value, *names) for value in found] if isinstance(found, list) else found
 
 
 def test_recipes_that_do_not_go_together_are_refused_before_anything_runs(tmp_path):

@@ -130,6 +130,7 @@ class _Loop:
             seed=config.seed,
             workers=config.workers,
             lanes=plan.first.lanes,
+            stop_within=plan.retrain.collection.stop_within,
             device=plan.first.device,
             console=self._console,
         )

@@ -38,6 +38,7 @@ class Sources:
         seed: Of the loop.
         workers: Processes; 0 takes one a processor.
         lanes: Environments a process.
+        stop_within: Metres from a labelled goal at which the expert stops, as those do that the agents learn from; None: a step.
         device: Of the agent's weights.
         console: Where to show the progress.
     """
@@ -47,12 +48,13 @@ class Sources:
     seed: int
     workers: int
     lanes: int
+    stop_within: float | None
     device: str
     console: Console
 
     def walk_tours(self, folder: Path, number: int, agent: Path, config: ToursConfig) -> dict[str, Any]:
         """Let the agent walk labelled tours; an expert says at every place what it would do, and acts now and then."""
-        acting = ActingConfig(beta=config.beta, off_path=config.off_path, max_steps=config.max_steps)
+        acting = self._corrected(config)
         return self._record(
             folder, self.tours.for_round(number, config.count), number, f"agent={agent}", acting, "tours"
         )
@@ -80,18 +82,24 @@ class Sources:
         self, folder: Path, number: int, agent: Path, episodes: Sequence[Episode], config: ToursConfig
     ) -> dict[str, Any]:
         """Let the agent walk what the speaker described, corrected by an expert."""
-        acting = ActingConfig(beta=config.beta, off_path=config.off_path, max_steps=config.max_steps)
+        acting = self._corrected(config)
         return self._record(folder, episodes, number, f"agent={agent}", acting, "corrected")
 
     def walk_expert(self, folder: Path, number: int, tours: int, frames: int) -> dict[str, Any]:
         """Let the expert walk labelled tours of so many frames together."""
         chosen = self.tours.for_expert(number, tours, frames)
-        return self._record(folder, chosen, number, EXPERT, ActingConfig(), "expert")
+        acting = ActingConfig(stop_within=self.stop_within)
+        return self._record(folder, chosen, number, EXPERT, acting, "expert")
 
     @property
     def never(self) -> tuple[str, ...]:
         """Episode files whose scenes must not be walked in."""
         return () if self.episodes.val_unseen is None else (self.episodes.val_unseen,)
+
+    def _corrected(self, config: ToursConfig) -> ActingConfig:
+        return ActingConfig(
+            beta=config.beta, off_path=config.off_path, max_steps=config.max_steps, stop_within=self.stop_within
+        )
 
     def _record(
         self, folder: Path, episodes: Sequence[Episode], number: int, agent: str, acting: ActingConfig, source: str

@@ -12,10 +12,10 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
+from navloop import encoders
 from navloop.configs.encoders import MultimodalConfig, PixelsConfig, ViCLIPConfig
 from navloop.configs.schema import Config
 from navloop.configs.stages import ContrastivePretrainConfig
-from navloop.encoders.clip import from_open_clip
 from navloop.encoders.convert import load_released
 from navloop.encoders.losses import caption_loss, contrastive_loss
 from navloop.encoders.masking import random_mask
@@ -209,7 +209,7 @@ def _create_encoder(config: ContrastivePretrainConfig) -> MultimodalEncoder | Vi
         return MultimodalEncoder(shapes)
     hub = config.clip.startswith(_HUBS)
     name, _, tag = (config.clip, "", "") if hub else config.clip.partition(":")
-    start = from_open_clip(name, tag or None, frames=config.clips.frames)
+    start = encoders.from_open_clip(name, tag or None, frames=config.clips.frames)
     require_same_start(start.config, shapes, config)
     encoder = MultimodalEncoder(_multimodal_shapes(start.config, config))
     encoder.load_state_dict({**encoder.state_dict(), **start.state_dict()})
