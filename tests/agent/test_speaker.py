@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis.strategies import integers, lists
 
 from navloop.agent.content import plan_of, rooms_named
-from navloop.agent.narrator import NarratorSteps
+from navloop.agent.narrator import NarratorSteps, forbid_repeats
 from navloop.agent.policies.words import PADDING
 from navloop.agent.speaker import Speaker, create_speaker, word_losses, write_out
 from navloop.agent.speaker_saving import NARRATOR, SPEAKER, is_speaker, load_speaker, save_speaker, speaker_digest
@@ -112,6 +114,21 @@ def test_word_by_word_is_as_all_at_once():
             allowed = torch.isfinite(step)
             torch.testing.assert_close(step[allowed], known[allowed], atol=1e-4, rtol=1e-4)
             assert (~allowed).sum(1).tolist() == [3] * 4  # padding, unknown, start: never said
+
+
+@given(
+    rows=integers(1, 5).flatmap(
+        lambda length: lists(lists(integers(0, 3), min_size=3 * length, max_size=3 * length), min_size=1, max_size=4)
+    )
+)
+def test_no_run_of_words_is_said_twice(rows):
+    begin, once = 3, 3
+    found = forbid_repeats(torch.zeros(len(rows), 4), torch.tensor(rows), begin, once)
+    for row, logits in zip(rows, found, strict=True):
+        said = row[row.index(begin) :] if begin in row else []
+        runs = {tuple(said[i : i + once]) for i in range(len(said) - once + 1)}
+        expected = {word for word in range(4) if (*row[1 - once :], word) in runs}
+        assert {word for word in range(4) if logits[word] == -torch.inf} == expected
 
 
 def test_texts_are_read_with_what_they_are_about_before_them():
