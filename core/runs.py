@@ -15,6 +15,18 @@ import yaml
 from navloop.files import write_text
 from navloop.provenance import provenance
 
+_locks: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _inherit_no_locks() -> None:
+    """Close them in a forked child: one that outlived its killed parent, as workers do for seconds, would hold the folder."""
+    while _locks:
+        os.close(_locks.pop())
+
+
+os.register_at_fork(after_in_child=_inherit_no_locks)
+
 _FIRST_FILES = (".lock", "provenance.json", ".provenance.json.", ".config.yaml.")
 """Beginnings of names that a run killed in its first moments leaves behind."""
 
@@ -64,6 +76,7 @@ class RunFolder:
                 f"cannot write to the run folder ({error.strerror}); choose another with --run-dir",
                 str(self.path),
             ) from error
+        _locks.add(lock)
         try:
             self._take(lock)
             self._check_same(yaml.safe_load(config), data, resumable)
@@ -73,7 +86,9 @@ class RunFolder:
             write_text(self.config_file, config)  # last: a folder without it holds no run, whenever it was killed
             yield
         finally:
-            os.close(lock)  # gives the lock back; so does the end of the process, however it comes
+            if lock in _locks:
+                _locks.remove(lock)
+                os.close(lock)  # gives the lock back; so does the end of the process, however it comes
 
     def starts(self) -> list[dict[str, Any]]:
         """Return the record of each start, the first one first."""

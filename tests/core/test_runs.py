@@ -70,6 +70,24 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
     assert len(RunFolder(tmp_path).starts()) == 2
 
 
+def test_a_forked_worker_holds_no_lock_when_its_parent_is_gone(tmp_path):
+    program = (
+        "import os, signal, time; from pathlib import Path; from navloop.runs import RunFolder\n"
+        f"with RunFolder(Path({str(tmp_path)!r})).open({CONFIG!r}, {DATA!r}):\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    try:
+        assert parent.wait() == -signal.SIGKILL
+        start(tmp_path)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
+
+
 @pytest.mark.parametrize("moment", [0, 1, 2, 3])
 def test_a_run_killed_as_it_begins_can_begin_again(tmp_path, moment):
     """Killed at each rename of its first files, before it or after it."""

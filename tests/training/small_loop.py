@@ -1,4 +1,4 @@
-"""A loop of seconds: a handful of short tours, an agent of one layer, and recipes of files that it writes."""
+"""A loop of seconds: a handful of short tours, an agent of one layer, an encoder that learns for a step or two, and recipes of files that it writes."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
             "min_words": 1,
             "apart": None,
             "text_overlap": None,
+        },
+        "encoder": {
+            "first": {"recipe": "contrastive_tiny", "set": ("engine.steps=3", "engine.batch=4", "clips.size=32")},
+            "again": {"recipe": "contrastive_tiny", "set": ("engine.steps=2", "engine.batch=4", "clips.size=32")},
+            "films": {"recipe": "replay_houses", "set": ("width=32",)},
+            "retrieval": {"recipe": "perception_retrieval", "set": ("clips.size=32", "tasks.0.gallery=null")},
         },
         "workers": 1,
         "report": {"examples": 1, "video_size": 128},

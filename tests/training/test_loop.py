@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +16,9 @@ import pytest
 from rich.console import Console
 from small_loop import write_loop
 
-from navloop.agent.saving import agent_digest
+from navloop.agent.saving import agent_digest, load_agent
 from navloop.configs.loader import RecipeError, dump
+from navloop.files import fingerprint
 from navloop.training.loop.descriptions import read_accounts
 from navloop.training.loop.plan import read_plan
 from navloop.training.loop.report import is_loop, write_loop_report
@@ -106,6 +106,20 @@ def test_what_is_described_is_kept_with_the_words_and_the_rest_has_a_reason(run)
     assert sum(e.source == "tours" for e in kept.episodes) == 4
 
 
+def test_each_arm_sees_with_an_encoder_that_learned_from_its_own_films(run):
+    steps, retrieval = read_steps(run[0]), found_of(run[0])["retrieval"]
+    assert set(retrieval) == {"before", "loop", "old", "expert"}
+    encoders = {"before": run[0] / "encoder"} | {
+        arm: run[0] / "round_01" / f"encoder_{arm}" for arm in ("loop", "old", "expert")
+    }
+    weights = {arm: fingerprint(folder / "last" / "encoder.safetensors") for arm, folder in encoders.items()}
+    assert len(set(weights.values())) == 4
+    clips = {arm: steps[f"round_01/encoder_{arm}"].found for arm in ("loop", "old", "expert")}
+    assert len({one["step"] for one in clips.values()}) == 1
+    seen = {arm: load_agent(run[0] / "round_01" / f"{arm}_0" / "last" / "agent").perception.digest for arm in clips}
+    assert len(set(seen.values())) == 3
+
+
 def test_lineage_names_weights_by_their_digests(run):
     lineage = json.loads((run[0] / "lineage.json").read_text())
     digests = {agent["name"]: agent for agent in lineage["agents"]}
@@ -135,6 +149,8 @@ def test_the_table_says_plainly_what_each_arm_reached(run):
         console.file = nowhere
         print_loop(write_loop(run[0].parent / "recipes"), run[1], console)
     text = console.export_text()
+    assert all(f"retrieval {way} R@5" in found_of(run[0])["retrieval"]["loop"] for way in ("text→video", "video→text"))
+    assert "unseen films found by their words" in text and "text→video R@5 %" in text
     verdict = "accepted" if found_of(run[0])["verdict"]["accepted"] else "refused"
     assert f"round 1 is {verdict} (point rule on spl)" in text
     assert re.search(r"the loop is .* than the arm old", text) and re.search(
@@ -151,11 +167,12 @@ def test_the_page_needs_nothing_else(run):
     assert len(ids) == len(set(ids))
 
 
-def test_the_page_of_a_package_that_is_no_checkout_names_no_commit(run, tmp_path):
-    shutil.copytree(run[0], tmp_path / "run")
-    told = tmp_path / "run" / "provenance.json"
-    told.write_text(json.dumps(without(json.loads(told.read_text()), "commit", "dirty")))
-    page = write_loop_report(tmp_path / "run").read_text()
+def test_the_page_of_a_package_that_is_no_checkout_names_no_commit(run):
+    told = run[0] / "provenance.json"
+    before = told.read_text()
+    told.write_text(json.dumps(without(json.loads(before), "commit", "dirty")))
+    page = write_loop_report(run[0]).read_text()
+    told.write_text(before)
     assert "navloop 0." in page and "commit" not in page.split("<h2>Lineage</h2>")[1]
 
 

@@ -163,7 +163,7 @@ class _Loop:
         return self._folder / "houses"
 
     def _make_houses(self, where: Path) -> dict[str, Any]:
-        make_houses(self._plan.houses, where, self._console)
+        make_houses(amended(self._plan.houses, workers=self._config.workers), where, self._console)
         data = json.loads((where / "dataset.json").read_text())
         return {"houses": data["houses"], "tours": {split: count["drawn"] for split, count in data["tours"].items()}}
 

@@ -30,6 +30,8 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
         console.print(yield_table(one))
         console.print(arms_table(config, one))
         console.print(gaps_table(config, one))
+        if one["retrieval"]:
+            console.print(retrieval_table(one))
         for line in tell_round(config, one):
             console.print(line, highlight=False, soft_wrap=True)
     minutes = found.seconds / 60
@@ -91,6 +93,19 @@ def gaps_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
     return table
 
 
+def retrieval_table(found: Mapping[str, Any]) -> Table:
+    """Return which share of unseen films each encoder finds among all of them by their words, and of words by films."""
+    names = [name for name in found["retrieval"]["before"] if "R@" in name]
+    table = _table(f"Round {found['round']}: unseen films found by their words, and words by films, with 95% intervals")
+    table.add_column("encoder", style="bold")
+    for name in names:
+        table.add_column(f"{name.removeprefix('retrieval ')} %", justify="right")
+    table.add_row("chance", *(f"{100 * found['retrieval']['before'][name]['chance']:.1f}" for name in names))
+    for arm, own in found["retrieval"].items():
+        table.add_row(arm, *(_share_words(own[name]) for name in names))
+    return table
+
+
 def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
     """Return in words what a round's verdict is, and how sure that is."""
     verdict = found["verdict"]
@@ -129,6 +144,11 @@ def reached_words(one: Mapping[str, Any]) -> str:
     if one["low"] is None:
         return mean
     return f"{mean} [dim]({scale * one['low']:.{digits}f} – {scale * one['high']:.{digits}f})[/dim]"
+
+
+def _share_words(one: Mapping[str, Any]) -> str:
+    mean = f"{100 * one['value']:.1f}"
+    return mean if one["low"] is None else f"{mean} [dim]({100 * one['low']:.1f} – {100 * one['high']:.1f})[/dim]"
 
 
 def gap_words(one: Mapping[str, Any]) -> str:
