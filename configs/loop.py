@@ -144,7 +144,7 @@ class StopConfig(Config):
         default=0.1,
         ge=0,
         le=1,
-        description="Share of its retrieval (R@5) on old films that an encoder may lose; a round that loses more is refused.",
+        description="Share of its retrieval (R@5) on films of validation tours that an encoder may lose; a round that loses more is refused.",
     )
 
 

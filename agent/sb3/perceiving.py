@@ -125,7 +125,7 @@ def create_environments(
     """
     make = _environment_apart if apart else _environment
     makes = [partial(make, simulator, episodes, protocol, reward) for simulator in simulators]
-    return SubprocVecEnv(makes, start_method="spawn") if apart else DummyVecEnv(makes)
+    return SubprocVecEnv(makes, start_method="forkserver") if apart else DummyVecEnv(makes)
 
 
 def _environment(

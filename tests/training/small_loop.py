@@ -25,7 +25,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
         {
             "episodes": first.episodes.model_dump(),
             "speaker": {"narrator": narrator},
-            "learning": {"epochs": 100.0, "batch": 4, "lr": 3e-3, "mirror": False},
+            "learning": {"epochs": 30.0, "batch": 4, "lr": 3e-3, "mirror": False},
             "evaluate": 0,
             "workers": 1,
         }

@@ -103,11 +103,10 @@ def test_the_best_agent_is_that_of_the_split_that_selects(whole):
         assert agent_digest(whole / "best") != agent_digest(whole / "last" / "agent")
 
 
-def test_the_seed_decides_everything(tours, whole, tmp_path):
-    train_by_imitation(recipe(tours), tmp_path / "again")
-    assert results(tmp_path / "again") == results(whole)
-    train_by_imitation(recipe(tours, seed=1), tmp_path / "other")
-    assert lines(tmp_path / "other") != lines(whole)
+def test_another_seed_is_another_run(tours, whole, tmp_path):
+    """The same one is the same run: those that are killed end as this one."""
+    train_by_imitation(recipe(tours, seed=1, collection={"iterations": 1}), tmp_path / "other")
+    assert lines(tmp_path / "other")[0] != lines(whole)[0]
 
 
 def test_a_finished_run_is_left_as_it_is(tours, whole):

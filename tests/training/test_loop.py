@@ -149,8 +149,8 @@ def test_the_table_says_plainly_what_each_arm_reached(run):
         console.file = nowhere
         print_loop(write_loop(run[0].parent / "recipes"), run[1], console)
     text = console.export_text()
-    assert all(f"retrieval {way} R@5" in found_of(run[0])["retrieval"]["loop"] for way in ("text→video", "video→text"))
-    assert "unseen films found by their words" in text and "text→video R@5 %" in text
+    assert all(f"retrieval {way} R@1" in found_of(run[0])["retrieval"]["loop"] for way in ("text→video", "video→text"))
+    assert "unseen films found by their words" in text and "text→video R@1 %" in text
     verdict = "accepted" if found_of(run[0])["verdict"]["accepted"] else "refused"
     assert f"round 1 is {verdict} (point rule on spl)" in text
     assert re.search(r"the loop is .* than the arm old", text) and re.search(

@@ -158,7 +158,7 @@ def measure(
 
 
 def find_again(plan: Plan, encoder: Path, manifest: Path, folder: Path, console: Console) -> dict[str, Any]:
-    """Measure what an encoder finds of old films by their words, and return its scores by task and metric."""
+    """Measure what an encoder finds of films by their words, and return its scores by task and metric."""
     assert plan.eyes is not None
     retrieval = plan.eyes.retrieval
     config = amended(

@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from navloop.agent.policies.words import split_words
 from navloop.configs.imitation import RecordedConfig
 from navloop.training.loop.descriptions import Account
 from navloop.training.loop.sources import DESCRIBED
 from navloop.training.spoken_walks import FAITHFUL
-from navloop.training.store import Store, StoreWriter, export_episodes, export_manifest, open_store, walk_folder
+from navloop.training.store import (
+    Store,
+    StoredEpisode,
+    StoreWriter,
+    export_episodes,
+    export_manifest,
+    open_store,
+    walk_folder,
+)
 
 STORE, WALKS, EPISODES, MANIFEST = "store", "walks", "train.json.gz", "manifest.jsonl"
 """Files of a folder of kept walks."""
@@ -28,7 +37,7 @@ def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, 
         folder: Gets a store, `walks` and `train.json.gz` to imitate, and `manifest.jsonl`, films with words that say what they show.
 
     Returns:
-        Walks and frames of each source.
+        What is kept of each source (`count`), and walks and frames together.
 
     Raises:
         ValueError: If nothing at all is kept.
@@ -45,11 +54,20 @@ def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, 
         writer.finish()
     kept = open_store(folder / STORE)
     lay_out(kept, folder)
-    counts = {source: {"walks": 0, "frames": 0} for source in stores}
-    for episode in kept.episodes:
-        counts[episode.source]["walks"] += 1
-        counts[episode.source]["frames"] += episode.length
+    counts = {source: count([one for one in kept.episodes if one.source == source]) for source in stores}
     return {"sources": counts, "walks": len(kept), "frames": sum(episode.length for episode in kept.episodes)}
+
+
+def count(walks: Sequence[StoredEpisode]) -> dict[str, int]:
+    """Return how much walks are, and how different: houses, texts that no other has, words."""
+    texts = {walk.instruction for walk in walks}
+    return {
+        "walks": len(walks),
+        "frames": sum(walk.length for walk in walks),
+        "houses": len({walk.scene_id for walk in walks}),
+        "texts": len(texts),
+        "words": len({word for text in texts for word in split_words(text)}),
+    }
 
 
 def lay_out(store: Store, folder: Path) -> None:
@@ -62,6 +80,12 @@ def lay_out(store: Store, folder: Path) -> None:
 def recorded(folder: Path) -> RecordedConfig:
     """Return the walks of a folder of kept ones, as imitation names them."""
     return RecordedConfig(folder=str(folder / WALKS), episodes=str(folder / EPISODES))
+
+
+def filmed(folder: Path) -> tuple[str, ...]:
+    """Return the list of the films of a folder of kept walks, as the stages of pretraining take it; none where no walk shows its words."""
+    manifest = folder / MANIFEST
+    return (str(manifest),) if manifest.stat().st_size else ()
 
 
 def _choose(stores: Mapping[str, Store], accounts: Sequence[Account]) -> list[tuple[str, int, dict[str, Any]]]:

@@ -153,6 +153,7 @@ def _sources(found: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "asked": asked,
                 "kept": kept["walks"],
                 "frames": kept["frames"],
+                "different": [kept[name] for name in ("houses", "texts", "words")],
                 "reasons": reasons,
                 "share": kept["walks"] / asked if asked else 0.0,
             }

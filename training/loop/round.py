@@ -34,7 +34,7 @@ from navloop.training.loop.arms import (
     see_again,
 )
 from navloop.training.loop.descriptions import Describer, read_accounts, recall_kept
-from navloop.training.loop.kept import EPISODES, MANIFEST, keep, lay_out, recorded
+from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, recorded
 from navloop.training.loop.kept import STORE as KEPT
 from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
@@ -120,7 +120,7 @@ class Round:
             agent=self._folder(f"{LOOP}_{self._config.arms.seeds[0]}") / AGENT,
             encoder=self._folder(f"encoder_{LOOP}") / ENCODER if sees else before.encoder,
             walks=(*before.walks, *self._new_walks(kept)),
-            manifests=(*before.manifests, str(kept / MANIFEST)) if sees else before.manifests,
+            manifests=(*before.manifests, *filmed(kept)) if sees else before.manifests,
             rounds=(*before.rounds, self.number),
         )
 
@@ -201,7 +201,7 @@ class Round:
     def _arms(self, kept: Mapping[str, Any]) -> list[Arm]:
         """Return the arms, the control's walks made."""
         standing, config, folder = self._standing, self._config, self._folder("kept")
-        new = (*standing.manifests, str(folder / MANIFEST))
+        new = (*standing.manifests, *filmed(folder))
         arms = [Arm(name=LOOP, walks=(*standing.walks, *self._new_walks(folder)), manifests=new)]
         if config.arms.old:
             arms.append(Arm(name=OLD, walks=standing.walks, manifests=standing.manifests))
@@ -210,7 +210,7 @@ class Round:
             words = "let an expert walk as many frames, for the control"
             self._step("expert", words, lambda where: self._walk_expert(where, frames))
             where = self._folder("expert")
-            shown = (*standing.manifests, str(where / MANIFEST))
+            shown = (*standing.manifests, *filmed(where))
             arms.append(Arm(name=EXPERT, walks=(*standing.walks, recorded(where)), manifests=shown))
         return arms
 
@@ -240,7 +240,7 @@ class Round:
         )
 
     def _retrieval(self, eyes: Mapping[str, Path]) -> dict[str, Any]:
-        """Return what each encoder finds of old films, that of before among them."""
+        """Return what each encoder finds of films of validation tours, that of before among them."""
         if not eyes:
             return {}
         unseen, before = self._circle.unseen, self._standing.encoder
@@ -249,7 +249,7 @@ class Round:
         for name, encoder in {BEFORE: before, **eyes}.items():
             found[name] = self._step(
                 f"retrieval_{name}",
-                f"find old films by their words, {name}",
+                f"find films of validation tours by their words, {name}",
                 lambda f, encoder=encoder: find_again(self._plan, encoder, unseen, f, self._circle.console),
             )
         return found
@@ -271,9 +271,7 @@ class Round:
         lost = forgotten(retrieval[BEFORE], retrieval[LOOP]) if retrieval else None
         bound = self._config.stop.forgotten
         too_much = lost is not None and bound is not None and lost > bound
-        words = (
-            f"the encoder lost {100 * (lost or 0):.0f}% of its retrieval on old films, over {100 * (bound or 0):.0f}%"
-        )
+        words = f"the encoder lost {100 * (lost or 0):.0f}% of its retrieval on films of validation tours, over {100 * (bound or 0):.0f}%"
         verdict = judge([g for g in gaps if g.arm == LOOP], self._config.judge, words if too_much else "")
         return {**to_json(reached, gaps, verdict), "forgotten": lost}
 

@@ -23,6 +23,9 @@ ARMS: Mapping[str, str] = {
 }
 """The arms in words: what each learned from."""
 
+FOUND = ("R@1", "R@10", "MeanR")
+"""What is shown of retrieval."""
+
 
 def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
     """Print what a loop came to."""
@@ -42,7 +45,18 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
 def yield_table(found: Mapping[str, Any]) -> Table:
     """Return what a round's sources gave: walks, what came of them, what is kept."""
     table = _table(f"Round {found['round']}: walks")
-    for column in ("source", "walks", "success", "described", "kept", "frames kept", "dropped most for"):
+    for column in (
+        "source",
+        "walks",
+        "success",
+        "described",
+        "kept",
+        "frames kept",
+        "houses",
+        "texts",
+        "words",
+        "dropped most for",
+    ):
         table.add_column(column, justify="left" if column in ("source", "dropped most for") else "right")
     for source, walked in found["collected"].items():
         told = found["described"]["sources"].get(source)
@@ -55,6 +69,7 @@ def yield_table(found: Mapping[str, Any]) -> Table:
             "–" if told is None else f"{told['candidates']:,}",
             f"{kept['walks']:,}",
             f"{kept['frames']:,}",
+            *(f"{kept[name]:,}" for name in ("houses", "texts", "words")),
             ", ".join(f"{why} {count}" for why, count in list(reasons.items())[:3]) or "–",
         )
     return table
@@ -94,15 +109,20 @@ def gaps_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
 
 
 def retrieval_table(found: Mapping[str, Any]) -> Table:
-    """Return which share of unseen films each encoder finds among all of them by their words, and of words by films."""
-    names = [name for name in found["retrieval"]["before"] if "R@" in name]
+    """Return how well each encoder finds unseen films by their words, and words by films, beside chance."""
+    before = found["retrieval"]["before"]
+    names = [name for name in before if name.split()[-1] in FOUND]
     table = _table(f"Round {found['round']}: unseen films found by their words, and words by films, with 95% intervals")
     table.add_column("encoder", style="bold")
     for name in names:
-        table.add_column(f"{name.removeprefix('retrieval ')} %", justify="right")
-    table.add_row("chance", *(f"{100 * found['retrieval']['before'][name]['chance']:.1f}" for name in names))
+        table.add_column(
+            f"{name.removeprefix('retrieval ')}{' %' if before[name]['kind'] == 'share' else ''}", justify="right"
+        )
+    table.add_row(
+        "chance", *(_score_words({**before[name], "value": before[name]["chance"], "low": None}) for name in names)
+    )
     for arm, own in found["retrieval"].items():
-        table.add_row(arm, *(_share_words(own[name]) for name in names))
+        table.add_row(arm, *(_score_words(own[name]) for name in names))
     return table
 
 
@@ -124,7 +144,9 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         )
     if found.get("forgotten") is not None:
         lost = 100 * found["forgotten"]
-        lines.append(f"of its retrieval on old films the encoder {'lost' if lost >= 0 else 'won'} {abs(lost):.0f}%")
+        lines.append(
+            f"of its retrieval on films of validation tours the encoder {'lost' if lost >= 0 else 'won'} {abs(lost):.0f}%"
+        )
     return lines
 
 
@@ -146,9 +168,10 @@ def reached_words(one: Mapping[str, Any]) -> str:
     return f"{mean} [dim]({scale * one['low']:.{digits}f} – {scale * one['high']:.{digits}f})[/dim]"
 
 
-def _share_words(one: Mapping[str, Any]) -> str:
-    mean = f"{100 * one['value']:.1f}"
-    return mean if one["low"] is None else f"{mean} [dim]({100 * one['low']:.1f} – {100 * one['high']:.1f})[/dim]"
+def _score_words(one: Mapping[str, Any]) -> str:
+    scale = 100 if one["kind"] == "share" else 1
+    mean = f"{scale * one['value']:.1f}"
+    return mean if one["low"] is None else f"{mean} [dim]({scale * one['low']:.1f} – {scale * one['high']:.1f})[/dim]"
 
 
 def gap_words(one: Mapping[str, Any]) -> str:
