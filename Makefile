@@ -7,9 +7,7 @@ DEMO ?= runs/demo
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
-	$(BIN)/navloop houses houses_demo --run-dir data/demo
-	$(BIN)/navloop eval eval_demo --run-dir $(DEMO)
-	$(BIN)/navloop report $(DEMO)
+	$(BIN)/navloop loop loop_tiny --run-dir $(DEMO)
 
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
