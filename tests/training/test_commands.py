@@ -144,7 +144,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(finished, houses, 
     run = tmp_path / "run"
     (tmp_path / "waits.py").write_text(WAITS)
     agents = f"agents=[expert, 'waits=command:{sys.executable} {tmp_path / 'waits.py'}']"
-    arguments = command(*evaluation(houses, agents, "workers=1"), "--run-dir", run)
+    few = ("report.maps=1", "report.videos=0")
+    arguments = command(*evaluation(houses, agents, "workers=1", *few), "--run-dir", run)
     process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -333,7 +334,8 @@ def test_a_goal_out_of_reach_is_said_beside_the_numbers(houses, tmp_path):
     data["episodes"][0]["goals"][0]["position"][0] += 500.0
     broken = tmp_path / "broken.json.gz"
     broken.write_bytes(gzip.compress(json.dumps(data).encode()))
-    result = navloop(*evaluation(houses, "agents=forward"), f"episodes={broken}", "--run-dir", tmp_path / "run")
+    few = (f"episodes={broken}", "report.maps=1", "report.videos=0")
+    result = navloop(*evaluation(houses, "agents=forward", *few), "--run-dir", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert "1 out of reach" in result.stdout
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["agents"]["forward"]["unreachable"] == 1

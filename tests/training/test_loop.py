@@ -128,6 +128,11 @@ def test_lineage_names_weights_by_their_digests(run):
         assert digests[name]["digest"] == agent_digest(run[0] / "round_01" / name / "last" / "agent")
         assert digests[name]["parent"] == digests["first"]["digest"]
     assert lineage["stands"] == agent_digest(run[1].agent)
+    encoders = {one["name"]: one for one in lineage["encoders"]}
+    assert set(encoders) == {"encoder", "encoder_loop", "encoder_old", "encoder_expert"}
+    assert len({one["digest"] for one in encoders.values()}) == 4
+    assert {one["parent"] for name, one in encoders.items() if name != "encoder"} == {encoders["encoder"]["digest"]}
+    assert len(encoders["encoder_loop"]["films"]) == 2 and len(encoders["encoder_old"]["films"]) == 1
     stores = {store["folder"]: store for store in lineage["stores"]}
     assert stores["round_01/free/store"]["walked by"] == [f"agent {digests['first']['digest']}"]
     assert stores["round_01/expert/store"]["walked by"] == ["expert"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from short_tours import make_tours
+from short_tours import make_tours, recipe
 
 from navloop.configs.loop import JudgeConfig
 from navloop.envs.episodes import read_episodes
@@ -17,8 +17,9 @@ from navloop.envs.metrics import Metrics
 from navloop.training.loop.arms import forgotten
 from navloop.training.loop.lineage import costs
 from navloop.training.loop.steps import Step, Steps, read_steps
-from navloop.training.loop.tours import LabelledTours, write_tours
+from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
 from navloop.training.loop.verdict import Gap, gap, judge, reach
+from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
 
 
@@ -83,6 +84,19 @@ def test_an_expert_walks_the_same_tours_and_the_nearest_number_of_frames(train):
     assert abs(total - 200) <= max(lengths.values()) / 2
     assert len(tours.for_expert(1, 3, frames=10**6)) == 16  # all wordings of all tours, and no more
     assert len(set(tours_of(tours.for_expert(1, 3, frames=10**6)[3:11]))) == 8
+
+
+def test_frames_of_an_expert_that_stops_early_are_those_until_then(train):
+    tours = LabelledTours(train, 0.5, seed=3)
+    every = read_episodes(train).episodes
+    ground = recipe(train.parents[2]).episodes
+    rollouts = Rollouts(ground, protocol_of(ground), 4)
+    walked = [one.walk for one in rollouts.collect(None, every, Rules(beta=1.0, stop_within=1.0), seed=0)]
+    rollouts.close()
+    frames = sum(len(walk.actions) for walk in walked)
+    assert frames < 0.95 * sum(len(episode.ground_truth.actions) for episode in every)
+    assert sum(expert_frames(episode, 1.0) for episode in every) == pytest.approx(frames, rel=0.03)
+    assert len(tours.for_expert(1, 3, 200, 1.0)) > len(tours.for_expert(1, 3, 200))
 
 
 def test_tours_are_written_with_their_ground_truth(train, tmp_path):
@@ -193,3 +207,6 @@ def test_costs_add_up():
     assert (cost["collecting"], cost["learning"], cost["judging"]) == (20.0, 60.0, 20.0)
     assert cost["kept_hours"] == pytest.approx(0.005) and cost["seconds_per_hour"] == pytest.approx(4000.0)
     assert json.dumps(cost, allow_nan=False)
+    found["kept"]["corrected"] = {"walks": 4, "frames": 28}
+    more = costs(found, steps, 4)
+    assert (more["walks"], more["frames"], more["kept_frames"]) == (9, 148, 100)

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from navloop.agent.saving import agent_digest
 from navloop.configs.imitation import EpisodesConfig, RecordedConfig
+from navloop.files import fingerprint
 from navloop.training.evaluation import evaluate
 from navloop.training.imitation import train_by_imitation
 from navloop.training.loop.plan import Plan, amended, split_file
@@ -21,6 +22,7 @@ from navloop.training.recollection import recall
 from navloop.training.results import read_evaluation
 from navloop.training.rows import Row
 from navloop.training.steps import draw_seed
+from navloop.weights import digest
 
 LOOP, OLD, EXPERT, BEFORE = "loop", "old", "expert", "before"
 """The arms, and the agent that they all go on from."""
@@ -70,7 +72,7 @@ class Arm:
 def see_again(
     plan: Plan, arm: Arm, standing: Standing, held_out: Path, number: int, folder: Path, console: Console
 ) -> dict[str, Any]:
-    """Train the encoder on from where it stands, on an arm's films, into a run folder; return its last metrics."""
+    """Train the encoder on from where it stands, on an arm's films, into a run folder; return its last metrics, its digest and the films'."""
     assert plan.eyes is not None and standing.encoder is not None
     again = plan.eyes.again
     config = amended(
@@ -82,7 +84,8 @@ def see_again(
         engine=again.engine.model_copy(update={"seed": draw_seed(plan.config.seed, number) % 2**31}),
     )
     pretrain(config, folder, console)
-    return dict(last_metrics(folder))
+    films = {name: fingerprint(Path(name)) for name in arm.manifests}
+    return {**last_metrics(folder), "encoder": digest(folder / ENCODER), "films": films}
 
 
 def learn(

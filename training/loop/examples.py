@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -70,7 +71,10 @@ def show_examples(
     for number, (account, store) in enumerate(chosen):
         trajectory, task = store.trajectory(account.index), store.task(account.index)
         described = account.source in DESCRIBED and account.text.strip() and account.dropped != "went nowhere"
-        episode = relabel(task, trajectory, account.text) if described else task
+        episode = task
+        if described:
+            with suppress(ValueError):  # a walk that never moved is shown beside the task that it had
+                episode = relabel(task, trajectory, account.text)
         episode = replace(episode, episode_id=f"{number}")
         told[episode.episode_id] = episode
         rows.append((account.source, Row.of(episode, 0, evaluate(trajectory, episode, protocol), trajectory)))

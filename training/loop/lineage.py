@@ -10,10 +10,11 @@ from typing import Any
 from navloop.agent.saving import agent_digest, is_agent
 from navloop.agent.speaker_saving import is_speaker, speaker_digest
 from navloop.files import write_text
-from navloop.training.loop.arms import AGENT
+from navloop.training.loop.arms import AGENT, ENCODER, LOOP
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.steps import Step
 from navloop.training.store import open_store
+from navloop.weights import digest
 
 LINEAGE = "lineage.json"
 
@@ -22,7 +23,7 @@ _COLLECTING = ("tours", "ground", "free", "corrected", "described", "kept")
 
 
 def write_lineage(folder: Path, rounds: Sequence[Mapping[str, Any]], steps: Sequence[Step]) -> dict[str, Any]:
-    """Write `lineage.json` into a loop's folder, and return it: "agents", "speaker", "stores", "accepted", all by digest.
+    """Write `lineage.json` into a loop's folder, and return it: "agents", "encoders", "speaker", "stores", "accepted", all by digest.
 
     Raises:
         ValueError: If a store or an agent cannot be read.
@@ -32,16 +33,31 @@ def write_lineage(folder: Path, rounds: Sequence[Mapping[str, Any]], steps: Sequ
     first = folder / "first" / AGENT
     standing = agent_digest(first) if is_agent(first) else None
     agents: list[dict[str, Any]] = [{"name": "first", "digest": standing, "round": 0, "parent": None}]
+    eyes = folder / "encoder" / ENCODER
+    seeing = digest(eyes) if eyes.is_file() else None
+    encoders = [] if seeing is None else [{"name": "encoder", "digest": seeing, "round": 0, "parent": None}]
     accepted = []
     for found in rounds:
+        encoders += [
+            _encoder(name, step, seeing) for name, step in done.items() if _is_encoder(name, step, found["round"])
+        ]
         own = [_agent(name, step, standing) for name, step in done.items() if _is_arm(name, step, found["round"])]
         agents += own
         if found["verdict"]["accepted"]:
             standing = agent_digest(folder / found["standing"])
+            seeing = next(
+                (
+                    one["digest"]
+                    for one in encoders
+                    if (one["round"], one["name"]) == (found["round"], f"encoder_{LOOP}")
+                ),
+                seeing,
+            )
             accepted.append({"round": found["round"], "digest": standing, "why": found["verdict"]["why"]})
     speaker = folder / "speaker" / "best"
     said = {
         "agents": agents,
+        "encoders": encoders,
         "speaker": speaker_digest(speaker) if is_speaker(speaker) else None,
         "stores": [_store(path, folder) for path in sorted(folder.glob(f"round_*/*/{STORE}"))],
         "accepted": accepted,
@@ -67,11 +83,13 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
     own = {name.removeprefix(prefix): step.seconds for name, step in steps.items() if name.startswith(prefix)}
     collecting = sum(seconds for name, seconds in own.items() if name in _COLLECTING)
     judging = sum(s for name, s in own.items() if name == "verdict" or name.startswith("retrieval_"))
-    hours = found["kept"]["frames"] / fps / 3600
+    kept, again = found["kept"], found["kept"].get("corrected", {"walks": 0, "frames": 0})
+    frames = kept["frames"] + again["frames"]
+    hours = frames / fps / 3600
     return {
-        "walks": sum(one["walks"] for one in found["collected"].values()),
-        "frames": sum(one["frames"] for one in found["collected"].values()),
-        "kept_frames": found["kept"]["frames"],
+        "walks": sum(one["walks"] for one in found["collected"].values()) + again["walks"],
+        "frames": sum(one["frames"] for one in found["collected"].values()) + again["frames"],
+        "kept_frames": frames,
         "kept_hours": hours,
         "collecting": collecting,
         "judging": judging,
@@ -88,6 +106,22 @@ def _agent(name: str, step: Step, parent: str | None) -> dict[str, Any]:
     number, _, arm = name.partition("/")
     learned = {key: step.found[key] for key in ("digest", "steps", "walks", "frames", "data")}
     return {"name": arm, "round": int(number.removeprefix("round_")), "parent": parent, **learned}
+
+
+def _is_encoder(name: str, step: Step, number: int) -> bool:
+    return name.startswith(f"round_{number:02d}/") and "encoder" in step.found
+
+
+def _encoder(name: str, step: Step, parent: str | None) -> dict[str, Any]:
+    number, _, arm = name.partition("/")
+    return {
+        "name": arm,
+        "round": int(number.removeprefix("round_")),
+        "parent": parent,
+        "digest": step.found["encoder"],
+        "steps": int(step.found["step"]),
+        "films": step.found["films"],
+    }
 
 
 def _store(path: Path, folder: Path) -> dict[str, Any]:

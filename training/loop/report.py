@@ -189,10 +189,9 @@ def _examples(
     if not config.report.examples:
         return [], ""
     folder = run / f"round_{found['round']:02d}"
-    plan = read_plan(config)
     houses = Path(config.dataset) if config.dataset is not None else run / "houses"
-    episodes = episodes_of(plan.first, houses, split_file(houses, "train"))
     try:
+        episodes = episodes_of(read_plan(config).first, houses, split_file(houses, "train"))
         stores = {source: open_store(folder / source / STORE) for source in found["collected"]}
         return show_examples(stores, accounts, episodes, config.report, config.seed), ""
     except (ValueError, OSError, ReplayError) as error:

@@ -91,7 +91,8 @@ class Round:
         collected = self._collect()
         described = self._describe(collected)
         kept = self._step("kept", "keep what is good", lambda folder: self._keep(folder, collected))
-        arms = self._arms(kept)
+        control = self._control(kept)
+        arms = self._arms(control)
         eyes = {arm.name: self._see(arm) for arm in arms} if self._plan.eyes is not None else {}
         learned = {
             (arm.name, seed): self._learn(arm, seed, eyes.get(arm.name))
@@ -105,6 +106,7 @@ class Round:
             "collected": collected,
             "described": described,
             "kept": kept,
+            "control": control,
             "retrieval": retrieval,
             **judged,
         }
@@ -120,7 +122,7 @@ class Round:
             agent=self._folder(f"{LOOP}_{self._config.arms.seeds[0]}") / AGENT,
             encoder=self._folder(f"encoder_{LOOP}") / ENCODER if sees else before.encoder,
             walks=(*before.walks, *self._new_walks(kept)),
-            manifests=(*before.manifests, *filmed(kept)) if sees else before.manifests,
+            manifests=(*before.manifests, *self._new_films(kept)) if sees else before.manifests,
             rounds=(*before.rounds, self.number),
         )
 
@@ -198,17 +200,26 @@ class Round:
         corrected = self._folder("corrected")
         return (recorded(kept), *((recorded(corrected),) if (corrected / STORE).is_dir() else ()))
 
-    def _arms(self, kept: Mapping[str, Any]) -> list[Arm]:
-        """Return the arms, the control's walks made."""
+    def _new_films(self, kept: Path) -> tuple[str, ...]:
+        corrected = self._folder("corrected")
+        return (*filmed(kept), *(filmed(corrected) if (corrected / STORE).is_dir() else ()))
+
+    def _control(self, kept: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Let an expert walk what the control learns from; None where there is no such arm."""
+        if not self._config.arms.expert:
+            return None
+        frames = int(kept["frames"]) + int(kept.get("corrected", {}).get("frames", 0))
+        words = "let an expert walk as many frames, for the control"
+        return self._step("expert", words, lambda where: self._walk_expert(where, frames))
+
+    def _arms(self, control: Mapping[str, Any] | None) -> list[Arm]:
+        """Return the arms."""
         standing, config, folder = self._standing, self._config, self._folder("kept")
-        new = (*standing.manifests, *filmed(folder))
+        new = (*standing.manifests, *self._new_films(folder))
         arms = [Arm(name=LOOP, walks=(*standing.walks, *self._new_walks(folder)), manifests=new)]
         if config.arms.old:
             arms.append(Arm(name=OLD, walks=standing.walks, manifests=standing.manifests))
-        if config.arms.expert:
-            frames = int(kept["frames"]) + int(kept.get("corrected", {}).get("frames", 0))
-            words = "let an expert walk as many frames, for the control"
-            self._step("expert", words, lambda where: self._walk_expert(where, frames))
+        if control is not None:
             where = self._folder("expert")
             shown = (*standing.manifests, *filmed(where))
             arms.append(Arm(name=EXPERT, walks=(*standing.walks, recorded(where)), manifests=shown))

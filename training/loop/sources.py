@@ -87,7 +87,7 @@ class Sources:
 
     def walk_expert(self, folder: Path, number: int, tours: int, frames: int) -> dict[str, Any]:
         """Let the expert walk labelled tours of so many frames together."""
-        chosen = self.tours.for_expert(number, tours, frames)
+        chosen = self.tours.for_expert(number, tours, frames, self.stop_within)
         acting = ActingConfig(stop_within=self.stop_within)
         return self._record(folder, chosen, number, EXPERT, acting, "expert")
 

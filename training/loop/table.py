@@ -142,6 +142,10 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
         )
+    if (control := found.get("control")) is not None:
+        lines.append(
+            f"the arm expert learned from {control['frames']:,} new frames, {100 * control['frames'] / control['wanted']:.0f}% of the loop's"
+        )
     if found.get("forgotten") is not None:
         lost = 100 * found["forgotten"]
         lines.append(

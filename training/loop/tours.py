@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from navloop.envs.episodes import ground_truth_path, read_episodes, write_episodes, write_ground_truth
+from navloop.envs.simulator import Action
 from navloop.records import Episode
 from navloop.training.walk_batches import Tour
 
@@ -62,13 +63,14 @@ class LabelledTours:
         rng = self._rng(_FREE, number)
         return self._told(self._shuffled(rng)[:count], rng)
 
-    def for_expert(self, number: int, tours: int, frames: int) -> list[Episode]:
+    def for_expert(self, number: int, tours: int, frames: int, stop_within: float | None = None) -> list[Episode]:
         """Return tours whose expert walks have so many frames together, the nearest number to it that whole walks give.
 
         Args:
             number: Of the round.
             tours: How many its source of tours walks: the same ones come first.
             frames: In all. Where all wordings of all tours have fewer, all are returned.
+            stop_within: Metres from the goal at which the expert stops; None: where the recorded walks do.
         """
         rng = self._rng(_EXPERT, number)
         same = self.for_round(number, tours) if tours else []
@@ -82,7 +84,7 @@ class LabelledTours:
             ranks.append(turns[tour])
             turns[tour] += 1
         queue = [*same, *(every[i] for i in np.argsort(ranks, kind="stable").tolist())]
-        ends = np.cumsum([_frames(episode) for episode in queue])
+        ends = np.cumsum([expert_frames(episode, stop_within) for episode in queue])
         return queue[: 1 + int(np.abs(ends - frames).argmin())] if queue else []
 
     def _shuffled(self, rng: np.random.Generator) -> list[Tour]:
@@ -107,10 +109,16 @@ def write_tours(path: Path, episodes: Sequence[Episode]) -> Path:
     return path
 
 
-def _frames(episode: Episode) -> int:
+def expert_frames(episode: Episode, stop_within: float | None) -> int:
+    """Return how many actions an expert takes, the stop included."""
     truth = episode.ground_truth
     if truth is None or truth.actions is None:
         raise ValueError(
             f"episode {episode.episode_id}: has no recorded actions, so nobody knows how long an expert walks; generate the data set again"
         )
-    return len(truth.actions)
+    if stop_within is None:
+        return len(truth.actions)
+    moves = truth.actions == Action.FORWARD
+    way = float(np.linalg.norm(np.diff(truth.locations, axis=0), axis=1).sum())
+    left = np.cumsum(moves[::-1])[::-1] * (way / max(int(moves.sum()), 1))
+    return int(np.argmax(left <= stop_within)) + 1
