@@ -18,7 +18,9 @@ from small_loop import write_loop
 
 from navloop.agent.saving import agent_digest, load_agent
 from navloop.configs.loader import RecipeError, dump
+from navloop.configs.loop import LoopConfig
 from navloop.files import fingerprint
+from navloop.runs import RunError
 from navloop.training.loop.descriptions import read_accounts
 from navloop.training.loop.plan import read_plan
 from navloop.training.loop.report import is_loop, write_loop_report
@@ -147,6 +149,22 @@ def test_a_finished_loop_is_left_as_it_is(run):
     assert {path: path.stat().st_mtime_ns for path in run[0].glob("round_01/*/last/agent/*")} == before
 
 
+def test_a_part_recipe_that_changed_is_refused_by_name(run):
+    config = write_loop(run[0].parent / "recipes")
+    file = Path(config.retrain.recipe)
+    before = file.read_text()
+    file.write_text(before.replace("keep: 2", "keep: 3"))  # no result depends on it
+    assert "keep: 3" in file.read_text()
+    run_loop(config, run[0], Console(quiet=True))
+    file.write_text(before.replace("steps: 4", "steps: 5"))
+    with pytest.raises(
+        RunError, match=r"began differently: data of recipe retrain was sha256:\w+, now sha256:\w+\. Take"
+    ):
+        run_loop(config, run[0], Console(quiet=True))
+    file.write_text(before)
+    run_loop(config, run[0], Console(quiet=True))
+
+
 def test_the_table_says_plainly_what_each_arm_reached(run):
     console = Console(width=140, record=True, quiet=True)
     console.quiet = False
@@ -200,6 +218,62 @@ def test_recipes_that_do_not_go_together_are_refused_before_anything_runs(tmp_pa
     assert not (tmp_path / "run").exists()
     with pytest.raises(RecipeError, match=r"speaker: .* must say kind: train, algorithm: speaker"):
         read_plan(config.model_copy(update={"speaker": config.first}))
+
+
+WALKS = "walks:\n- folder: none\n  episodes: none\n"
+
+
+@pytest.mark.parametrize(
+    "place, change, said",
+    [
+        ("houses", "val_unseen_tours=0", r"houses: .* no val_unseen_tours, .* add val_unseen_tours=N to houses\.set"),
+        ("first", "agent.perception.depth=true", r"first: .* add agent\.perception\.depth=false to first\.set"),
+        ("first", WALKS, r"first: .* learns from recorded walks, .* leave out walks"),
+        ("speaker", "start=old", r"speaker: .* says start, .* add start=null to speaker\.set"),
+        ("speaker", "eyes=old", r"speaker: .* says eyes, .* add eyes=null to speaker\.set"),
+        (
+            "retrieval",
+            "tasks.0.gallery=4",
+            r"encoder\.retrieval: tasks\.0\.gallery is 4, but 3 .* at most 3, to encoder",
+        ),
+    ],
+)
+def test_a_part_that_does_not_fit_a_loop_is_refused_by_its_place(tmp_path, place, change, said):
+    config = write_loop(tmp_path / "recipes")
+    if change == WALKS:
+        file = Path(config.first.recipe)
+        file.write_text(file.read_text().replace("walks: []\n", WALKS))
+        change = "collection.iterations=0"
+    with pytest.raises(RecipeError, match=said):
+        read_plan(changed(config, place, change))
+
+
+def test_speakers_and_judges_need_tours_of_their_own(tmp_path):
+    config = write_loop(tmp_path / "recipes", judge={"split": "val_seen"})
+    with pytest.raises(RecipeError, match=r"speaker: .* best on val_seen .* add select=val_unseen or evaluate=0 to sp"):
+        read_plan(changed(config, "speaker", "evaluate=3"))
+    read_plan(changed(config, "speaker", "evaluate=3", "select=val_unseen"))
+    bare = changed(config, "houses", "val_seen_tours=0")
+    with pytest.raises(RecipeError, match=r"no val_seen_tours, but judge\.split is val_seen; add val_seen_tours=N"):
+        read_plan(bare)
+    unseen = bare.model_copy(update={"judge": bare.judge.model_copy(update={"split": "val_unseen"})})
+    read_plan(unseen)
+    with pytest.raises(RecipeError, match=r"no val_seen_tours, but speaker measures on them"):
+        read_plan(changed(unseen, "speaker", "evaluate=3"))
+
+
+@pytest.mark.parametrize("name", ["similarity", "similar_share"])
+def test_filters_by_an_encoder_need_one(tmp_path, name):
+    with pytest.raises(RecipeError, match=rf"filters\.{name} asks an encoder .* and encoder is null"):
+        read_plan(write_loop(tmp_path / "recipes", encoder=None, filters={name: 0.5}))
+
+
+def changed(config: LoopConfig, place: str, *changes: str) -> LoopConfig:
+    """Return a loop with fields of a part set."""
+    inside = config if place in LoopConfig.model_fields else config.encoder
+    part = getattr(inside, place)
+    own = inside.model_copy(update={place: part.model_copy(update={"set": (*part.set, *changes)})})
+    return own if inside is config else config.model_copy(update={"encoder": own})
 
 
 def test_arms_that_are_judged_against_must_learn(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import Config, EvalConfig, HousesConfig
 from navloop.configs.speaker import SpeakerTrainConfig
 from navloop.configs.stages import ContrastivePretrainConfig
+from navloop.files import fingerprint
 
 C = TypeVar("C", bound=Config)
 
@@ -45,6 +47,25 @@ class Plan:
     eyes: EyesPlan | None
 
     @property
+    def speaks(self) -> bool:
+        """Whether walks are described."""
+        return self.config.sources.ground is not None or self.config.sources.free is not None
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint of each recipe, as it holds a run."""
+        parts: dict[str, Config] = {
+            "houses": self.houses,
+            "first": self.first,
+            "retrain": self.retrain,
+            "speaker": self.speaker,
+            "judge": self.eval,
+        }
+        if self.eyes is not None:
+            parts |= {f"encoder.{name}": getattr(self.eyes, name) for name in ("first", "again", "films", "retrieval")}
+        return {f"recipe {place}": fingerprint(_held(part).encode()) for place, part in parts.items()}
+
+    @property
     def steps(self) -> int:
         """Steps of the whole loop, if no round ends it early."""
         config = self.config
@@ -52,10 +73,10 @@ class Plan:
         sources = sum(
             source is not None for source in (config.sources.tours, config.sources.ground, config.sources.free)
         )
-        described = 1 if config.sources.ground or config.sources.free else 0
+        described = int(self.speaks)
         eyes = 0 if self.eyes is None else 2 * (1 + config.arms.old + config.arms.expert)
         a_round = sources + described + 1 + config.arms.expert + eyes + arms + 1
-        before = 2 + bool(described) + (0 if self.eyes is None else 4)
+        before = 2 + described + (0 if self.eyes is None else 4)
         return before + config.rounds * a_round
 
 
@@ -144,22 +165,103 @@ def _read(place: str, part: PartConfig | JudgeConfig, kind: type[C]) -> C:
     return found
 
 
+def _held(config: Config) -> str:
+    """Return the fields of a recipe that a loop's results depend on. Tasks are among them: steps that are done are not measured anew."""
+    fields = config.model_dump(mode="json")
+    for path in set(config.RESUMABLE) - {"tasks"}:
+        *sections, name = path.split(".")
+        inside = fields
+        for section in sections:
+            inside = inside[section]
+        inside.pop(name)
+    return json.dumps(fields, sort_keys=True)
+
+
 def _check(plan: Plan) -> None:
     """Refuse recipes that do not go together."""
-    config = plan.config
+    _check_houses(plan)
+    _check_agents(plan)
+    if plan.speaks:
+        _check_speaker(plan)
+    _check_encoder(plan)
+
+
+def _check_houses(plan: Plan) -> None:
+    config, houses = plan.config, plan.houses
+    if config.sources.ground is not None and not houses.extra_houses:
+        raise RecipeError(
+            f"houses: {config.houses.recipe} has no extra_houses, and sources.ground needs houses that nobody has described; add "
+            "extra_houses=N to houses.set, or set sources.ground to null"
+        )
+    for name in ("val_unseen_houses", "val_unseen_tours"):
+        if not getattr(houses, name):
+            raise RecipeError(
+                f"houses: {config.houses.recipe} has no {name}, so there is nothing to measure on; add {name}=N to houses.set"
+            )
+    asks = {
+        "judge.split is val_seen": config.judge.split == "val_seen",
+        "first measures on them (its evaluate is above 0)": plan.first.evaluate > 0,
+        "speaker measures on them (its evaluate is above 0)": plan.speaks and plan.speaker.evaluate > 0,
+    }
+    if not houses.val_seen_tours and any(asks.values()):
+        why = " and ".join(words for words, asked in asks.items() if asked)
+        raise RecipeError(
+            f"houses: {config.houses.recipe} has no val_seen_tours, but {why}; add val_seen_tours=N to houses.set"
+        )
+
+
+def _check_agents(plan: Plan) -> None:
+    config, first = plan.config, plan.first
     if plan.retrain.learning.steps is None:
         raise RecipeError(
             f"retrain: {config.retrain.recipe} learns by epochs, so that arms with more walks would take more steps; add "
             "learning.steps=N to retrain.set"
         )
-    if config.sources.ground is not None and not plan.houses.extra_houses:
+    if first.agent.perception.depth:
         raise RecipeError(
-            f"houses: {config.houses.recipe} has no extra_houses, and sources.ground needs houses that nobody has described; add "
-            "extra_houses=N to houses.set, or set sources.ground to null"
+            f"first: {config.first.recipe} looks at a depth camera, and a loop records colour alone; add agent.perception.depth=false "
+            "to first.set"
         )
-    if not plan.houses.val_unseen_houses:
-        raise RecipeError(f"houses: {config.houses.recipe} has no val_unseen_houses, so there is nothing to measure on")
-    if plan.eyes is None and config.filters.similarity is not None:
+    if first.walks or not first.collection.iterations:
         raise RecipeError(
-            "filters.similarity asks an encoder that was trained with words, and encoder is null; set one of them"
+            f"first: {config.first.recipe} learns from recorded walks, and the old walks of a loop are those that its first agent "
+            "makes; leave out walks, and take collection.iterations above 0"
         )
+
+
+def _check_speaker(plan: Plan) -> None:
+    config, speaker = plan.config, plan.speaker
+    for name in ("start", "eyes"):
+        if getattr(speaker, name) is not None:
+            raise RecipeError(
+                f"speaker: {config.speaker.recipe} says {name}, but a loop's speaker begins anew with the first agent's eyes; add "
+                f"{name}=null to speaker.set"
+            )
+    if speaker.evaluate and speaker.select == config.judge.split:
+        other = "val_unseen" if speaker.select == "val_seen" else "val_seen"
+        raise RecipeError(
+            f"speaker: {config.speaker.recipe} keeps the checkpoint that is best on {speaker.select} (select), and judge.split is "
+            f"{config.judge.split}: what judges must not choose who describes; add select={other} or evaluate=0 to speaker.set"
+        )
+
+
+def _check_encoder(plan: Plan) -> None:
+    config = plan.config
+    for name in ("similarity", "similar_share"):
+        if plan.eyes is None and getattr(config.filters, name) is not None:
+            raise RecipeError(
+                f"filters.{name} asks an encoder that was trained with words, and encoder is null; set one of them"
+            )
+    if plan.eyes is None:
+        return
+    houses, most = plan.houses, plan.eyes.films.max_walks
+    tours = houses.val_unseen_houses * houses.val_unseen_tours
+    films = tours if most is None else min(tours, most)
+    for number, task in enumerate(plan.eyes.retrieval.tasks):
+        gallery = getattr(task, "gallery", None)
+        if gallery is not None and gallery > films:
+            raise RecipeError(
+                f"encoder.retrieval: tasks.{number}.gallery is {gallery}, but {films} validation tours are filmed (val_unseen_houses "
+                f"{houses.val_unseen_houses}, val_unseen_tours {houses.val_unseen_tours}, encoder.films.max_walks {most}); add "
+                f"tasks.{number}.gallery=N, at most {films}, to encoder.retrieval.set"
+            )

@@ -78,7 +78,7 @@ def run_loop(config: LoopConfig, folder: Path, console: Console) -> LoopFound:
         OSError: If something cannot be written.
     """
     plan = read_plan(config)
-    with RunFolder(folder).open(dump(config), {}, config.RESUMABLE):
+    with RunFolder(folder).open(dump(config), plan.fingerprints, config.RESUMABLE):
         return _Loop(plan, folder, console).run()
 
 
@@ -118,8 +118,7 @@ class _Loop:
         episodes = episodes_of(plan.first, houses, file)
         encoder, films, unseen = self._eyes(houses, file)
         self._steps.do("first", "train the first agent", lambda where: self._first(where, episodes, encoder))
-        speaks = config.sources.ground is not None or config.sources.free is not None
-        if speaks:
+        if plan.speaks:
             self._steps.do("speaker", "train the speaker", lambda where: self._speaker(where, episodes))
         walks = [
             RecordedConfig(folder=str(path), episodes=str(file)) for path in sorted(self._folder.glob("first/walks/*"))
@@ -139,7 +138,7 @@ class _Loop:
             steps=self._steps,
             sources=sources,
             houses=houses,
-            speaker=self._folder / "speaker" / "best" if speaks else None,
+            speaker=self._folder / "speaker" / "best" if plan.speaks else None,
             unseen=unseen,
             console=self._console,
         )
