@@ -23,7 +23,7 @@ bench: .venv/installed-test
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv build dist *.egg-info data/demo runs/demo
+	rm -rf .venv build dist *.egg-info $(DEMO)
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -17,8 +17,8 @@ from navloop.configs.perception_tasks import TaskConfig
 _ABOUT = {
     "houses": "generate a data set of houses and of tours through them",
     "pretrain": "train an encoder, one stage of it; run again to resume",
-    "train": "train an agent to follow directions; run again to resume",
-    "pipeline": "run recipes one after the other, from houses to a coordinated encoder; run again to resume",
+    "train": "train an agent to follow directions, or a speaker; run again to resume",
+    "pipeline": "run recipes one after the other, such as from houses to encoders or agents; run again to resume",
     "loop": "close the loop: record, describe, filter, retrain, and prove what it brought; run again to resume",
     "eval": "measure agents on every episode of a split, or an encoder on videos; run again to resume",
     "replay": "film the recorded walks of an episode file for training; run again to resume",
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             nargs="*",
             default=(),  # without it argparse calls them required
             metavar="KEY=VALUE",
-            help="fields to set, such as seed=3",
+            help="fields to set, such as name=mine",
         )
         place = "runs/NAME" if name in ("eval", "pretrain", "train", "pipeline", "loop") else "data/NAME"
         command.add_argument("--run-dir", type=Path, metavar="DIR", help=f"where it goes (default: {place})")
