@@ -22,8 +22,10 @@ from navloop.configs.loop import LoopConfig
 from navloop.files import fingerprint
 from navloop.runs import RunError
 from navloop.training.loop.descriptions import read_accounts
+from navloop.training.loop.kept import NothingKept
 from navloop.training.loop.plan import read_plan
 from navloop.training.loop.report import is_loop, write_loop_report
+from navloop.training.loop.round import Round
 from navloop.training.loop.run import LoopFound, run_loop
 from navloop.training.loop.steps import read_steps
 from navloop.training.loop.table import print_loop
@@ -163,6 +165,30 @@ def test_a_part_recipe_that_changed_is_refused_by_name(run):
         run_loop(config, run[0], Console(quiet=True))
     file.write_text(before)
     run_loop(config, run[0], Console(quiet=True))
+
+
+def test_a_round_of_which_nothing_is_kept_ends_the_loop(run, monkeypatch):
+    def none_from(number: int) -> None:
+        def run_round(self: Round) -> dict[str, Any]:
+            if self.number >= number:
+                raise NothingKept(f"no walk of round {self.number} is kept")
+            return real(self)
+
+        monkeypatch.setattr(Round, "run", run_round)
+
+    real, config = Round.run, write_loop(run[0].parent / "recipes", stop={"refused": None})
+    summary = (run[0] / "summary.json").read_bytes()
+    none_from(2)
+    found = run_loop(config.model_copy(update={"rounds": 3}), run[0], Console(quiet=True))
+    said = json.loads((run[0] / "summary.json").read_text())
+    assert found.ended == said["ended"] == "no walk of round 2 was kept" and said["complete"]
+    assert found.rounds == run[1].rounds and found.agent == run[1].agent
+    none_from(1)
+    with pytest.raises(NothingKept, match="round 1"):
+        run_loop(config, run[0], Console(quiet=True))
+    monkeypatch.undo()
+    run_loop(write_loop(run[0].parent / "recipes"), run[0], Console(quiet=True))
+    assert (run[0] / "summary.json").read_bytes() == summary
 
 
 def test_the_table_says_plainly_what_each_arm_reached(run):

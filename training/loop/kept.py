@@ -25,6 +25,10 @@ STORE, WALKS, EPISODES, MANIFEST = "store", "walks", "train.json.gz", "manifest.
 """Files of a folder of kept walks."""
 
 
+class NothingKept(ValueError):
+    """No walk of a round is kept; the message names the round and the mend."""
+
+
 def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, folder: Path) -> dict[str, Any]:
     """Write what a round keeps into a folder, ready to be learned from.
 
@@ -40,11 +44,11 @@ def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, 
         What is kept of each source (`count`), and walks and frames together.
 
     Raises:
-        ValueError: If nothing at all is kept.
+        NothingKept: If nothing at all is kept.
     """
     chosen = _choose(stores, accounts)
     if not chosen:
-        raise ValueError(
+        raise NothingKept(
             f"{folder}: no walk of round {number} is kept, so there is nothing to learn from; loosen `filters`, or walk labelled tours "
             "too (sources.tours)"
         )

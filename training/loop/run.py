@@ -23,6 +23,7 @@ from navloop.runs import RunFolder
 from navloop.training.houses import make_houses
 from navloop.training.imitation import train_by_imitation
 from navloop.training.loop.arms import AGENT, ENCODER, Standing
+from navloop.training.loop.kept import NothingKept
 from navloop.training.loop.lineage import costs, write_lineage
 from navloop.training.loop.plan import Plan, amended, episodes_of, read_plan, split_file
 from navloop.training.loop.round import Circle, Round
@@ -74,7 +75,7 @@ def run_loop(config: LoopConfig, folder: Path, console: Console) -> LoopFound:
 
     Raises:
         RecipeError: If a recipe of the loop's is wrong. All are read before the first step.
-        ValueError: If the folder holds another run, or nothing is kept to learn from.
+        ValueError: If the folder holds another run, or nothing is kept of the first round.
         OSError: If something cannot be written.
     """
     plan = read_plan(config)
@@ -95,17 +96,21 @@ class _Loop:
         circle, standing = self._begin()
         rounds: list[dict[str, Any]] = []
         ended = ""
-        for number in range(1, self._config.rounds + 1):
-            around = Round(circle, number, standing)
-            found = around.run()
-            standing = around.standing_after(found)
-            cost = costs(found, {step.name: step for step in self._steps.done}, FPS)
-            rounds.append({**found, "standing": self._inside(standing.agent), "costs": cost})
-            ended = self._ends(rounds)
+        while not ended:
+            around = Round(circle, len(rounds) + 1, standing)
+            try:
+                found = around.run()
+            except NothingKept:
+                if not rounds:
+                    raise
+                ended = f"no walk of round {around.number} was kept"
+            else:
+                standing = around.standing_after(found)
+                cost = costs(found, {step.name: step for step in self._steps.done}, FPS)
+                rounds.append({**found, "standing": self._inside(standing.agent), "costs": cost})
+                ended = self._ends(rounds)
             write_lineage(self._folder, rounds, self._steps.done)
             self._write(rounds, ended)
-            if ended:
-                break
         seconds = sum(step.seconds for step in self._steps.done)
         return LoopFound(folder=self._folder, rounds=rounds, ended=ended, agent=standing.agent, seconds=seconds)
 
