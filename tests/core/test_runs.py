@@ -72,14 +72,14 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
 
 def test_a_forked_worker_holds_no_lock_when_its_parent_is_gone(tmp_path):
     program = (
-        "import os, signal, time; from pathlib import Path; from navloop.runs import RunFolder\n"
+        "import os, time; from pathlib import Path; from navloop.runs import RunFolder\n"
         f"with RunFolder(Path({str(tmp_path)!r})).open({CONFIG!r}, {DATA!r}):\n"
-        "    child = os.fork()\n"
-        "    if child: print(child, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if not os.fork(): print(os.getpid(), flush=True)\n"
         "    time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     child = int(parent.stdout.readline())
+    parent.kill()
     try:
         assert parent.wait() == -signal.SIGKILL
         start(tmp_path)

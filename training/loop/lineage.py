@@ -35,7 +35,9 @@ def write_lineage(folder: Path, rounds: Sequence[Mapping[str, Any]], steps: Sequ
     agents: list[dict[str, Any]] = [{"name": "first", "digest": standing, "round": 0, "parent": None}]
     eyes = folder / "encoder" / ENCODER
     seeing = digest(eyes) if eyes.is_file() else None
-    encoders = [] if seeing is None else [{"name": "encoder", "digest": seeing, "round": 0, "parent": None}]
+    encoders: list[dict[str, Any]] = (
+        [] if seeing is None else [{"name": "encoder", "digest": seeing, "round": 0, "parent": None}]
+    )
     accepted = []
     for found in rounds:
         encoders += [
@@ -45,14 +47,8 @@ def write_lineage(folder: Path, rounds: Sequence[Mapping[str, Any]], steps: Sequ
         agents += own
         if found["verdict"]["accepted"]:
             standing = agent_digest(folder / found["standing"])
-            seeing = next(
-                (
-                    one["digest"]
-                    for one in encoders
-                    if (one["round"], one["name"]) == (found["round"], f"encoder_{LOOP}")
-                ),
-                seeing,
-            )
+            eyes_now = done.get(f"round_{found['round']:02d}/encoder_{LOOP}")
+            seeing = seeing if eyes_now is None else str(eyes_now.found["encoder"])
             accepted.append({"round": found["round"], "digest": standing, "why": found["verdict"]["why"]})
     speaker = folder / "speaker" / "best"
     said = {
