@@ -76,11 +76,13 @@ def yield_table(found: Mapping[str, Any]) -> Table:
 
 
 def arms_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
-    """Return what each arm reached, with 95% intervals."""
+    """Return what each arm reached, with 95% intervals below."""
     seeds = len(config.arms.seeds)
     over = f", mean of {seeds} seeds" if seeds > 1 else ""
     episodes = found["reached"][0]["episodes"]
-    table = _table(f"Round {found['round']}: arms on {episodes} episodes of {config.judge.split}{over}")
+    table = _table(
+        f"Round {found['round']}: arms on {episodes} episodes of {config.judge.split}{over}, with 95% intervals"
+    )
     table.add_column("arm", style="bold")
     table.add_column("learned from")
     labels = {metric.name: metric.label for metric in METRICS}
@@ -112,7 +114,7 @@ def retrieval_table(found: Mapping[str, Any]) -> Table:
     """Return how well each encoder finds unseen films by their words, and words by films, beside chance."""
     before = found["retrieval"]["before"]
     names = [name for name in before if name.split()[-1] in FOUND]
-    table = _table(f"Round {found['round']}: unseen films found by their words, and words by films, with 95% intervals")
+    table = _table(f"Round {found['round']}: unseen films found by their words, and words by films")
     table.add_column("encoder", style="bold")
     for name in names:
         table.add_column(
@@ -169,13 +171,13 @@ def reached_words(one: Mapping[str, Any]) -> str:
     mean = f"{scale * one['mean']:.{digits}f}"
     if one["low"] is None:
         return mean
-    return f"{mean} [dim]({scale * one['low']:.{digits}f} – {scale * one['high']:.{digits}f})[/dim]"
+    return f"{mean}\n[dim]{scale * one['low']:.{digits}f}–{scale * one['high']:.{digits}f}[/dim]"
 
 
 def _score_words(one: Mapping[str, Any]) -> str:
     scale = 100 if one["kind"] == "share" else 1
     mean = f"{scale * one['value']:.1f}"
-    return mean if one["low"] is None else f"{mean} [dim]({scale * one['low']:.1f} – {scale * one['high']:.1f})[/dim]"
+    return mean if one["low"] is None else f"{mean}\n[dim]{scale * one['low']:.1f}–{scale * one['high']:.1f}[/dim]"
 
 
 def gap_words(one: Mapping[str, Any]) -> str:
