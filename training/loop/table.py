@@ -19,7 +19,7 @@ ARMS: Mapping[str, str] = {
     "before": "the agent before",
     "loop": "old walks and the loop's",
     "old": "old walks alone",
-    "expert": "old walks and as many frames of an expert's",
+    "expert": "old walks and as many of an expert's",
 }
 """The arms in words: what each learned from."""
 
@@ -45,18 +45,7 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
 def yield_table(found: Mapping[str, Any]) -> Table:
     """Return what a round's sources gave: walks, what came of them, what is kept."""
     table = _table(f"Round {found['round']}: walks")
-    for column in (
-        "source",
-        "walks",
-        "success",
-        "described",
-        "kept",
-        "frames kept",
-        "houses",
-        "texts",
-        "words",
-        "dropped most for",
-    ):
+    for column in ("source", "walks", "success", "described", "kept", "frames", "houses", "words", "dropped most for"):
         table.add_column(column, justify="left" if column in ("source", "dropped most for") else "right")
     for source, walked in found["collected"].items():
         told = found["described"]["sources"].get(source)
@@ -69,8 +58,8 @@ def yield_table(found: Mapping[str, Any]) -> Table:
             "–" if told is None else f"{told['candidates']:,}",
             f"{kept['walks']:,}",
             f"{kept['frames']:,}",
-            *(f"{kept[name]:,}" for name in ("houses", "texts", "words")),
-            ", ".join(f"{why} {count}" for why, count in list(reasons.items())[:3]) or "–",
+            *(f"{kept[name]:,}" for name in ("houses", "words")),
+            ", ".join(f"{why} {count}" for why, count in list(reasons.items())[:2]) or "–",
         )
     return table
 
