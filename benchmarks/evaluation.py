@@ -57,7 +57,7 @@ def _lanes(folder: Path) -> Table:
     first = 0.0
     for lanes in (1, 4, 16):
         config = _config(
-            folder, agents=(f"{folder}/agent",), max_episodes=WALKED_BY_NETWORK, workers=1, pixels=64, lanes=lanes
+            folder, agents=(f"agent={folder}/agent",), max_episodes=WALKED_BY_NETWORK, workers=1, pixels=64, lanes=lanes
         )
         result, spent = _timed(config, folder / f"eval_lanes_{lanes}")
         first = first or spent
