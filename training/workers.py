@@ -150,6 +150,7 @@ class _Crew:
             if entrant.kind == "saved":
                 import torch  # workers of agents without networks load none of it
 
-                torch.set_num_threads(self._threads)
+                # Never more than OMP_NUM_THREADS allows: whoever shares a machine pays dearly for threads that wait for each other.
+                torch.set_num_threads(min(self._threads, torch.get_num_threads()))
             self._agents[entrant.source] = entrant.make(self._config, self._place)
         return self._agents[entrant.source]

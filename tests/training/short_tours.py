@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,17 @@ HOUSES = HousesConfig(
 )
 
 
+@cache
+def _made() -> tempfile.TemporaryDirectory:
+    """The data set, made once a process; it goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="navloop-tours-")
+    generate_dataset(HOUSES, Path(folder.name) / "short")
+    return folder
+
+
 def make_tours(folder: Path) -> Path:
     """Write the data set."""
-    generate_dataset(HOUSES, folder)
+    shutil.copytree(Path(_made().name) / "short", folder)
     return folder
 
 

@@ -35,11 +35,11 @@ ARMS = ("loop_0", "old_0", "expert_0")
 
 
 def killed(config: Path, folder: Path) -> None:
-    """Start a loop and kill it while its first agent learns."""
+    """Start a loop and kill it while it makes its first films."""
     command = [sys.executable, "-m", "navloop.training.cli", "loop", str(config), "--run-dir", str(folder)]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
-    while process.poll() is None and not (folder / "steps" / "first.begun").is_file():
+    while process.poll() is None and not (folder / "steps" / "films.begun").is_file():
         assert time.monotonic() < deadline, "the loop got stuck"
         time.sleep(0.01)
     assert process.poll() is None, f"the loop ended before it could be killed: {process.stderr.read()}"
@@ -63,7 +63,7 @@ def found_of(folder: Path) -> dict:
 
 def test_a_killed_step_is_begun_again_and_no_other(run):
     steps = read_steps(run[0])
-    assert steps["first"].starts == 2 and steps["houses"].starts == 1
+    assert steps["films"].starts == 2 and steps["houses"].starts == 1
     assert all(step.starts == 1 for name, step in steps.items() if name.startswith("round_01"))
 
 
