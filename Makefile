@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/navloop loop loop_tiny --run-dir $(DEMO)
 
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,18 @@ def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainRep
     source, images = VideoSource(config, folder / "unreadable.jsonl"), None
     if isinstance(config, ContrastivePretrainConfig) and config.images is not None:
         images = VideoSource(images_recipe(config, config.images), folder / "unreadable_images.jsonl")
+    with closing(source), nullcontext() if images is None else closing(images):
+        return _pretrain(config, folder, console, state, source, images)
+
+
+def _pretrain(
+    config: PretrainConfig,
+    folder: Path,
+    console: Console,
+    state: PartialState,
+    source: VideoSource,
+    images: VideoSource | None,
+) -> TrainReport:
     stage = create_stage(config, source, images)
     stage.share = split(config.engine, state.num_processes, state.process_index)
     count_steps(stage, config.engine)  # a recipe that does not fit is refused before there is a folder of it

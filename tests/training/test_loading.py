@@ -1,6 +1,7 @@
 """The clip loader: the same batches whatever the workers, the start and the processes; nothing unreadable goes unsaid."""
 
 import json
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -86,6 +87,17 @@ def test_decoders_that_are_kept_give_the_batches_of_new_ones(folder, workers):
         kept = list(create_loader(asked, batch=3, seed=5, epoch=epoch, decoders=decoders))
         assert all(same(one, other) for one, other in zip(fresh, kept, strict=True))
         next(iter(create_loader(asked, batch=2, seed=7, epoch=9, decoders=decoders)))  # a pass that is given up
+
+
+def test_closed_decoders_are_told_to_end_and_not_waited_for_in_vain(folder):
+    before = set(multiprocessing.active_children())
+    asked = config(folder, workers=2)
+    decoders = Decoders(asked, read_manifests(asked), Quarantine(VIDEOS, 0.0))
+    next(iter(create_loader(asked, batch=2, seed=7, epoch=9, decoders=decoders)))
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    decoders.close()
+    assert [worker.exitcode for worker in workers] == [0, 0]  # a worker that hears of nothing is terminated: -15
 
 
 def test_decoders_for_other_clips_are_refused(folder):

@@ -67,6 +67,12 @@ class VideoSource:
         """Return the same source: copies of a stage (its moving average) share its data."""
         return self
 
+    def close(self) -> None:
+        """End the processes that make clips."""
+        for decoders in (self._decoders, self._held_out_decoders):
+            if decoders is not None:
+                decoders.close()
+
     def training(self, share: Share, epoch: int, start_batch: int) -> Iterable[ClipBatch]:
         """Return the batches of an epoch, in an order of its own."""
         return create_loader(
