@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from navloop.configs.videos import ClipsConfig
 from navloop.training.clips import ClipBatch
@@ -61,7 +62,7 @@ class Decoders:
         In a cycle that is collected as garbage, their queues are closed before torch tells them through those to end: each would then be
         waited for in vain, 5 s long.
         """
-        if self._loader._iterator is not None:
+        if isinstance(self._loader._iterator, _MultiProcessingDataLoaderIter):
             self._loader._iterator._shutdown_workers()
 
 
