@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -103,7 +102,7 @@ def test_an_episode_that_kills_every_worker_is_named(houses, tmp_path):
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None:
         for worker in _workers_of(process):  # before it can finish anything
-            with suppress(psutil.NoSuchProcess):  # it may have been killed by the last turn
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may have been killed by the last turn
                 worker.kill()
     errors = process.stderr.read()
     assert process.returncode == 1
