@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from navloop.configs.imitation import EpisodesConfig
-from navloop.configs.schema import NAME, Config, Devices, EvalConfig
+from navloop.configs.schema import NAME, Config, EvalConfig, WorldConfig
 
 
 class ActingConfig(Config):
@@ -37,7 +37,7 @@ class ActingConfig(Config):
     )
 
 
-class CollectConfig(Config):
+class CollectConfig(WorldConfig):
     """A store of walks: an agent on the episodes of a file, recorded with the expert's word at every step."""
 
     RESUMABLE: ClassVar[tuple[str, ...]] = (
@@ -57,19 +57,6 @@ class CollectConfig(Config):
     kind: Literal["collect"] = Field(default="collect", description="Which command the recipe is for.")
     name: str = Field(default="collect", pattern=NAME, description="Folder of the store below data/.")
     seed: int = Field(default=0, ge=0, description="Whatever is drawn on a walk follows from (seed, episode_id) alone.")
-    world: Literal["embedded", "habitat"] = Field(
-        default="embedded", description="Simulator that is walked in; habitat has to be installed."
-    )
-    scene_dataset_config: str | None = Field(
-        default=None,
-        description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
-    )
-    gpu_devices: Devices = Field(
-        default=(-1,),
-        min_length=1,
-        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",
-    )
-    scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(
         min_length=1, description="Episode file (.json.gz) with goals, of a split to train on: others are refused."
     )

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from navloop.configs.agents import AgentConfig
+from navloop.configs.iterations import LessonsConfig, WalkingConfig
 from navloop.configs.schema import NAME, Config
 
 
@@ -74,7 +75,7 @@ class TrainConfig(Config):
     log_every: int = Field(default=20, ge=1, description="Steps that a line of metrics is the mean of.")
 
 
-class CollectionConfig(Config):
+class CollectionConfig(WalkingConfig):
     """How the walks that are learned from are made: in each iteration, who acts, and who may interfere.
 
     At every place the expert says what it would do, and that is what is learned, whoever acts.
@@ -86,15 +87,6 @@ class CollectionConfig(Config):
         default=4,
         ge=0,
         description="Times that walks are made and learned from; one alone is teacher forcing; 0: recorded walks alone.",
-    )
-    p: float = Field(
-        default=0.75, ge=0, le=1, description="In iteration k (from 0) the expert acts at a step with probability p**k."
-    )
-    tours: int | None = Field(
-        default=None, ge=1, description="Tours walked an iteration, drawn anew each time; null: all there are."
-    )
-    max_steps: int | None = Field(
-        default=None, ge=1, description="Actions after which a walk to learn from is cut off; null: the protocol's own."
     )
     stop_within: float | None = Field(
         default=None,
@@ -114,51 +106,27 @@ class CollectionConfig(Config):
         ge=0,
         description="Let the expert stop the walk after the policy has passed over so many stops of the expert's; null: never.",
     )
-    part: int = Field(
-        default=64, ge=1, description="Tours a file of walks; what a killed run has to walk again at most."
-    )
 
 
-class LearningConfig(Config):
+class LearningConfig(LessonsConfig):
     """How walks are learned from: AdamW on a cosine schedule over the whole run.
 
     Source: VLN-CE (inflection weighting, progress monitor); Wijmans et al., CVPR 2019 (inflection weighting).
     """
 
-    epochs: float = Field(default=4.0, gt=0, description="Passes over all walks so far, in each iteration.")
-    steps: int | None = Field(
-        default=None,
-        ge=1,
-        description="Optimiser steps of each iteration, in place of `epochs`: equal for agents that learn from unequal data.",
-    )
-    batch: int = Field(default=32, ge=1, description="Walks an optimiser step, of about the same length.")
-    lr: float = Field(default=1e-3, gt=0, description="Highest learning rate.")
-    min_lr: float = Field(default=1e-5, ge=0, description="Learning rate that the cosine ends at.")
     encoder_lr: float = Field(
         default=0.1, gt=0, description="The encoder's learning rate over the policy's, if it is trained."
     )
-    warmup: float = Field(default=0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    weight_decay: float = Field(default=0.05, ge=0, description="Decay of weights; biases and norms have none.")
-    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient; null: any.")
     inflection: float = Field(
         default=3.2, gt=0, description="Weight of a step at which the expert's action is another than a step before."
     )
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing of the actions.")
     progress: float = Field(default=1.0, ge=0, description="Weight of the progress monitor's loss.")
-    wordings: bool = Field(
-        default=True, description="Learn from all wordings of a walk in turn; false: from the one that was followed."
-    )
     mirror: bool = Field(
         default=False,
         description="Learn half of the walks in a mirror, drawn anew each pass: frames flipped, left and right swapped.",
     )
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Type of most arithmetic.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.min_lr > self.lr:
-            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
-        return self
 
 
 class RecordedConfig(Config):

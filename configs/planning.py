@@ -9,6 +9,7 @@ from typing_extensions import Self
 
 from navloop.configs.agents import AgentConfig
 from navloop.configs.imitation import TrainConfig
+from navloop.configs.iterations import LessonsConfig, WalkingConfig
 from navloop.configs.planner import PlannerAgentConfig
 from navloop.configs.schema import Config
 
@@ -49,7 +50,7 @@ class PredictorConfig(Config):
     lr: float = Field(default=1e-3, gt=0, description="Highest learning rate; it falls to nothing.")
 
 
-class OracleConfig(Config):
+class OracleConfig(WalkingConfig):
     """How the walks that are learned from are made: in each iteration, which decisions are the oracle's.
 
     At every decision the oracle says which candidate leaves the shortest way, and that is what is learned, whoever decides.
@@ -57,27 +58,8 @@ class OracleConfig(Config):
     Source: Ross, Gordon and Bagnell, DAgger, AISTATS 2011; InternVideo1/Downstream/Visual-Language-Navigation (mixing by decision).
     """
 
-    iterations: int = Field(
-        default=4, ge=1, description="Times that walks are made and learned from; one alone is teacher forcing."
-    )
-    p: float = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        description="In iteration k (from 0) the oracle makes a decision with probability p**k.",
-    )
-    tours: int | None = Field(
-        default=None, ge=1, description="Tours walked an iteration, drawn anew each time; null: all there are."
-    )
-    max_steps: int | None = Field(
-        default=None, ge=1, description="Actions after which a walk to learn from is cut off; null: the protocol's own."
-    )
-    part: int = Field(
-        default=64, ge=1, description="Tours a file of walks; what a killed run has to walk again at most."
-    )
 
-
-class DecidingConfig(Config):
+class DecidingConfig(LessonsConfig):
     """How the planner learns from walks: AdamW on a cosine schedule over the whole run.
 
     Source: InternVideo1/Downstream/Visual-Language-Navigation (lr 3e-5 from pretrained weights, gradients cut at 40).
@@ -86,22 +68,10 @@ class DecidingConfig(Config):
     epochs: float = Field(default=8.0, gt=0, description="Passes over all walks so far, in each iteration.")
     batch: int = Field(default=16, ge=1, description="Walks an optimiser step.")
     lr: float = Field(default=5e-4, gt=0, description="Highest learning rate.")
-    min_lr: float = Field(default=1e-5, ge=0, description="Learning rate that the cosine ends at.")
-    warmup: float = Field(default=0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    weight_decay: float = Field(default=0.05, ge=0, description="Decay of weights; biases and norms have none.")
     clip: float | None = Field(default=40.0, gt=0, description="Largest norm of the gradient; null: any.")
     smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the label spread over all that can be chosen."
     )
-    wordings: bool = Field(
-        default=True, description="Learn from all wordings of a walk in turn; false: from the one that was followed."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.min_lr > self.lr:
-            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
-        return self
 
 
 class PlannerTrainConfig(TrainConfig):

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from navloop.configs.schema import NAME, Config, Devices
+from navloop.configs.schema import NAME, WorldConfig
 
 
-class ReplayConfig(Config):
+class ReplayConfig(WorldConfig):
     """A video data set: the ground truth of an episode file, walked again and filmed."""
 
     RESUMABLE: ClassVar[tuple[str, ...]] = (
@@ -26,19 +26,6 @@ class ReplayConfig(Config):
     kind: Literal["replay"] = Field(default="replay", description="Which command the recipe is for.")
     name: str = Field(default="replay", pattern=NAME, description="Folder of the data set below data/.")
     seed: int = Field(default=0, ge=0, description="Draws the walks if not all are taken, and the words of sub-walks.")
-    world: Literal["embedded", "habitat"] = Field(
-        default="embedded", description="Simulator that is walked in; habitat has to be installed."
-    )
-    scene_dataset_config: str | None = Field(
-        default=None,
-        description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
-    )
-    gpu_devices: Devices = Field(
-        default=(-1,),
-        min_length=1,
-        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",
-    )
-    scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(
         min_length=1, description="Episode file (.json.gz), R2R-VLNCE or RxR-VLNCE, with its _gt file beside it."
     )
@@ -79,10 +66,3 @@ class ReplayConfig(Config):
         default=0.02, ge=0, le=1, description="Stop when more than this share of the walks strays."
     )
     workers: int = Field(default=0, ge=0, le=256, description="Processes that walk; 0 takes one a processor.")
-
-    @property
-    def world_settings(self) -> dict[str, object]:
-        """What the world takes besides scenes and protocol; of the GPUs, the first."""
-        if self.world == "embedded":
-            return {}
-        return {"gpu_device": self.gpu_devices[0], "scene_dataset_config": self.scene_dataset_config}

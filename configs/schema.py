@@ -93,7 +93,32 @@ class ReportConfig(Config):
     video_fps: int = Field(default=8, ge=1, le=60, description="Actions a second in the films.")
 
 
-class EvalConfig(Config):
+class WorldConfig(Config):
+    """Where somebody walks."""
+
+    world: Literal["embedded", "habitat"] = Field(
+        default="embedded", description="Simulator that is walked in; habitat has to be installed."
+    )
+    scene_dataset_config: str | None = Field(
+        default=None,
+        description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
+    )
+    gpu_devices: Devices = Field(
+        default=(-1,),
+        min_length=1,
+        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",
+    )
+    scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
+
+    @property
+    def world_settings(self) -> dict[str, object]:
+        """What the world takes besides scenes and protocol; of the GPUs, the first."""
+        if self.world == "embedded":
+            return {}
+        return {"gpu_device": self.gpu_devices[0], "scene_dataset_config": self.scene_dataset_config}
+
+
+class EvalConfig(WorldConfig):
     """A benchmark: agents, each on every episode of one split."""
 
     RESUMABLE: ClassVar[tuple[str, ...]] = (
@@ -116,19 +141,6 @@ class EvalConfig(Config):
     seed: int = Field(
         0, ge=0, description="Whatever an agent draws in an episode follows from (seed, episode_id) alone."
     )
-    world: Literal["embedded", "habitat"] = Field(
-        default="embedded", description="Simulator that the agents walk in; habitat has to be installed."
-    )
-    scene_dataset_config: str | None = Field(
-        default=None,
-        description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
-    )
-    gpu_devices: Devices = Field(
-        default=(-1,),
-        min_length=1,
-        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",
-    )
-    scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
     episodes: str = Field(min_length=1, description="Episode file in the R2R-VLNCE or RxR-VLNCE schema (.json.gz).")
     protocol: str = Field(min_length=1, description="Embodiment and success rule, by name.")
     pixels: int | None = Field(
@@ -164,10 +176,3 @@ class EvalConfig(Config):
         default=120.0, gt=0, description="Longest that a program may take for an action; ten times as long to start."
     )
     report: ReportConfig = Field(default=ReportConfig(), description="What the page about the run shows.")
-
-    @property
-    def world_settings(self) -> dict[str, object]:
-        """What the world takes besides scenes and protocol; of the GPUs, the first."""
-        if self.world == "embedded":
-            return {}
-        return {"gpu_device": self.gpu_devices[0], "scene_dataset_config": self.scene_dataset_config}

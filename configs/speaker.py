@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from navloop.configs.agents import AgentConfig, PerceptionConfig
+from navloop.configs.descent import DescentConfig
 from navloop.configs.imitation import TrainConfig
 from navloop.configs.schema import Config
 
@@ -54,16 +55,12 @@ class RecordedConfig(Config):
     episodes: str = Field(min_length=1, description="Episode file whose instructions describe them.")
 
 
-class TellingConfig(Config):
+class TellingConfig(DescentConfig):
     """How a speaker learns: AdamW on a cosine schedule, one wording of each walk a pass."""
 
     epochs: float = Field(default=30.0, gt=0, description="Passes over the walks.")
     batch: int = Field(default=16, ge=1, description="Walks an optimiser step.")
-    lr: float = Field(default=1e-3, gt=0, description="Highest learning rate.")
-    min_lr: float = Field(default=1e-5, ge=0, description="Learning rate that the cosine ends at.")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
-    weight_decay: float = Field(default=0.05, ge=0, description="Decay of weights; biases and norms have none.")
-    clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient; null: any.")
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing of the words.")
     plan: float = Field(
         default=8.0,
@@ -74,12 +71,6 @@ class TellingConfig(Config):
         default=True,
         description="Tell half of the walks in a mirror, drawn anew each pass: frames flipped, left and right swapped.",
     )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.min_lr > self.lr:
-            raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
-        return self
 
 
 class SpeakerTrainConfig(TrainConfig):

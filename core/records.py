@@ -14,6 +14,9 @@ from navloop.geometry import Vector
 SOURCES = ("policy", "expert", "takeover")
 """Who chose an action, in the order of its code in `Trajectory.action_source`."""
 
+Tour = tuple[str, str]
+"""Scene and trajectory id: what the episodes share that tell one walk in other words."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
@@ -80,6 +83,11 @@ class Episode:
     ground_truth: GroundTruth | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tour(self) -> Tour:
+        """What it shares with the episodes that tell the same walk in other words."""
+        return self.scene_id, self.trajectory_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

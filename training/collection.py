@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from navloop.agent.agents import BatchAgent
 from navloop.agent.perception import Perception
@@ -24,6 +25,7 @@ from navloop.processes import end_with_the_parent
 from navloop.records import Episode
 from navloop.training.mirroring import mirror_frames
 from navloop.training.preparation import prepare_crew
+from navloop.training.progress import FilmProgress
 from navloop.training.rollout import episode_seed
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
@@ -215,6 +217,27 @@ class Crew(Workforce[Order, tuple[int, list[Walk]]]):
 
     def __init__(self, ground: Ground, workers: int) -> None:
         super().__init__(ground, workers, Hand)
+
+
+def walk_parts(crew: Crew, folder: WalkFolder, orders: Sequence[Order], total: int, console: Console | None) -> None:
+    """Have parts walked that a folder lacks, and enter each as it is done; in the end they are in order.
+
+    Args:
+        crew: Who walks.
+        folder: Where they belong.
+        orders: One for each part.
+        total: Walks that the folder has in the end, for whoever watches.
+        console: Where it is shown; None shows nothing.
+    """
+    progress = FilmProgress(console, total - sum(len(order.episodes) for order in orders), total)
+    try:
+        for number, walks in crew.collect(orders):
+            folder.append(number, walks)
+            for walk in walks:
+                progress.add(len(walk))
+    finally:
+        progress.close()
+    folder.sort()
 
 
 def encode(perception: Perception, walks: Sequence[Frames]) -> list[np.ndarray[tuple[int, ...], np.dtype[np.float16]]]:

@@ -38,7 +38,7 @@ def shuffle_instructions(episodes: Sequence[Episode], seed: int) -> dict[str, In
 
 def _may_stand_in(other: Episode, episode: Episode) -> bool:
     ours, theirs = episode.instruction, other.instruction
-    same_walk = (other.scene_id, other.trajectory_id) == (episode.scene_id, episode.trajectory_id)
+    same_walk = other.tour == episode.tour
     return not same_walk and theirs.language == ours.language and theirs.text != ours.text
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from navloop.agent.agents import BatchAgent
 from navloop.agent.policy_agent import check_turn
 from navloop.agent.saving import save_agent
 from navloop.configs.agents import AgentConfig
 from navloop.configs.imitation import TrainConfig
+from navloop.configs.iterations import LessonsConfig, WalkingConfig
 from navloop.envs import protocols
 from navloop.envs.episodes import read_episodes, select
 from navloop.envs.metrics import aggregate
@@ -24,6 +27,7 @@ from navloop.training.evaluation import select_episodes
 from navloop.training.rollouts import protocol_of
 from navloop.training.rows import Row
 from navloop.training.steps import draw_seed
+from navloop.training.tours import by_tour, draw_parts
 
 BEST = "best"
 """Folder of the agent that did best on the split that selects."""
@@ -78,6 +82,53 @@ class Course:
         if spoken[0].goal_position is None:
             raise ValueError(f"{name}: its episodes have no goals, so nobody can say how to walk; choose another file")
         return spoken
+
+
+class IteratedCourse(Course):
+    """A course whose tours are walked in iterations, each learned from together with all before.
+
+    Args:
+        config: Names the episodes.
+        agent: Who is to walk them.
+        walking: How many walks each iteration adds.
+        learning: How long each learns.
+
+    Attributes:
+        tours: Episodes of each tour.
+
+    Raises:
+        ValueError: As `Course`.
+    """
+
+    def __init__(
+        self, config: TrainConfig, agent: AgentConfig, walking: WalkingConfig, learning: LessonsConfig
+    ) -> None:
+        super().__init__(config, agent)
+        self._walking, self._learning = walking, learning
+        self.tours = by_tour(self.episodes)
+
+    @property
+    def tours_an_iteration(self) -> int:
+        """Walks that each iteration adds."""
+        return min(self._walking.tours or len(self.tours), len(self.tours))
+
+    @property
+    def recorded(self) -> int:
+        """Walks that are there before the first."""
+        return 0
+
+    def ends(self) -> list[int]:
+        """Return the optimiser steps after which each iteration is done; where nobody walks, recorded walks make one."""
+        learning, added = self._learning, self.tours_an_iteration
+        walks = [self.recorded + added * (k + 1) for k in range(self._walking.iterations)] or [self.recorded]
+        steps = [learning.steps or math.ceil(learning.epochs * -(-count // learning.batch)) for count in walks]
+        return [int(end) for end in np.cumsum(steps)]
+
+    def parts(self, iteration: int) -> list[tuple[Episode, ...]]:
+        """Return the episodes that an iteration walks, in parts of few scenes: of each tour that is drawn, one wording."""
+        if not self._walking.iterations:
+            return []
+        return draw_parts(self.tours, self.tours_an_iteration, self._walking.part, (self.config.seed, 1, iteration))
 
 
 class Measures(Protocol):
@@ -139,6 +190,13 @@ class Judge:
             self.best = score
             self._save(agent, self._folder / BEST)
         return found
+
+    def words(self, metrics: Mapping[str, float]) -> list[str]:
+        """Return SR and SPL on each split in words, from what `judge` returned."""
+        return [
+            f"{split} SR {100 * metrics[f'{split}_success']:.1f} SPL {100 * metrics[f'{split}_spl']:.1f}"
+            for split in self._course.validation
+        ]
 
     def _walk(self, agent: Path, episodes: Sequence[Episode]) -> list[Row]:
         config = self._course.config

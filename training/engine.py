@@ -19,13 +19,9 @@ from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.schedules import create_schedule
 from navloop.training.stages.stage import Stage
 from navloop.training.state import TrainingState
-from navloop.training.steps import Supply, check_precision, count_steps, draw_seed, split
+from navloop.training.steps import DivergedError, Supply, check_precision, count_steps, draw_seed, split
 
 _HELD_OUT = 2**32 - 1  # a step that no run reaches: masks of held-out clips are drawn as if in it
-
-
-class DivergedError(RuntimeError):
-    """A loss or a held-out metric that is not a number; the message names the step, and the clips that a loss came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,7 @@ class _Training:
         self.stage, self.config, self.folder, self.accelerator = stage, config, folder, accelerator
         self.steps = count_steps(stage, config)
         self.state = TrainingState(stage, config, accelerator)
-        self.schedule = create_schedule(self.state.inner, config, self.steps)
+        self.schedule = create_schedule(self.state.inner, self.steps, config.warmup, config.min_lr * config.lr_factor)
         self.start, place = self.state.restore(folder)
         self.supply = Supply(stage, place)
         self.window: list[tuple[int, tuple[str, ...], dict[str, Tensor]]] = []  # step, clips, metrics; not yet logged

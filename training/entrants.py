@@ -11,6 +11,7 @@ from typing import Any, Literal
 from navloop.agent import Agent, BatchAgent, cameras_of, create_agent, list_agents
 from navloop.configs.entries import COMMAND, read_entry
 from navloop.configs.schema import EvalConfig
+from navloop.devices import find_device
 from navloop.envs.protocols import Protocol, get_protocol
 
 Kind = Literal["named", "saved", "program"]
@@ -62,7 +63,7 @@ class Entrant:
             return ExternalAgent(shlex.split(self.source), config.reply_seconds)
         if (found := _digest(Path(self.source))) != self.weights:
             raise ValueError(f"{self.source}: its weights changed while it was measured ({self.weights}, now {found})")
-        return _load(Path(self.source), device=_device(config.device, place), temperature=config.temperature)
+        return _load(Path(self.source), device=find_device(config.device, place), temperature=config.temperature)
 
 
 def find_entrants(config: EvalConfig) -> list[Entrant]:
@@ -171,13 +172,3 @@ def _label(folder: Path) -> str:
 
 def _cameras(agent: Agent | BatchAgent, protocol: Protocol) -> tuple[str, ...]:
     return tuple(camera.name for camera in cameras_of(agent, protocol))
-
-
-def _device(name: str, place: int) -> str:
-    import torch
-
-    if name == "auto":
-        return f"cuda:{place % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device is {name}, but there is no GPU that torch can use here; take device=auto or cpu")
-    return name

@@ -8,18 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from navloop.files import write_text
-from navloop.training.progress import LINE_INTERVAL
+from navloop.training.progress import LINE_INTERVAL, create_bar
 
 
 class MetricsLog:
@@ -97,7 +89,7 @@ class TrainingProgress:
         if done and resumes:
             console.print(f"resuming after step {done} of {steps}", highlight=False)
         if console.is_terminal:
-            self._bar = _bar(console)
+            self._bar = create_bar(console)
             self._task = self._bar.add_task("training", total=steps, completed=done, words="")
             self._bar.start()
 
@@ -128,15 +120,3 @@ class TrainingProgress:
         """Leave the terminal as it was."""
         if self._bar is not None:
             self._bar.stop()
-
-
-def _bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console)

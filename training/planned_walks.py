@@ -13,6 +13,7 @@ from torch import Tensor
 
 from navloop.agent.policies.planner_tokens import PanoramaFeatures
 from navloop.agent.waypoints import Candidates
+from navloop.records import Tour
 from navloop.training.planning import Lesson
 from navloop.training.walks import WalksError
 from navloop.weights import read_weights, write_weights
@@ -32,6 +33,11 @@ class DecidedWalk:
     lesson: Lesson
     success: bool
     """Whether it stopped at the goal, whoever decided."""
+
+    @property
+    def tour(self) -> Tour:
+        """What it shares with the episodes that tell it."""
+        return self.scene_id, self.trajectory_id
 
 
 class DecidedWalks:

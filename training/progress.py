@@ -45,18 +45,10 @@ class EvaluationProgress:
         self._began = self._told = time.monotonic()
 
         if self._console is not None and self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[scores]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=self._console,
-            )
+            self._bar = create_bar(self._console)
             for agent, scores in self._scores.items():
                 self._tasks[agent] = self._bar.add_task(
-                    agent, total=self._total, completed=len(scores), scores=self._words(agent)
+                    agent, total=self._total, completed=len(scores), words=self._words(agent)
                 )
             self._bar.start()
         if self._console is not None and self._resumed:
@@ -72,7 +64,7 @@ class EvaluationProgress:
         self._scores[agent].append(_scores(row))
         self._steps += len(row.actions)
         if self._bar is not None:
-            self._bar.update(self._tasks[agent], advance=1, scores=self._words(agent))
+            self._bar.update(self._tasks[agent], advance=1, words=self._words(agent))
         elif self._console is not None and (
             time.monotonic() - self._told > LINE_INTERVAL or len(self._scores[agent]) == self._total
         ):
@@ -106,16 +98,8 @@ class FilmProgress:
         if console is not None and done:
             console.print(f"resuming: {done} of {total} walks are done", highlight=False)
         if console is not None and console.is_terminal:
-            self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            )
-            self._task = self._bar.add_task("walks", total=total, completed=done, rate="")
+            self._bar = create_bar(console)
+            self._task = self._bar.add_task("walks", total=total, completed=done, words="")
             self._bar.start()
 
     def close(self) -> None:
@@ -130,7 +114,7 @@ class FilmProgress:
         now = time.monotonic()
         rate = f"{self._frames / max(now - self._began, 1e-9):.0f} frames/s"
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, rate=rate)
+            self._bar.update(self._task, completed=self._done, words=rate)
         elif self._console is not None and (now - self._told > LINE_INTERVAL or self._done == self._total):
             self._told = now
             self._console.print(f"walks: {self._done}/{self._total}, {rate}", highlight=False)
@@ -139,6 +123,19 @@ class FilmProgress:
         """Say something above the bar."""
         if self._console is not None:
             self._console.print(text, soft_wrap=True, highlight=False)
+
+
+def create_bar(console: Console) -> Progress:
+    """Return a bar whose tasks have a field `words`: what is said of them beside how far they are."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)
 
 
 def _scores(row: Row) -> tuple[float, float]:

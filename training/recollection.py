@@ -9,8 +9,7 @@ from typing import NamedTuple
 from navloop.configs.imitation import RecordedConfig
 from navloop.envs.episodes import read_episodes
 from navloop.files import fingerprint
-from navloop.records import Episode
-from navloop.training.walk_batches import Tour
+from navloop.records import Episode, Tour
 from navloop.training.walks import WalkFolder, WalksError
 
 
@@ -65,15 +64,15 @@ def recall(config: RecordedConfig) -> Recollection:
     file = read_episodes(path)
     told: dict[Tour, set[str]] = {}
     for episode in file.episodes:
-        told.setdefault((episode.scene_id, episode.trajectory_id), set()).add(episode.episode_id)
+        told.setdefault(episode.tour, set()).add(episode.episode_id)
     for walk in walks:
-        if walk.episode_id not in told.get((walk.scene_id, walk.trajectory_id), ()):
+        if walk.episode_id not in told.get(walk.tour, ()):
             raise WalksError(
                 f"{config.folder}: has a walk of episode {walk.episode_id} ({walk.scene_id}, trajectory {walk.trajectory_id}), which "
                 f"{path} lacks; name the episode file that the walks are of"
             )
-    tours = {(walk.scene_id, walk.trajectory_id) for walk in walks}
-    kept = tuple(e for e in file.episodes if (e.scene_id, e.trajectory_id) in tours)
+    tours = {walk.tour for walk in walks}
+    kept = tuple(e for e in file.episodes if e.tour in tours)
     parts: list[bytes | Path] = [folder.index, path]
     return Recollection(folder, kept, fingerprint(*parts))
 
@@ -87,7 +86,7 @@ def join_texts(episodes: Iterable[Episode]) -> Texts:
     tours: dict[Tour, list[str]] = {}
     own: dict[str, str] = {}
     for episode in episodes:
-        text, tour = episode.instruction.text, (episode.scene_id, episode.trajectory_id)
+        text, tour = episode.instruction.text, episode.tour
         if own.setdefault(episode.episode_id, text) != text:
             raise WalksError(
                 f"episode {episode.episode_id} is told {own[episode.episode_id]!r} in one file and {text!r} in another; give the episodes "

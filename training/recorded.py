@@ -101,7 +101,7 @@ def join_wordings(episodes: Iterable[Episode]) -> list[RecordedWalk]:
         truth = episode.ground_truth
         assert truth is not None and truth.actions is not None
         start = np.concatenate([episode.start_position, episode.start_rotation]).tobytes()
-        key = (episode.scene_id, episode.trajectory_id, start, truth.actions.tobytes())
+        key = (*episode.tour, start, truth.actions.tobytes())
         groups.setdefault(key, []).append(episode)
     taken: dict[str, int] = {}
     walks = []

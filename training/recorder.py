@@ -27,6 +27,7 @@ from navloop.training.progress import FilmProgress
 from navloop.training.recording import EXPERT, Part, Recorder, blank, depth_of
 from navloop.training.rollouts import protocol_of
 from navloop.training.store import StoreAbout, StoreWriter, open_store
+from navloop.training.tours import by_tour
 
 MEASURING = re.compile(r"(val|test)(_(seen|unseen|train|challenge|standard|public|guide|follower))*", re.IGNORECASE)
 """Names of splits that agents are measured on, which nobody may learn from."""
@@ -149,17 +150,15 @@ def draw_episodes(config: CollectConfig, spoken: Sequence[Episode]) -> list[Epis
     Raises:
         ValueError: If one has no goal.
     """
-    tours: dict[tuple[str, str], list[Episode]] = {}
     for episode in spoken:
         if episode.goal_position is None:
             raise ValueError(
                 f"{config.episodes}: episode {episode.episode_id} has no goal, so nobody can say how to walk; choose another file"
             )
-        tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
     if config.wordings == "all":
         return select_episodes(list(spoken), config.max_episodes, config.seed)
     rng = np.random.default_rng((config.seed, 7))
-    chosen = [wordings[int(rng.integers(len(wordings)))] for wordings in tours.values()]
+    chosen = [wordings[int(rng.integers(len(wordings)))] for wordings in by_tour(spoken).values()]
     return select_episodes(chosen, config.max_episodes, config.seed)
 
 

@@ -19,21 +19,18 @@ from navloop.agent.sb3.perceiving import PerceivingVecEnv, create_environments
 from navloop.agent.sb3.ppo import Round, WalkPPO
 from navloop.configs.loader import dump
 from navloop.configs.reinforcement import ReinforcementConfig
+from navloop.devices import find_device
 from navloop.envs.navigation import Reward
 from navloop.envs.simulator import Simulator
 from navloop.envs.worlds import create_simulator, create_simulators
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
-from navloop.training.apprentice import AGENT, load_apprentice
+from navloop.training.agent_learner import AGENT, load_checkpoint_agent
 from navloop.training.checkpoints import Checkpoint, list_checkpoints, new_checkpoint, remove_unfinished, write_state
 from navloop.training.collection import Crew, Ground
 from navloop.training.courses import Course, Judge
 from navloop.training.metrics import MetricsLog, TrainingProgress
-from navloop.training.steps import draw_seed
-
-
-class UnstableError(RuntimeError):
-    """A loss that is not a number; the message names the iteration and what to change."""
+from navloop.training.steps import DivergedError, draw_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def train_by_reinforcement(
 
     Raises:
         ValueError: If the recipe does not fit its data, its agent, or what the folder holds.
-        UnstableError: If a loss is not finite; the last checkpoint is from before.
+        DivergedError: If a loss is not finite; the last checkpoint is from before.
         OSError: If something cannot be written.
     """
     start = None if config.start is None else load_agent(config.start)
@@ -85,13 +82,13 @@ class _Run:
         console: Console | None,
     ) -> None:
         self.config, self.course, self.folder, self.console = config, course, folder, console
-        self.device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = find_device(config.device)
         remove_unfinished(folder)
         found = list_checkpoints(folder)
         self.done = self.first = found[-1].step if found else 0
         texts = [episode.instruction.text for episode in course.episodes]
         if found:
-            self.agent = load_apprentice(found[-1], self.device)
+            self.agent = load_checkpoint_agent(found[-1], self.device)
         else:
             made = start or create_policy_agent(config.agent, texts, seed=config.seed)
             made.protocol = course.protocol.label
@@ -166,7 +163,7 @@ class _Run:
     def _round(self, plan: Round) -> dict[str, float]:
         found = self.ppo.go_round(plan)
         if not math.isfinite(found["value_loss"] + found["policy_loss"]):
-            raise UnstableError(
+            raise DivergedError(
                 f"iteration {self.done + 1}: the losses are {found['policy_loss']} and {found['value_loss']}; try a lower ppo.lr"
             )
         return found
@@ -208,11 +205,9 @@ class _Run:
     def _tell(self, iteration: int, metrics: dict[str, float]) -> None:
         if self.console is None or not self.course.validation:
             return
-        scores = [
-            f"{split} SR {100 * metrics[f'{split}_success']:.1f} SPL {100 * metrics[f'{split}_spl']:.1f}"
-            for split in self.course.validation
-        ]
-        self.console.print(f"iteration {iteration}: {', '.join(scores)}", soft_wrap=True, highlight=False)
+        self.console.print(
+            f"iteration {iteration}: {', '.join(self.judge.words(metrics))}", soft_wrap=True, highlight=False
+        )
 
 
 def _given(simulator: Simulator) -> Simulator:

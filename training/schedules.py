@@ -34,20 +34,26 @@ def create_optimizer(stage: Stage, config: EngineConfig) -> AdamW:
     return AdamW(groups, lr=config.lr * config.lr_factor, betas=config.betas, eps=config.eps)
 
 
-def create_schedule(optimizer: Optimizer, config: EngineConfig, steps: int) -> CosineLRScheduler:
+def create_schedule(optimizer: Optimizer, steps: int, warmup: float, min_lr: float) -> CosineLRScheduler:
     """Return the schedule whose `step_update(step)` sets the learning rate of that step, counted from 0.
 
-    It rises from 0 to `lr` in a straight line, then falls to `min_lr` along half a cosine. It has no memory.
+    It rises from 0 to the optimiser's in a straight line, then falls along half a cosine. It has no memory.
+
+    Args:
+        optimizer: Whose groups' "lr_scale" multiplies what it sets.
+        steps: Of the whole run.
+        warmup: Share of the steps in which it rises.
+        min_lr: Where it ends.
 
     Source: InternVideo1/Pretrain/VideoMAE/utils.py, cosine_scheduler; Loshchilov and Hutter, SGDR, ICLR 2017;
     differs in: the highest rate is that of one step, not of two.
     """
-    warmup = round(config.warmup * steps)
+    rising = round(warmup * steps)
     return CosineLRScheduler(
         optimizer,
-        t_initial=max(1, steps - warmup),
-        lr_min=config.min_lr * config.lr_factor,
-        warmup_t=warmup,
+        t_initial=max(1, steps - rising),
+        lr_min=min_lr,
+        warmup_t=rising,
         warmup_prefix=True,
         t_in_epochs=False,
     )
@@ -56,7 +62,8 @@ def create_schedule(optimizer: Optimizer, config: EngineConfig, steps: int) -> C
 def learning_rates(config: EngineConfig, steps: int, at: list[int]) -> list[float]:
     """Return the learning rates of some steps, before layer decay."""
     optimizer = SGD([nn.Parameter()], lr=config.lr * config.lr_factor)
-    schedule, rates = create_schedule(optimizer, config, steps), []
+    schedule = create_schedule(optimizer, steps, config.warmup, config.min_lr * config.lr_factor)
+    rates = []
     for step in at:
         schedule.step_update(step)
         rates.append(float(optimizer.param_groups[0]["lr"]))

@@ -18,18 +18,17 @@ from navloop.agent.speaker import Speaker, create_speaker
 from navloop.agent.speaker_saving import load_speaker, save_speaker
 from navloop.configs.loader import dump
 from navloop.configs.speaker import SpeakerTrainConfig
+from navloop.devices import find_device
 from navloop.files import write_text
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
-from navloop.training.apprentice import means
 from navloop.training.checkpoints import list_checkpoints, remove_unfinished
-from navloop.training.collection import Crew, Ground, Order, encode_missing
+from navloop.training.collection import Crew, Ground, Order, encode_missing, walk_parts
 from navloop.training.courses import BEST
-from navloop.training.imitation import DivergedError
+from navloop.training.learner import window_means
 from navloop.training.metrics import MetricsLog, TrainingProgress
-from navloop.training.progress import FilmProgress
-from navloop.training.pupil import SPEAKER, Pupil, mean_loss
 from navloop.training.rollouts import Rules
+from navloop.training.speaker_learner import SPEAKER, SpeakerLearner, mean_loss
 from navloop.training.spoken_walks import SpokenWalks, Texts
 from navloop.training.steps import draw_seed
 from navloop.training.telling import tell_scores
@@ -79,7 +78,7 @@ class _Run:
     def __init__(self, course: ToldCourse, folder: Path, console: Console | None) -> None:
         self.course, self.config, self.folder, self.console = course, course.config, folder, console
         config = self.config
-        self.device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = find_device(config.device)
         remove_unfinished(folder)
         self.eyes = self._eyes()
         self.walks = self._walked()
@@ -88,10 +87,10 @@ class _Run:
         self.best, self.done = math.inf, 0
         found = list_checkpoints(folder)
         speaker = self._begun() if not found else load_speaker(found[-1].folder / SPEAKER)
-        self.pupil = Pupil(speaker.to(self.device), config.learning, self.steps)
+        self.learner = SpeakerLearner(speaker.to(self.device), config.learning, self.steps)
         if found:
             found[-1].check()
-            self.best, self.done = self.pupil.restore(found[-1])["best"], found[-1].step
+            self.best, self.done = self.learner.restore(found[-1])["best"], found[-1].step
         self.first = self.done
 
     def run(self) -> SpeakerReport:
@@ -112,33 +111,27 @@ class _Run:
             epoch, place = divmod(number - 1, self.epoch)
             order = walks.order(self.config.learning.batch, (seed, 2, epoch))
             batch = walks.batch(order[place], (seed, 3, number))
-            window.append(self.pupil.step(number, batch, draw_seed(seed, number)))
+            window.append(self.learner.step(number, batch, draw_seed(seed, number)))
             self.done = number
             progress.advance(len(batch.texts))
             keeps = number == self.steps or number % self.config.checkpoint_every == 0
             if keeps or number % self.config.log_every == 0:
-                found = {"lr": self.pupil.lr, **self._means(window)}
+                found = {"lr": self.learner.lr, **window_means(window, number)}
                 window = []
                 found |= self._judge() if keeps else {}
                 progress.tell(found)
                 log.add(number, found, progress.clips_per_s, "walks")
             if keeps:
-                self.pupil.save(self.folder, number, self.config.keep, {"best": self.best})
-
-    def _means(self, window: list[dict[str, Tensor]]) -> dict[str, float]:
-        found = means(window)
-        if not math.isfinite(found["loss"]):
-            raise DivergedError(f"step {self.done}: the loss is {found['loss']}; try a lower learning.lr")
-        return found
+                self.learner.save(self.folder, number, self.config.keep, {"best": self.best})
 
     def _judge(self) -> dict[str, float]:
         """Return the loss on each validation split, and keep the speaker if it is the best so far."""
         splits = [split for split in self.walks if split != "train"]
-        found = {f"{split}_loss": mean_loss(self.pupil.speaker, self.walks[split]) for split in splits}
+        found = {f"{split}_loss": mean_loss(self.learner.speaker, self.walks[split]) for split in splits}
         score = found.get(f"{self.config.select}_loss", 0.0)  # nothing to select by: the newest
         if score < self.best or not splits:
             self.best = score
-            save_speaker(self.pupil.speaker, self.folder / BEST)
+            save_speaker(self.learner.speaker, self.folder / BEST)
         return found
 
     def _measure(self) -> dict[str, dict[str, float]]:
@@ -219,15 +212,7 @@ class _Run:
         orders = [
             Order(folder.path, n, parts[n], self.folder / EYES, Rules(beta=1.0), seed, True, mirrors) for n in missing
         ]
-        progress = FilmProgress(self.console, len(there) * PART, len(tours))
-        try:
-            for number, walks in crew.collect(orders):
-                folder.append(number, walks)
-                for walk in walks:
-                    progress.add(len(walk))
-        finally:
-            progress.close()
-        folder.sort()
+        walk_parts(crew, folder, orders, len(tours), self.console)
         return folder
 
     def _tell(self, split: str, scores: Mapping[str, float]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navloop.envs.simulator import Action
+from navloop.records import Tour
 from navloop.training.mirroring import mirror_actions, mirror_text
-from navloop.training.walk_batches import Tour
 from navloop.training.walks import Walk, WalkFolder
 
 FAITHFUL = 0.8
@@ -102,7 +102,7 @@ class SpokenWalks:
             }
             ends = np.cumsum([len(walk) for walk in part.walks]).tolist()
             for walk, start, end in zip(part.walks, [0, *ends], ends, strict=False):
-                said = [text for text in texts.get((walk.scene_id, walk.trajectory_id), ()) if text.strip()]
+                said = [text for text in texts.get(walk.tour, ()) if text.strip()]
                 if said and is_faithful(walk, step):
                     self._walks.append(walk)
                     self._texts.append(said)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from navloop.training.clips import ClipBatch
 
 
+class DivergedError(RuntimeError):
+    """A loss or a held-out metric that is not a number; the message names the step, and what to change."""
+
+
 def draw_seed(*numbers: int) -> int:
     """Return a seed for torch that follows from some numbers, unrelated to that of any others."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

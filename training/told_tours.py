@@ -11,13 +11,13 @@ from navloop.configs.agents import AgentConfig, PolicyConfig
 from navloop.configs.speaker import RecordedConfig, SpeakerTrainConfig
 from navloop.envs.episodes import read_episodes
 from navloop.files import fingerprint
-from navloop.records import Episode
+from navloop.records import Episode, Tour
 from navloop.training.courses import Course
 from navloop.training.evaluation import select_episodes
 from navloop.training.filters import refuse_scenes
 from navloop.training.new_ground import scenes_of
 from navloop.training.spoken_walks import Texts
-from navloop.training.walk_batches import Tour
+from navloop.training.tours import by_tour
 from navloop.training.walks import WalkFolder
 
 
@@ -54,7 +54,7 @@ class ToldCourse(Course):
     def tours(self, split: str) -> list[Episode]:
         """Return an episode of each tour of a split; of validation splits, as many as are measured."""
         episodes = self.episodes if split == "train" else self.validation[split]
-        firsts = list({(e.scene_id, e.trajectory_id): e for e in reversed(episodes)}.values())[::-1]
+        firsts = list({e.tour: e for e in reversed(episodes)}.values())[::-1]
         if split == "train":
             return firsts
         return select_episodes(firsts, self.config.evaluate, self.config.seed)
@@ -78,7 +78,4 @@ class ToldCourse(Course):
 
 def texts_of(episodes: Sequence[Episode]) -> dict[Tour, list[str]]:
     """Return the wordings of each tour."""
-    found: dict[Tour, list[str]] = {}
-    for episode in episodes:
-        found.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode.instruction.text)
-    return found
+    return {tour: [episode.instruction.text for episode in told] for tour, told in by_tour(episodes).items()}

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from navloop.agent.policies import ACTIONS
 from navloop.configs.imitation import LearningConfig
+from navloop.records import Tour
 from navloop.training.mirroring import mirror_actions, mirror_frames, mirror_text
 from navloop.training.walks import Frames, Walk, WalkFolder
 
@@ -21,9 +22,6 @@ BUCKETS = 16
 """Batches whose walks are sorted by length together; fewer mix lengths more and waste more."""
 
 Actions = NDArray[np.int64]
-
-Tour = tuple[str, str]
-"""Scene and trajectory id: what wordings share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,9 @@ class LessonBatch:
     """float (B, S), in [-1, 1]."""
     valid: Tensor
     """bool (B, S), True where a walk has that step."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
     def to(self, device: torch.device) -> LessonBatch:
         """Return it with what losses are made of on a device; frames and percepts stay where they are."""
@@ -146,7 +147,7 @@ class Lessons:
 
     def _told(self, walk: Walk, turned: bool, rng: np.random.Generator) -> tuple[str, Actions, Actions]:
         """Return the instruction, the action before each step, and the expert's."""
-        wordings = self._texts[walk.scene_id, walk.trajectory_id]
+        wordings = self._texts[walk.tour]
         drawn = wordings[int(rng.integers(len(wordings)))]
         text = drawn if self._config.wordings else self._own[walk.episode_id]
         previous = np.concatenate([[ACTIONS], walk.actions[:-1]])

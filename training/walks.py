@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from navloop.files import write_text, written_aside
 from navloop.geometry import Vector
+from navloop.records import Tour
 
 _INDEX = "index.jsonl"
 _LEVEL = 1
@@ -57,6 +58,11 @@ class Walk:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def tour(self) -> Tour:
+        """What it shares with the episodes that tell it."""
+        return self.scene_id, self.trajectory_id
 
     @property
     def progress(self) -> Vector:

@@ -9,7 +9,7 @@ import torch
 
 from navloop.agent import cameras_of
 from navloop.agent.planner_agent import PlannerAgent, create_planner_agent
-from navloop.agent.planner_saving import PLANNER, is_planner, load_planner, planner_digest, save_planner
+from navloop.agent.planner_saving import PLANNERS, is_planner, load_planner, planner_digest, save_planner
 from navloop.configs.planner import PlannerAgentConfig, PlannerConfig, WaypointConfig
 from navloop.configs.schema import EvalConfig
 from navloop.encoders import create_encoder
@@ -170,7 +170,7 @@ def test_a_saved_agent_walks_as_before_and_another_is_refused(tmp_path, env):
     assert is_planner(tmp_path / "a") and not is_planner(tmp_path)
     assert planner_digest(tmp_path / "a") != planner_digest(tmp_path / "b")
     state = {name: tensor + 1 for name, tensor in made.planner.state_dict().items()}
-    write_weights(tmp_path / "a" / PLANNER, state)
+    write_weights(tmp_path / "a" / PLANNERS.weights, state)
     with pytest.raises(WeightsError, match="digest"):
         load_planner(tmp_path / "a")
     with pytest.raises(WeightsError, match="no saved agent"):

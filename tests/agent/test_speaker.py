@@ -14,7 +14,7 @@ from navloop.agent.content import plan_of, rooms_named
 from navloop.agent.narrator import NarratorSteps, forbid_repeats
 from navloop.agent.policies.words import PADDING
 from navloop.agent.speaker import Speaker, create_speaker, word_losses, write_out
-from navloop.agent.speaker_saving import NARRATOR, SPEAKER, is_speaker, load_speaker, save_speaker, speaker_digest
+from navloop.agent.speaker_saving import SPEAKERS, is_speaker, load_speaker, save_speaker, speaker_digest
 from navloop.configs.agents import PerceptionConfig
 from navloop.configs.generation import Beam, Greedy, Nucleus
 from navloop.configs.speaker import NarratorConfig, SpeakerConfig
@@ -185,11 +185,11 @@ def test_a_saved_speaker_says_the_same(taught, tmp_path):
 def test_files_that_do_not_go_together_are_refused(taught, tmp_path):
     save_speaker(taught, tmp_path / "a")
     save_speaker(make(), tmp_path / "b")
-    (tmp_path / "a" / NARRATOR).write_bytes((tmp_path / "b" / NARRATOR).read_bytes())
-    with pytest.raises(WeightsError, match=rf"{NARRATOR}: has the digest .*save the speaker again"):
+    (tmp_path / "a" / SPEAKERS.weights).write_bytes((tmp_path / "b" / SPEAKERS.weights).read_bytes())
+    with pytest.raises(WeightsError, match=rf"{SPEAKERS.weights}: has the digest .*save the speaker again"):
         load_speaker(tmp_path / "a")
-    card = json.loads((tmp_path / "b" / SPEAKER).read_text())
-    (tmp_path / "b" / SPEAKER).write_text(json.dumps(card | {"mood": "good"}))
+    card = json.loads((tmp_path / "b" / SPEAKERS.card).read_text())
+    (tmp_path / "b" / SPEAKERS.card).write_text(json.dumps(card | {"mood": "good"}))
     with pytest.raises(WeightsError, match="a speaker that this version does not know"):
         load_speaker(tmp_path / "b")
     with pytest.raises(WeightsError, match="holds no saved speaker"):

@@ -13,10 +13,10 @@ from drifting_clips import Drifting, batch_of, config, create_noisy
 from timm.utils.model_ema import ModelEmaV3
 
 from navloop.configs.engine import EngineConfig
-from navloop.training.engine import DivergedError, train
+from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
 from navloop.training.schedules import create_optimizer, learning_rates
-from navloop.training.steps import count_steps, split
+from navloop.training.steps import DivergedError, count_steps, split
 from navloop.weights import digest, read_weights
 
 PROGRAM = Path(__file__).with_name("drifting_clips.py")

@@ -21,7 +21,7 @@ from navloop.agent.policies import PolicyOutput
 from navloop.agent.saving import agent_digest, load_agent
 from navloop.configs.imitation import LearningConfig
 from navloop.configs.loader import dump
-from navloop.training.apprentice import imitation_losses, inflection_weights
+from navloop.training.agent_learner import imitation_losses, inflection_weights
 from navloop.training.checkpoints import CheckpointError
 from navloop.training.collection import encode_missing
 from navloop.training.imitation import School, train_by_imitation
@@ -214,7 +214,7 @@ def lessons(tours, whole):
 
     def make(**fields) -> Lessons:
         folders = [WalkFolder(whole / "walks" / f"{k:02d}") for k in range(2)]
-        return Lessons(folders, school.texts, school.own, digest, LearningConfig(batch=3, **fields))
+        return Lessons(folders, school.told.tours, school.told.own, digest, LearningConfig(batch=3, **fields))
 
     return make
 
@@ -248,7 +248,7 @@ def test_a_batch_is_padded_behind_the_walks_ends(lessons):
 
 
 def test_all_wordings_of_a_tour_are_told_in_turn(lessons, tours):
-    texts = School(recipe(tours)).texts
+    texts = School(recipe(tours)).told.tours
     told = {lessons().batch([0], (seed,)).texts[0] for seed in range(20)}
     assert told in [set(wordings) for wordings in texts.values()] and len(told) == 2
     assert len({lessons(wordings=False).batch([0], (seed,)).texts[0] for seed in range(20)}) == 1
@@ -272,7 +272,9 @@ def test_half_of_the_lessons_are_given_in_a_mirror(tours, whole, tmp_path):
     perception = load_agent(whole / "last" / "agent").perception
     folder, school = WalkFolder(tmp_path / "walks"), School(recipe(tours))
     encode_missing(folder, perception, mirrored=True)
-    made = Lessons([folder], school.texts, school.own, perception.digest, LearningConfig(mirror=True, wordings=False))
+    made = Lessons(
+        [folder], school.told.tours, school.told.own, perception.digest, LearningConfig(mirror=True, wordings=False)
+    )
     walk = folder.parts[0].walks[0]
     flipped = perception.encode_walk(mirror_frames(folder.frames_of(0, 0)).rgb)
     turned = 0
@@ -282,7 +284,7 @@ def test_half_of_the_lessons_are_given_in_a_mirror(tours, whole, tmp_path):
         turned += mirrored
         if mirrored:
             assert batch.expert_actions[0].tolist() == mirror_actions(walk.expert_actions).tolist()
-            assert batch.texts == [mirror_text(school.own[walk.episode_id])]
+            assert batch.texts == [mirror_text(school.told.own[walk.episode_id])]
             torch.testing.assert_close(batch.percepts[0].float(), flipped, atol=2e-3, rtol=2e-3)
     assert 5 <= turned <= 25
 

@@ -30,7 +30,7 @@ def train(tmp_path_factory) -> Path:
 
 
 def tours_of(episodes) -> list[tuple[str, str]]:
-    return [(episode.scene_id, episode.trajectory_id) for episode in episodes]
+    return [episode.tour for episode in episodes]
 
 
 def ids_of(episodes) -> list[str]:

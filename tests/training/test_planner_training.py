@@ -30,7 +30,7 @@ from navloop.files import write_text
 from navloop.training.entrants import find_entrants
 from navloop.training.planned_walks import DecidedWalks
 from navloop.training.planner.crew import planner_protocol
-from navloop.training.planner.pupil import decision_losses
+from navloop.training.planner.learner import decision_losses
 from navloop.training.planner.training import train_by_oracle
 from navloop.training.planning import TaughtAgent, lesson_of, planner_loss, planner_scores
 from navloop.training.rollouts import Rollouts

@@ -234,11 +234,11 @@ def test_each_episode_gets_the_words_of_another_walk(episodes):
     assert set(told) == {episode.episode_id for episode in episodes}
     whose = {}
     for episode in episodes:
-        whose.setdefault(episode.instruction.text, set()).add((episode.scene_id, episode.trajectory_id))
+        whose.setdefault(episode.instruction.text, set()).add(episode.tour)
     for episode in episodes:
         text = told[episode.episode_id].text
         assert text != episode.instruction.text
-        assert whose[text] - {(episode.scene_id, episode.trajectory_id)}
+        assert whose[text] - {episode.tour}
     assert len({instruction.text for instruction in told.values()}) > len(episodes) / 3
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from navloop.agent.saving import load_agent
 from navloop.configs.imitation import RecordedConfig
+from navloop.devices import find_device
 from navloop.encoders.multimodal import MultimodalEncoder
 from navloop.encoders.zoo import load_encoder
 from navloop.envs.episodes import read_episodes
@@ -150,9 +150,7 @@ class Round:
         assert self._circle.speaker is not None
         sources = self._circle.sources
         perception = load_agent(self._standing.agent).perception
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        device = device if sources.device == "auto" else sources.device
-        ground = Ground(sources.episodes, perception.config.depth, sources.lanes, device)
+        ground = Ground(sources.episodes, perception.config.depth, sources.lanes, find_device(sources.device))
         encoder = None if self._standing.encoder is None else load_encoder(self._standing.encoder)
         with closing(Crew(ground, sources.workers or usable_processors())) as crew:
             describer = Describer(

@@ -12,8 +12,8 @@ import numpy as np
 
 from navloop.envs.episodes import ground_truth_path, read_episodes, write_episodes, write_ground_truth
 from navloop.envs.simulator import Action
-from navloop.records import Episode
-from navloop.training.walk_batches import Tour
+from navloop.records import Episode, Tour
+from navloop.training.tours import by_tour
 
 _ORDER, _ROUND, _FREE, _EXPERT = range(31, 35)
 """Purposes of draws, beside the seed."""
@@ -33,9 +33,7 @@ class LabelledTours:
 
     def __init__(self, file: Path, share: float, seed: int) -> None:
         self._seed = seed
-        self._episodes: dict[Tour, list[Episode]] = {}
-        for episode in read_episodes(file).episodes:
-            self._episodes.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
+        self._episodes = by_tour(read_episodes(file).episodes)
         names = sorted(self._episodes)
         order = [names[i] for i in self._rng(_ORDER).permutation(len(names)).tolist()]
         count = math.ceil(share * len(order))
@@ -80,7 +78,7 @@ class LabelledTours:
         turns: Counter[Tour] = Counter()
         ranks = []
         for episode in every:
-            tour = (episode.scene_id, episode.trajectory_id)
+            tour = episode.tour
             ranks.append(turns[tour])
             turns[tour] += 1
         queue = [*same, *(every[i] for i in np.argsort(ranks, kind="stable").tolist())]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from navloop.configs.perception import PerceptionEvalConfig
+from navloop.devices import find_device
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.contents import CLASSIFIER, CONFIG
 from navloop.encoders.convert import load_released
@@ -87,7 +88,7 @@ def load_subject(recipe: PerceptionEvalConfig) -> Subject:
     else:
         encoder, classifier = _load_encoder(recipe)
     module = encoder if classifier is None else classifier
-    module.to(_device(recipe.device)).eval()
+    module.to(find_device(recipe.device)).eval()
     return Subject(encoder, classifier, digest(module.state_dict()), recipe.encoder or _kind(encoder))
 
 
@@ -114,12 +115,3 @@ def _load_encoder(recipe: PerceptionEvalConfig) -> tuple[VideoEncoder, Classifie
 def _kind(encoder: VideoEncoder) -> str:
     """Return what family an encoder says it is of: "masked", "internvideo"."""
     return str(getattr(encoder.config, "kind", type(encoder).__name__))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        raise ValueError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); take cpu or auto") from None
-    return device

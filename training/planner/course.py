@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,53 +18,26 @@ from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.panorama import view_names
 from navloop.envs.protocols import Protocol
 from navloop.records import Episode
-from navloop.training.courses import Course
+from navloop.training.courses import IteratedCourse
 from navloop.training.entrants import find_agent
 from navloop.training.planner.crew import planner_protocol
 from navloop.training.steps import draw_seed
-from navloop.training.walk_batches import Tour
 from navloop.training.waypoints import Places, look_around, measure_predictor, train_predictor
 
 
-class PlannerCourse(Course):
+class PlannerCourse(IteratedCourse):
     """Tours to learn from, and episodes to be judged by.
-
-    Attributes:
-        tours: The episodes of each tour.
 
     Raises:
         ValueError: As `Course`; if the protocol has no panorama; or a saved planner that is named does not fit.
     """
 
     def __init__(self, config: PlannerTrainConfig) -> None:
-        super().__init__(config, config.agent)
+        super().__init__(config, config.agent, config.oracle, config.learning)
         self.config: PlannerTrainConfig = config
         for name, folder in (("start", config.start), ("predictor_from", config.predictor_from)):
             if folder is not None:
                 self.fingerprints[name] = planner_digest(find_agent(Path(folder)))
-        self.tours: dict[Tour, list[Episode]] = {}
-        for episode in self.episodes:
-            self.tours.setdefault((episode.scene_id, episode.trajectory_id), []).append(episode)
-
-    @property
-    def tours_an_iteration(self) -> int:
-        """Walks that each iteration adds."""
-        return min(self.config.oracle.tours or len(self.tours), len(self.tours))
-
-    def ends(self) -> list[int]:
-        """Return the optimiser steps after which each iteration is done."""
-        learning, added = self.config.learning, self.tours_an_iteration
-        walks = [added * (k + 1) for k in range(self.config.oracle.iterations)]
-        return [int(end) for end in np.cumsum([math.ceil(learning.epochs * -(-n // learning.batch)) for n in walks])]
-
-    def parts(self, iteration: int) -> list[tuple[Episode, ...]]:
-        """Return the episodes of an iteration, in parts of few scenes: of each tour that is drawn, one wording."""
-        rng = np.random.default_rng((self.config.seed, 1, iteration))
-        tours, size = sorted(self.tours), self.config.oracle.part
-        drawn = np.sort(rng.permutation(len(tours))[: self.tours_an_iteration]).tolist()
-        walked = [self.tours[tours[number]] for number in drawn]
-        chosen = [wordings[int(rng.integers(len(wordings)))] for wordings in walked]
-        return [tuple(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
     def begin(self, device: str) -> tuple[PlannerAgent, dict[str, float]]:
         """Return the planner that a run begins with, and what is to be known of its waypoint predictor.

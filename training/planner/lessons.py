@@ -11,10 +11,9 @@ from torch import Tensor
 
 from navloop.agent.planner_agent import PlannerAgent
 from navloop.configs.planning import DecidingConfig
-from navloop.records import Episode
+from navloop.records import Episode, Tour
 from navloop.training.planned_walks import DecidedWalk
 from navloop.training.planning import Lesson
-from navloop.training.walk_batches import Tour
 
 
 class DecisionLessons:
@@ -36,29 +35,25 @@ class DecisionLessons:
     ) -> None:
         self._walks, self._tours, self._agent, self._config = walks, tours, agent, config
         self._ids: dict[Tour, list[Tensor]] = {}
-        self._order: tuple[tuple[int, ...], list[int]] = ((), [])
 
     def __len__(self) -> int:
         return math.ceil(len(self._walks) / self._config.batch)
 
-    def batch(self, place: int, order: tuple[int, ...], wording: tuple[int, ...]) -> list[Lesson]:
-        """Return a batch of an epoch.
+    def order(self, seed: Sequence[int]) -> list[list[int]]:
+        """Return the batches of a pass as places of walks; every walk is in one."""
+        drawn, size = np.random.default_rng(seed).permutation(len(self._walks)).tolist(), self._config.batch
+        return [drawn[i : i + size] for i in range(0, len(drawn), size)]
 
-        Args:
-            place: Of the batch, in [0, len).
-            order: Seed of the epoch's order.
-            wording: Seed of which wording each walk is learned with.
-        """
-        if self._order[0] != order:
-            self._order = order, np.random.default_rng(order).permutation(len(self._walks)).tolist()
-        size, rng = self._config.batch, np.random.default_rng(wording)
-        chosen = [self._walks[number] for number in self._order[1][place * size : (place + 1) * size]]
+    def batch(self, places: Sequence[int], seed: Sequence[int]) -> list[Lesson]:
+        """Return walks as a batch; wordings are drawn with the seed."""
+        rng = np.random.default_rng(seed)
+        chosen = [self._walks[place] for place in places]
         if not self._config.wordings:
             return [walk.lesson for walk in chosen]
         return [replace(walk.lesson, ids=self._worded(walk, rng)) for walk in chosen]
 
     def _worded(self, walk: DecidedWalk, rng: np.random.Generator) -> Tensor:
-        tour = walk.scene_id, walk.trajectory_id
+        tour = walk.tour
         if tour not in self._ids:
             rows = self._agent.ids_of([episode.instruction.text for episode in self._tours[tour]])
             self._ids[tour] = [row[row != 0] for row in rows]

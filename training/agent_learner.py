@@ -1,23 +1,20 @@
-"""An agent that learns from walks: losses, optimiser, learning rate, and how all of it is kept."""
+"""An agent that learns from walks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
-from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim import AdamW
 
 from navloop.agent.policies import PolicyOutput, WalkBatch
 from navloop.agent.policy_agent import PolicyAgent
 from navloop.agent.saving import load_agent, save_agent
 from navloop.configs.imitation import LearningConfig
-from navloop.training.checkpoints import Checkpoint, new_checkpoint, write_state
+from navloop.training.checkpoints import Checkpoint
+from navloop.training.learner import Learner
 from navloop.training.walk_batches import LessonBatch
 
 AGENT = "agent"
@@ -66,7 +63,7 @@ def imitation_losses(output: PolicyOutput, batch: LessonBatch, config: LearningC
     return found
 
 
-class Apprentice:
+class AgentLearner(Learner[LessonBatch]):
     """An agent in training.
 
     Args:
@@ -80,68 +77,19 @@ class Apprentice:
 
     def __init__(self, agent: PolicyAgent, config: LearningConfig, steps: int) -> None:
         self.agent, self._config = agent, config
-        self._learns_to_see = agent.config.perception.trainable
         groups = param_groups_weight_decay(agent.policy, config.weight_decay)
-        if self._learns_to_see:
+        if agent.config.perception.trainable:
             groups += [
                 {**group, "lr_scale": config.encoder_lr}
                 for group in param_groups_weight_decay(agent.perception, config.weight_decay)
             ]
-        self._parameters = [parameter for group in groups for parameter in group["params"]]
-        self._optimizer = AdamW(groups, lr=config.lr, betas=(0.9, 0.98))
-        warmup = round(config.warmup * steps)
-        self._schedule = CosineLRScheduler(
-            self._optimizer,
-            t_initial=max(1, steps - warmup),
-            lr_min=config.min_lr,
-            warmup_t=warmup,
-            warmup_prefix=True,
-            t_in_epochs=False,
-        )
+        super().__init__(groups, config, steps)
 
-    @property
-    def lr(self) -> float:
-        """The policy's learning rate at the last step."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
-    def step(self, number: int, batch: LessonBatch, seed: int) -> dict[str, Tensor]:
-        """Take optimiser step `number`, counted from 1, and return what `imitation_losses` does, and the gradient's norm.
-
-        Args:
-            number: Decides the learning rate.
-            batch: To learn from.
-            seed: Of dropout.
-        """
-        self._schedule.step_update(number - 1)
-        torch.manual_seed(seed)
-        self.agent.policy.train()
-        self.agent.perception.train()
-        found = self._losses(batch)
-        self._optimizer.zero_grad()
-        found["loss"].backward()
-        limit = self._config.clip if self._config.clip is not None else float("inf")
-        found["gradient_norm"] = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
-        self._optimizer.step()
-        return {name: value.detach() for name, value in found.items()}
-
-    def save(self, folder: Path, step: int, keep: int, place: Mapping[str, float]) -> None:
-        """Write a checkpoint; numbers in `place` are found again on `restore`.
-
-        Raises:
-            OSError: If it cannot be written; earlier checkpoints are as before.
-        """
-        with new_checkpoint(folder, step, keep) as aside:
-            save_agent(self.agent, aside / AGENT)
-            write_state(aside, {"place": dict(place), "optimizer": self._optimizer.state_dict()})
-
-    def restore(self, checkpoint: Checkpoint) -> dict[str, float]:
-        """Take up the optimiser of a checkpoint, whose agent this is already; return its `place`."""
-        state = checkpoint.state()
-        self._optimizer.load_state_dict(state["optimizer"])
-        return dict(state["place"])
-
-    def _losses(self, batch: LessonBatch) -> dict[str, Tensor]:
+    def losses(self, batch: LessonBatch) -> dict[str, Tensor]:
+        """Return what `imitation_losses` does."""
         agent, device = self.agent, self.agent.perception.device
+        agent.policy.train()
+        agent.perception.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=self._config.precision == "bf16"):
             if batch.percepts is not None:
                 percepts = batch.percepts.to(device, non_blocking=True).float()
@@ -152,8 +100,12 @@ class Apprentice:
             output = agent.policy(WalkBatch(percepts, instructions, batch.previous_actions, batch.valid).to(device))
         return imitation_losses(output, batch.to(device), self._config)
 
+    def write(self, folder: Path) -> None:
+        """Write the agent."""
+        save_agent(self.agent, folder / AGENT)
 
-def load_apprentice(checkpoint: Checkpoint, device: str) -> PolicyAgent:
+
+def load_checkpoint_agent(checkpoint: Checkpoint, device: str) -> PolicyAgent:
     """Return the agent of a checkpoint, after the digests of all its files were compared.
 
     Raises:
@@ -161,12 +113,3 @@ def load_apprentice(checkpoint: Checkpoint, device: str) -> PolicyAgent:
     """
     checkpoint.check()
     return load_agent(checkpoint.folder / AGENT, device=device)
-
-
-def means(window: list[dict[str, Tensor]]) -> dict[str, float]:
-    """Return the mean of each metric over the steps that have it."""
-    values: dict[str, list[Any]] = {}
-    for found in window:
-        for name, value in found.items():
-            values.setdefault(name, []).append(value)
-    return {name: float(torch.stack(list(rows)).mean()) for name, rows in values.items()}
