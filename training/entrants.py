@@ -11,8 +11,8 @@ from typing import Any, Literal
 from navloop.agent import Agent, BatchAgent, cameras_of, create_agent, list_agents
 from navloop.configs.entries import COMMAND, read_entry
 from navloop.configs.schema import EvalConfig
-from navloop.devices import find_device
 from navloop.envs.protocols import Protocol, get_protocol
+from navloop.training.devices import find_device
 
 Kind = Literal["named", "saved", "program"]
 

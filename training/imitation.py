@@ -15,7 +15,6 @@ from navloop.agent.refitting import change_encoder
 from navloop.agent.saving import load_agent
 from navloop.configs.imitation import ImitationConfig
 from navloop.configs.loader import dump
-from navloop.devices import find_device
 from navloop.provenance import usable_processors
 from navloop.records import SOURCES
 from navloop.runs import RunFolder
@@ -23,6 +22,7 @@ from navloop.training.agent_learner import AGENT, AgentLearner, load_checkpoint_
 from navloop.training.checkpoints import LAST, Checkpoint
 from navloop.training.collection import Crew, Ground, Order, encode_missing, walk_parts
 from navloop.training.courses import IteratedCourse, Judge
+from navloop.training.devices import find_device
 from navloop.training.iterations import Iterations, IterationsReport, Parts
 from navloop.training.recollection import Texts, join_texts, recall
 from navloop.training.rollouts import Rules

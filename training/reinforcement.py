@@ -19,7 +19,6 @@ from navloop.agent.sb3.perceiving import PerceivingVecEnv, create_environments
 from navloop.agent.sb3.ppo import Round, WalkPPO
 from navloop.configs.loader import dump
 from navloop.configs.reinforcement import ReinforcementConfig
-from navloop.devices import find_device
 from navloop.envs.navigation import Reward
 from navloop.envs.simulator import Simulator
 from navloop.envs.worlds import create_simulator, create_simulators
@@ -29,6 +28,7 @@ from navloop.training.agent_learner import AGENT, load_checkpoint_agent
 from navloop.training.checkpoints import Checkpoint, list_checkpoints, new_checkpoint, remove_unfinished, write_state
 from navloop.training.collection import Crew, Ground
 from navloop.training.courses import Course, Judge
+from navloop.training.devices import find_device
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.steps import DivergedError, draw_seed
 

@@ -18,13 +18,13 @@ from navloop.agent.speaker import Speaker, create_speaker
 from navloop.agent.speaker_saving import load_speaker, save_speaker
 from navloop.configs.loader import dump
 from navloop.configs.speaker import SpeakerTrainConfig
-from navloop.devices import find_device
 from navloop.files import write_text
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
 from navloop.training.checkpoints import list_checkpoints, remove_unfinished
 from navloop.training.collection import Crew, Ground, Order, encode_missing, walk_parts
 from navloop.training.courses import BEST
+from navloop.training.devices import find_device
 from navloop.training.learner import window_means
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.rollouts import Rules

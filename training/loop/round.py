@@ -12,12 +12,12 @@ from rich.console import Console
 
 from navloop.agent.saving import load_agent
 from navloop.configs.imitation import RecordedConfig
-from navloop.devices import find_device
 from navloop.encoders.multimodal import MultimodalEncoder
 from navloop.encoders.zoo import load_encoder
 from navloop.envs.episodes import read_episodes
 from navloop.provenance import usable_processors
 from navloop.training.collection import Crew, Ground
+from navloop.training.devices import find_device
 from navloop.training.loop.arms import (
     AGENT,
     BEFORE,

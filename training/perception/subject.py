@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from navloop.configs.perception import PerceptionEvalConfig
-from navloop.devices import find_device
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.contents import CLASSIFIER, CONFIG
 from navloop.encoders.convert import load_released
@@ -18,6 +17,7 @@ from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.multimodal import UniFormer
 from navloop.encoders.saving import load_classifier
 from navloop.encoders.zoo import config_said, create_encoder
+from navloop.training.devices import find_device
 from navloop.training.labels import read_labels
 from navloop.training.steps import draw_seed
 from navloop.weights import WeightsError, digest, read_weights

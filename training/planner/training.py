@@ -13,13 +13,13 @@ from navloop.agent.planner_agent import PlannerAgent
 from navloop.agent.planner_saving import save_planner
 from navloop.configs.loader import dump
 from navloop.configs.planning import PlannerTrainConfig
-from navloop.devices import find_device
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
 from navloop.training.agent_learner import AGENT
 from navloop.training.checkpoints import LAST, Checkpoint
 from navloop.training.collection import Ground, Workforce
 from navloop.training.courses import Judge
+from navloop.training.devices import find_device
 from navloop.training.iterations import Iterations, IterationsReport, Parts
 from navloop.training.planned_walks import DecidedWalk, DecidedWalks
 from navloop.training.planner.course import PlannerCourse

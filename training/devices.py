@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 
 def find_device(name: str, place: int = 0) -> str:
     """Return a device that torch can use here, such as "cpu" or "cuda:1".
@@ -15,6 +13,8 @@ def find_device(name: str, place: int = 0) -> str:
     Raises:
         ValueError: If it cannot be used.
     """
+    import torch  # whoever walks by no network, like most of those who import this, does without
+
     if name == "auto":
         return f"cuda:{place % torch.cuda.device_count()}" if torch.cuda.is_available() else "cpu"
     try:
