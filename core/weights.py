@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -119,9 +120,16 @@ def write_weights(path: Path | str, state: Mapping[str, Tensor], metadata: Mappi
         try:
             save_file(tensors, aside, metadata)
         except SafetensorError as error:
-            raise OSError(f"{path}: cannot be written ({error}); free its disk or choose another folder") from error
+            raise _as_os_error(error, path) from error
         with aside.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def _as_os_error(error: Exception, path: Path) -> OSError:
+    """Return what the system said to safetensors, which passes on the number as text."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number) if found else str(error), str(path))
 
 
 def digest(weights: Mapping[str, Tensor] | Path | str) -> str:

@@ -277,7 +277,7 @@ def _tell(error: Exception) -> str:
 def _resume_hint(options: argparse.Namespace) -> str:
     return (
         f"The same command resumes: navloop {' '.join(sys.argv[1:])}"
-        if options.command in ("eval", "pretrain", "train", "replay", "collect")
+        if options.command in ("eval", "pretrain", "train", "replay", "collect", "pipeline", "loop")
         else "Run the same command again."
     )
 
