@@ -100,8 +100,11 @@ def measure(
     kind: Literal["share", "number"] = "share",
     better: Literal["up", "down", "none"] = "up",
     chance: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> Score:
-    """Return a number with its interval, by a bootstrap clustered on scene and video; ends of a share are cut to [0, 1].
+    """Return a number with its interval, by a bootstrap clustered on scene and video.
+
+    Ends are cut to `span`, which of a share is [0, 1].
 
     Raises:
         ValueError: If there are no units, or the number is not defined for them.
@@ -112,8 +115,9 @@ def measure(
     if not np.isfinite(value):
         raise ValueError(f"{metric} is {value} on these {len(groups.videos)} clips")
     ends = bootstrap_ends(statistic, value, groups.scenes, groups.videos, rng)
-    if ends is not None and kind == "share":
-        ends = max(ends[0], 0.0), min(ends[1], 1.0)
+    span = (0.0, 1.0) if kind == "share" else span
+    if ends is not None and span is not None:
+        ends = max(ends[0], span[0]), min(ends[1], span[1])
     low, high = ends or (None, None)
     return Score(
         metric=metric,
@@ -137,9 +141,9 @@ def measure_mean(
     kind: Literal["share", "number"] = "share",
     better: Literal["up", "down", "none"] = "up",
     chance: float | None = None,
+    span: tuple[float, float] | None = None,
 ) -> Score:
     """Return the mean of a value a unit (N,), as `measure`."""
     each: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
-    return measure(
-        metric, lambda weights: weights @ each / weights.sum(), groups, rng, kind=kind, better=better, chance=chance
-    )
+    mean: Weighted = lambda weights: weights @ each / weights.sum()
+    return measure(metric, mean, groups, rng, kind=kind, better=better, chance=chance, span=span)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,10 +113,11 @@ def _scores(title: tuple[str, str], asked: Queries, groups: Groups, rng: np.rand
         if k == 1 or k < asked.found.gallery
     ]
     median = partial(weighted_median, ranks)
+    rank: dict[str, Any] = {"kind": "number", "better": "down", "span": (1.0, float(asked.found.gallery))}
     return [
         *recalls,
-        measure(f"{begin} MedR{end}", median, groups, rng, kind="number", better="down", chance=chances["MedR"]),
-        measure_mean(f"{begin} MeanR{end}", ranks, groups, rng, kind="number", better="down", chance=chances["MeanR"]),
+        measure(f"{begin} MedR{end}", median, groups, rng, chance=chances["MedR"], **rank),
+        measure_mean(f"{begin} MeanR{end}", ranks, groups, rng, chance=chances["MeanR"], **rank),
     ]
 
 
