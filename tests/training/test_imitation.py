@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from short_tours import make_tours, recipe
+from striking import begin, kill_when
 
 from navloop.agent.policies import PolicyOutput
 from navloop.agent.saving import agent_digest, load_agent
@@ -116,23 +115,6 @@ def test_a_finished_run_is_left_as_it_is(tours, whole):
     assert results(whole) == before
 
 
-def begin(config, folder: Path):
-    """Start a run in a process that is forked off one that has loaded torch."""
-    process = multiprocessing.get_context("forkserver").Process(target=train_by_imitation, args=(config, folder))
-    process.start()
-    return process
-
-
-def kill_when(process, happened) -> None:
-    deadline = time.monotonic() + 240
-    while process.is_alive() and not happened():
-        assert time.monotonic() < deadline, "the run got stuck"
-        time.sleep(0.002)
-    assert process.is_alive(), "the run ended before it could be killed"
-    process.kill()
-    process.join()
-
-
 def start(config, folder: Path) -> subprocess.Popen:
     folder.parent.mkdir(parents=True, exist_ok=True)
     written = folder.with_suffix(".yaml")
@@ -152,7 +134,7 @@ def has_lines(path: Path, count: int) -> bool:
 )
 def test_a_killed_run_ends_as_one_that_was_not(tours, whole, tmp_path, file, count):
     folder = tmp_path / "run"
-    kill_when(begin(recipe(tours), folder), lambda: has_lines(folder / file, count))
+    kill_when(begin(train_by_imitation, recipe(tours), folder), lambda: has_lines(folder / file, count))
     assert len(lines(folder)) < len(lines(whole))
     workers = 2 if "walks" in file else 1  # how many walk changes nothing
     resumed = train_by_imitation(recipe(tours, workers=workers), folder)
@@ -162,7 +144,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tours, whole, tmp_path, file, cou
 
 def test_walks_that_were_lost_are_not_made_by_another_agent(tours, whole, tmp_path):
     folder = tmp_path / "run"
-    kill_when(begin(recipe(tours), folder), lambda: (folder / "step_000009").is_dir())
+    kill_when(begin(train_by_imitation, recipe(tours), folder), lambda: (folder / "step_000009").is_dir())
     shutil.rmtree(folder / "walks" / "01")
     with pytest.raises(WalksError, match="has lost walks that this run was learning from"):
         train_by_imitation(recipe(tours), folder)

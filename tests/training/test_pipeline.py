@@ -12,6 +12,7 @@ import pytest
 import yaml
 from rich.console import Console
 from short_tours import make_tours
+from striking import begin, kill_when
 
 from navloop.agent.saving import agent_digest
 from navloop.configs.entries import read_entry
@@ -69,6 +70,10 @@ def whole(houses: Path) -> PipelineConfig:
 
 def quiet() -> Console:
     return Console(file=io.StringIO())
+
+
+def run_quietly(config: PipelineConfig, folder: Path) -> None:
+    run_pipeline(config, folder, quiet())
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +179,8 @@ def test_a_killed_pipeline_goes_on_to_the_same_weights(finished, houses: Path, t
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"kind": "pipeline", **whole(houses).model_dump(mode="json")}))
     command = [sys.executable, "-m", "navloop.training.cli", "pipeline", recipe, "--run-dir", tmp_path / "run"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (tmp_path / "run" / "masked" / "seed_3" / "config.yaml").is_file():
-        assert process.poll() is None
-    process.kill()
-    process.wait()
+    learning = (tmp_path / "run" / "masked" / "seed_3" / "config.yaml").is_file
+    kill_when(begin(run_quietly, whole(houses), tmp_path / "run"), learning)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for place in LEARNT:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,16 +12,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 from short_tours import make_tours
+from striking import begin, kill_when
 from torch.nn import functional as F
 
 from navloop.agent.planner_saving import load_planner, planner_digest
-from navloop.configs.loader import dump, load
+from navloop.configs.loader import load
 from navloop.configs.planning import PlannerTrainConfig
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.glancing import GlancingEnv
 from navloop.envs.navigation import NavigationEnv
-from navloop.files import write_text
 from navloop.training.entrants import find_entrants
 from navloop.training.planned_walks import DecidedWalks
 from navloop.training.planner.crew import planner_protocol
@@ -169,12 +164,8 @@ def test_a_run_keeps_what_it_says(whole, by_heart):
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tours, by_heart, whole, tmp_path):
     config, folder = recipe(tours, predictor_from=str(by_heart)), tmp_path / "killed"
-    write_text(tmp_path / "recipe.yaml", dump(config))
-    command = ["-m", "navloop.training.cli", "train", str(tmp_path / "recipe.yaml"), "--run-dir", str(folder)]
-    with subprocess.Popen([sys.executable, *command], env=os.environ | {"OMP_NUM_THREADS": "1"}) as process:
-        while not (folder / "walks" / "01" / "part_0000.safetensors").is_file() and process.poll() is None:
-            time.sleep(0.02)  # it is walking for the second time
-        process.send_signal(signal.SIGKILL)
+    walking_again = (folder / "walks" / "01" / "part_0000.safetensors").is_file
+    kill_when(begin(train_by_oracle, config, folder), walking_again)
     report = train_by_oracle(config, folder)
     assert 6 <= report.resumed < 18 == report.steps
     assert results(folder) == results(whole)

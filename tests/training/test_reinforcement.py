@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,11 +12,12 @@ from pydantic import ValidationError
 
 pytest.importorskip("stable_baselines3", reason="stable-baselines3 is not installed")
 
+from striking import begin, kill_when
+
 from navloop.agent.saving import agent_digest, load_agent
-from navloop.configs.loader import dump, load
+from navloop.configs.loader import load
 from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.envs.episodes import read_episodes
-from navloop.files import write_text
 from navloop.runs import RunError
 from navloop.training.reinforcement import train_by_reinforcement
 
@@ -94,20 +90,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(recipe, tmp_path, houses):
     )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert train_by_reinforcement(config, whole).resumed == 0
-    write_text(tmp_path / "recipe.yaml", dump(config))
-    command = [
-        sys.executable,
-        "-m",
-        "navloop.training.cli",
-        "train",
-        str(tmp_path / "recipe.yaml"),
-        "--run-dir",
-        str(killed),
-    ]
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}) as process:
-        while not (killed / "step_000002").is_dir() and process.poll() is None:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+    kill_when(begin(train_by_reinforcement, config, killed), (killed / "step_000002").is_dir)
     report = train_by_reinforcement(config, killed)
     assert report.resumed in (2, 4) and report.iterations == 5
     assert metrics(killed) == metrics(whole)

@@ -4,9 +4,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +11,11 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from striking import begin, count_lines, wait_until
 from wanderers import save_wanderer
 
 from navloop.agent.saving import agent_digest
 from navloop.configs.entries import read_entry
-from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig, ReportConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.navigation import NavigationEnv
@@ -173,17 +170,16 @@ def _blind():
 
 @pytest.mark.parametrize("blow", ["worker", "all"])
 def test_a_run_that_is_struck_in_its_lanes_ends_with_the_same_files(config, finished, tmp_path, blow):
-    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
-    recipe.write_text(dump(config.model_copy(update={"lanes": 3, "workers": 2})))
-    command = [sys.executable, "-m", "navloop.training.cli", "eval", str(recipe), "--run-dir", str(run)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_for_rows(run, process, 3)
+    run = tmp_path / "run"
+    process = begin(evaluate, config.model_copy(update={"lanes": 3, "workers": 2}), run)
+    wait_until(process, lambda: count_lines(run / "rows") >= 3)
     if blow == "worker":
         _workers_of(process)[0].kill()
-        assert process.wait(timeout=240) == 0
+        process.join(timeout=600)
+        assert process.exitcode == 0
     else:
         process.kill()
-        process.wait()
+        process.join()
         evaluate(config, run)
     assert rows_of(run) == rows_of(finished.folder)
 
@@ -191,16 +187,6 @@ def test_a_run_that_is_struck_in_its_lanes_ends_with_the_same_files(config, fini
 def _workers_of(process):
     server = [p for p in psutil.Process(process.pid).children() if any("forkserver" in w for w in p.cmdline())]
     return server[0].children()
-
-
-def _wait_for_rows(run, process, count):
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the evaluation ended before it could be disturbed"
-        if (run / "rows").is_dir() and sum(data.count(b"\n") for data in rows_of(run).values()) >= count:
-            return
-        time.sleep(0.001)
-    pytest.fail("no rows appeared")
 
 
 def test_a_broken_scene_names_the_episode_whose_it_is(config, houses, tmp_path):
