@@ -60,13 +60,19 @@ def draw_clause(kind: str, slots: Mapping[str, str], rng: np.random.Generator, r
         rng: Source of randomness.
         remarks: Whether statements ("!") may be drawn, where the kind has anything else.
     """
-    known = {*slots, *lexicon()["words"]}
-    patterns = [p for p in lexicon()["clauses"][kind] if set(_SLOT.findall(p)) <= known]
+    known = slots.keys()
+    patterns = [p for p in lexicon()["clauses"][kind] if _needs(p) <= known]
     if not remarks:
         patterns = [p for p in patterns if not p.startswith("!")] or patterns
     pattern = pick(patterns, rng)
     place = pattern[0] if pattern[0] in "*!" else ""
     return Clause(expand(pattern.lstrip("*!"), slots, rng), place)
+
+
+@cache
+def _needs(pattern: str) -> frozenset[str]:
+    """Return the slots that the lexicon's own words do not fill."""
+    return frozenset(_SLOT.findall(pattern)) - lexicon()["words"].keys()
 
 
 def with_article(words: str) -> str:
