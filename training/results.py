@@ -15,7 +15,7 @@ from navloop.envs.metrics import METRICS, MetricInfo, aggregate
 from navloop.envs.protocols import Terms, require_comparable
 from navloop.files import fingerprint, write_text
 from navloop.training.rows import Row, read_rows
-from navloop.training.statistics import Comparison, Interval, compare, mean_interval
+from navloop.training.statistics import Comparison, Interval, compare, mean_intervals
 
 FORMAT = "navloop-evaluation-2"
 
@@ -135,8 +135,16 @@ def intervals(rows: Sequence[Row], seed: int = 0) -> dict[str, Interval | None]:
 
     Averages are those of `navloop.envs.metrics.aggregate`: an unreachable goal is a failure, and stays out of the errors alone.
     """
-    means = aggregate([row.metrics for row in rows]).means
-    return {metric.name: None if means[metric.name] is None else _interval(rows, metric, seed) for metric in METRICS}
+    # Metrics of the same episodes, most often all of them, share the resamples.
+    having: dict[tuple[bool, ...], list[MetricInfo]] = {}
+    for metric in METRICS:
+        having.setdefault(tuple(_finite(row, metric) for row in rows), []).append(metric)
+    found: dict[str, Interval | None] = {metric.name: None for metric in METRICS}
+    for mask, metrics in having.items():
+        if any(mask):
+            among = [row for row, has in zip(rows, mask, strict=True) if has]
+            found |= zip([metric.name for metric in metrics], _intervals(among, metrics, seed), strict=True)
+    return found
 
 
 def compare_rows(first: Sequence[Row], second: Sequence[Row], metric: MetricInfo, seed: int = 0) -> Comparison | None:
@@ -240,12 +248,12 @@ def pace(header: Header, sessions: Sequence[Session]) -> str:
     return ", ".join(filter(None, words))
 
 
-def _interval(rows: Sequence[Row], metric: MetricInfo, seed: int) -> Interval:
-    having = [row for row in rows if _finite(row, metric)]
-    return mean_interval(
-        [_value(row, metric) for row in having],
-        [row.scene_id for row in having],
-        [row.trajectory_id for row in having],
+def _intervals(rows: Sequence[Row], metrics: Sequence[MetricInfo], seed: int) -> list[Interval]:
+    """Return the intervals of metrics that all these rows have."""
+    return mean_intervals(
+        [[_value(row, metric) for metric in metrics] for row in rows],
+        [row.scene_id for row in rows],
+        [row.trajectory_id for row in rows],
         np.random.default_rng(seed),
     )
 

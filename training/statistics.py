@@ -83,6 +83,13 @@ def mean_interval(
     Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Cameron, Gelbach and Miller,
         Bootstrap-based improvements for inference with clustered errors, 2008, for few clusters.
     """
+    return mean_intervals(np.asarray(values, dtype=np.float64)[:, None], scenes, trajectories, rng)[0]
+
+
+def mean_intervals(
+    values: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str], rng: np.random.Generator
+) -> list[Interval]:
+    """Return what `mean_interval` does of each column of values (N, M), from the same resamples: drawing them is what takes long."""
     array = np.asarray(values, dtype=np.float64)
     if not len(array) == len(scenes) == len(trajectories) > 0 or not np.isfinite(array).all():
         raise ValueError(
@@ -90,13 +97,14 @@ def mean_interval(
             f"{len(trajectories)}, {int((~np.isfinite(array)).sum())} of the values not finite"
         )
     clusters = _clusters(array, scenes, trajectories)
-    walks = sum(len(sums) for sums, _ in clusters)
-    low, high = (
-        _ends(float(array.mean()), _resampled_means(clusters, rng), len(clusters)) if walks > 1 else (None, None)
-    )
-    return Interval(
-        mean=float(array.mean()), low=low, high=high, episodes=len(array), trajectories=walks, scenes=len(clusters)
-    )
+    counts = {"episodes": len(array), "trajectories": _walks(clusters), "scenes": len(clusters)}
+    means = array.mean(0).tolist()
+    if counts["trajectories"] < 2:
+        return [Interval(mean=mean, low=None, high=None, **counts) for mean in means]
+    ends = [
+        _ends(mean, drawn, len(clusters)) for mean, drawn in zip(means, _resampled_means(clusters, rng).T, strict=True)
+    ]
+    return [Interval(mean=mean, low=low, high=high, **counts) for mean, (low, high) in zip(means, ends, strict=True)]
 
 
 def compare(
@@ -106,7 +114,7 @@ def compare(
     ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     gaps = ours - theirs
     difference = mean_interval(gaps, scenes, trajectories, rng)
-    clusters = _clusters(gaps, scenes, trajectories)
+    clusters = _clusters(gaps[:, None], scenes, trajectories)
     binary = bool(np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
     wins, losses = int(((gaps > 0) & binary).sum()), int(((gaps < 0) & binary).sum())
     exact = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
@@ -163,27 +171,33 @@ def _codes(names: Sequence[str]) -> NDArray[np.int64]:
 
 
 Clusters = list[tuple[Vector, Vector]]
-"""For each scene: the sum over each trajectory's episodes, and how many they are."""
+"""For each scene: the sums (T, M) over the episodes of each of its T trajectories, and how many those are (T,)."""
 
 
 def _clusters(values: Vector, scenes: Sequence[str], trajectories: Sequence[str]) -> Clusters:
-    sums: dict[str, dict[str, tuple[float, int]]] = {}
-    for value, scene, trajectory in zip(values.tolist(), scenes, trajectories, strict=True):
-        walks = sums.setdefault(scene, {})
-        total, count = walks.get(trajectory, (0.0, 0))
-        walks[trajectory] = (total + value, count + 1)
-    return [(np.array([s for s, _ in w.values()]), np.array([float(n) for _, n in w.values()])) for w in sums.values()]
+    """Return the clusters of values (N, M)."""
+    places: dict[str, dict[str, list[int]]] = {}
+    for place, (scene, trajectory) in enumerate(zip(scenes, trajectories, strict=True)):
+        places.setdefault(scene, {}).setdefault(trajectory, []).append(place)
+    return [
+        (np.stack([values[of].sum(0) for of in walks.values()]), np.array([float(len(of)) for of in walks.values()]))
+        for walks in places.values()
+    ]
+
+
+def _walks(clusters: Clusters) -> int:
+    return sum(len(sums) for sums, _ in clusters)
 
 
 def _resampled_means(clusters: Clusters, rng: np.random.Generator) -> Vector:
-    """Means (RESAMPLES,) over scenes drawn with replacement and trajectories drawn within them."""
+    """Means (RESAMPLES, M) over scenes drawn with replacement and trajectories drawn within them."""
     drawn = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=RESAMPLES)
-    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    total, count = np.zeros((RESAMPLES, clusters[0][0].shape[1])), np.zeros((RESAMPLES, 1))
     for times, (sums, sizes) in zip(drawn.T, clusters, strict=True):
         # A scene drawn k times gives k * T draws of its T trajectories: together one multinomial.
         picked: NDArray[np.int64] = rng.multinomial(times * len(sums), np.full(len(sums), 1 / len(sums)))
         total += picked @ sums
-        count += picked @ sizes
+        count += (picked @ sizes)[:, None]
     return np.asarray(total / count)
 
 
@@ -193,7 +207,7 @@ def _ends(mean: float, means: Vector, scenes: int) -> tuple[float, float]:
 
 
 def _p_value(mean: float, clusters: Clusters, rng: np.random.Generator) -> float | None:
-    walks = sum(len(sums) for sums, _ in clusters)
+    walks = _walks(clusters)
     if walks < 2:
         return None
     deviation = float(_resampled_means(clusters, rng).std(ddof=1))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from navloop.training import statistics
-from navloop.training.statistics import compare, mean_interval
+from navloop.training.statistics import compare, mean_interval, mean_intervals
 
 
 def interval(values, scenes, trajectories, seed=0):
@@ -18,6 +18,20 @@ def test_equal_values_have_no_spread():
     found = interval([0.5] * 12, [0] * 6 + [1] * 6, list(range(3)) * 4)
     assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
     assert (found.episodes, found.trajectories, found.scenes) == (12, 6, 2)
+
+
+def test_metrics_that_share_the_resamples_have_the_intervals_of_each_alone():
+    rng = np.random.default_rng(4)
+    values, scenes, walks = (
+        rng.normal(size=(50, 3)),
+        [str(i // 10) for i in range(50)],
+        [str(i // 2) for i in range(50)],
+    )
+    together = mean_intervals(values, scenes, walks, np.random.default_rng(0))
+    alone = [mean_interval(column, scenes, walks, np.random.default_rng(0)) for column in values.T]
+    for one, other in zip(together, alone, strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)
+        assert (one.mean, one.episodes, one.trajectories, one.scenes) == (pytest.approx(other.mean), 50, 25, 5)
 
 
 def test_many_scenes_of_one_episode_give_student_s_interval():
