@@ -72,7 +72,7 @@ def draw_clause(kind: str, slots: Mapping[str, str], rng: np.random.Generator, r
 @cache
 def _needs(pattern: str) -> frozenset[str]:
     """Return the slots that the lexicon's own words do not fill."""
-    return frozenset(_SLOT.findall(pattern)) - lexicon()["words"].keys()
+    return frozenset(_SLOT.findall(pattern)) - frozenset(lexicon()["words"])
 
 
 def with_article(words: str) -> str:
