@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from navloop.geometry import Vector
 
@@ -117,7 +117,7 @@ def compare(
     clusters = _clusters(gaps[:, None], scenes, trajectories)
     binary = bool(np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
     wins, losses = int(((gaps > 0) & binary).sum()), int(((gaps < 0) & binary).sum())
-    exact = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    exact = _coin_p_value(wins, wins + losses) if wins + losses else 1.0
     return Comparison(
         difference=difference,
         p_value=_p_value(difference.mean, clusters, rng),
@@ -202,8 +202,14 @@ def _resampled_means(clusters: Clusters, rng: np.random.Generator) -> Vector:
 
 
 def _ends(mean: float, means: Vector, scenes: int) -> tuple[float, float]:
-    reach = float(means.std(ddof=1) * stats.t.ppf((1 + CONFIDENCE) / 2, max(scenes - 1, 1)))
+    reach = float(means.std(ddof=1) * stdtrit(max(scenes - 1, 1), (1 + CONFIDENCE) / 2))
     return mean - reach, mean + reach
+
+
+def _coin_p_value(heads: int, tosses: int) -> float:
+    from scipy.stats import binomtest  # half a second that only comparisons need
+
+    return float(binomtest(heads, tosses).pvalue)
 
 
 def _p_value(mean: float, clusters: Clusters, rng: np.random.Generator) -> float | None:
@@ -212,9 +218,9 @@ def _p_value(mean: float, clusters: Clusters, rng: np.random.Generator) -> float
         return None
     deviation = float(_resampled_means(clusters, rng).std(ddof=1))
     if deviation >= _NOTHING:
-        return float(2 * stats.t.sf(abs(mean) / deviation, max(len(clusters) - 1, 1)))
+        return float(2 * stdtr(max(len(clusters) - 1, 1), -abs(mean) / deviation))
     if abs(mean) < _NOTHING:
         return 1.0
     # All clusters differ alike. A deviation of 0 would call that impossible, however few they are: count them as coins.
     count = len(clusters) if len(clusters) > 1 else walks
-    return float(stats.binomtest(count, count).pvalue)
+    return _coin_p_value(count, count)

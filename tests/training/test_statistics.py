@@ -44,7 +44,7 @@ def test_many_scenes_of_one_episode_give_student_s_interval():
 def test_one_scene_falls_back_on_its_trajectories():
     values = np.random.default_rng(1).normal(size=400)
     found = interval(values, [0] * 400, range(400))
-    spread = statistics.stats.t.ppf(0.975, 1) * stats.sem(values)
+    spread = stats.t.ppf(0.975, 1) * stats.sem(values)
     assert found.high - found.mean == pytest.approx(spread, rel=0.05)
 
 
