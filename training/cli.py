@@ -225,14 +225,17 @@ def _train(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from navloop.training.loop.report import is_loop, write_loop_report
-    from navloop.training.report import write_report
+    from navloop.training.loop.summary import is_loop
 
     if is_loop(options.run):
+        from navloop.training.loop.report import write_loop_report  # loads torch
+
         if options.against is not None:
             raise ValueError("--against compares evaluations; a loop compares its own arms, leave it out")
         print(write_loop_report(options.run, options.output, Console(stderr=True)))
         return
+    from navloop.training.report import write_report
+
     page = write_report(options.run, options.against, options.output, Console(stderr=True))
     print(page)
 

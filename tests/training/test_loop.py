@@ -24,10 +24,11 @@ from navloop.runs import RunError
 from navloop.training.loop.descriptions import read_accounts
 from navloop.training.loop.kept import NothingKept
 from navloop.training.loop.plan import read_plan
-from navloop.training.loop.report import is_loop, write_loop_report
+from navloop.training.loop.report import write_loop_report
 from navloop.training.loop.round import Round
 from navloop.training.loop.run import LoopFound, run_loop
 from navloop.training.loop.steps import read_steps
+from navloop.training.loop.summary import is_loop
 from navloop.training.loop.table import print_loop
 from navloop.training.store import open_store
 

@@ -22,21 +22,15 @@ from navloop.training.loop.descriptions import Account, read_accounts
 from navloop.training.loop.examples import Example, show_examples
 from navloop.training.loop.lineage import LINEAGE
 from navloop.training.loop.plan import episodes_of, read_plan, split_file
-from navloop.training.loop.run import FORMAT, SUMMARY
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.steps import Step, read_steps
+from navloop.training.loop.summary import SUMMARY, is_loop
 from navloop.training.loop.table import ARMS, doubt_of, gap_words, tell_round
 from navloop.training.rollout import ReplayError
 from navloop.training.store import open_store
 from navloop.training.tables import SHARES, number
 
 _LABELS = {metric.name: metric for metric in METRICS}
-
-
-def is_loop(run: Path) -> bool:
-    """Return whether a folder holds a loop that has finished a round."""
-    file = run / SUMMARY
-    return file.is_file() and json.loads(file.read_text()).get("format") == FORMAT
 
 
 def write_loop_report(run: Path, output: Path | None = None, console: Console | None = None) -> Path:

@@ -29,15 +29,13 @@ from navloop.training.loop.plan import Plan, amended, episodes_of, read_plan, sp
 from navloop.training.loop.round import Circle, Round
 from navloop.training.loop.sources import Sources
 from navloop.training.loop.steps import Steps
+from navloop.training.loop.summary import FORMAT, SUMMARY
 from navloop.training.loop.tours import LabelledTours, write_tours
 from navloop.training.metrics import last_metrics
 from navloop.training.pretraining import pretrain
 from navloop.training.replaying import replay_walks
 from navloop.training.speaking import train_speaker
 from navloop.training.steps import draw_seed
-
-FORMAT = "navloop-loop-1"
-SUMMARY = "summary.json"
 
 FPS = 4
 """Actions that make a second of film: at 4, a step of 0.25 m is a walk of 1 m/s."""

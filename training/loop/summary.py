@@ -1,0 +1,16 @@
+"""What tells a loop's folder from others. Light: the page of an evaluation asks, and needs nothing else of a loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+FORMAT = "navloop-loop-1"
+SUMMARY = "summary.json"
+"""File in a loop's folder, written when a round is done."""
+
+
+def is_loop(run: Path) -> bool:
+    """Return whether a folder holds a loop that has finished a round."""
+    file = run / SUMMARY
+    return file.is_file() and json.loads(file.read_text()).get("format") == FORMAT
