@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from navloop.agent.policies import PolicyOutput, WalkBatch
 from navloop.agent.policy_agent import PolicyAgent
-from navloop.agent.saving import load_agent, save_agent
+from navloop.agent.saving import save_agent
 from navloop.configs.imitation import LearningConfig
-from navloop.training.checkpoints import Checkpoint
 from navloop.training.learner import Learner
 from navloop.training.walk_batches import LessonBatch
 
@@ -75,6 +74,8 @@ class AgentLearner(Learner[LessonBatch]):
         agent: Who learns.
     """
 
+    CALMER = "a lower learning.lr, or learning.precision=fp32"
+
     def __init__(self, agent: PolicyAgent, config: LearningConfig, steps: int) -> None:
         self.agent, self._config = agent, config
         groups = param_groups_weight_decay(agent.policy, config.weight_decay)
@@ -103,13 +104,3 @@ class AgentLearner(Learner[LessonBatch]):
     def write(self, folder: Path) -> None:
         """Write the agent."""
         save_agent(self.agent, folder / AGENT)
-
-
-def load_checkpoint_agent(checkpoint: Checkpoint, device: str) -> PolicyAgent:
-    """Return the agent of a checkpoint, after the digests of all its files were compared.
-
-    Raises:
-        CheckpointError: If a file has changed since it was written.
-    """
-    checkpoint.check()
-    return load_agent(checkpoint.folder / AGENT, device=device)

@@ -90,6 +90,15 @@ class Checkpoint:
             if _sha256(path) != digest:
                 raise CheckpointError(f"{path}: has changed since it was written, or is damaged; {self._mend()}")
 
+    def checked(self, name: str) -> Path:
+        """Return a folder of it, after the digests of all its files were compared.
+
+        Raises:
+            CheckpointError: As `check`.
+        """
+        self.check()
+        return self.folder / name
+
     def _mend(self) -> str:
         earlier = [other for other in list_checkpoints(self.folder.parent) if other.step < self.step]
         onward = f"go on from {earlier[-1].folder.name}" if earlier else "begin again"

@@ -18,7 +18,7 @@ from navloop.configs.loader import dump
 from navloop.provenance import usable_processors
 from navloop.records import SOURCES
 from navloop.runs import RunFolder
-from navloop.training.agent_learner import AGENT, AgentLearner, load_checkpoint_agent
+from navloop.training.agent_learner import AGENT, AgentLearner
 from navloop.training.checkpoints import LAST, Checkpoint
 from navloop.training.collection import Crew, Ground, Order, encode_missing, walk_parts
 from navloop.training.courses import IteratedCourse, Judge
@@ -110,7 +110,9 @@ class _Run(Iterations[LessonBatch]):
 
     def load(self, checkpoint: Checkpoint) -> AgentLearner:
         """Return the learner of a checkpoint's agent."""
-        return AgentLearner(load_checkpoint_agent(checkpoint, self.device), self.config.learning, self.ends[-1])
+        return AgentLearner(
+            load_agent(checkpoint.checked(AGENT), device=self.device), self.config.learning, self.ends[-1]
+        )
 
     def hire(self) -> Judge:
         """Hire a crew, and return who has it measure."""

@@ -17,7 +17,7 @@ from navloop.records import Episode
 from navloop.training.checkpoints import Checkpoint, list_checkpoints, remove_unfinished
 from navloop.training.collection import Workforce
 from navloop.training.courses import IteratedCourse, Judge
-from navloop.training.learner import Learner, window_means
+from navloop.training.learner import Learner
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.steps import draw_seed
 from navloop.training.walks import WalksError
@@ -186,7 +186,7 @@ class Iterations(ABC, Generic[B]):
             progress.advance(len(batch))
             keeps = number % config.checkpoint_every == 0
             if number == end or keeps or number % config.log_every == 0:
-                found = {"iteration": iteration, "lr": self.learner.lr, **window_means(window, number)}
+                found = {"iteration": iteration, "lr": self.learner.lr, **self.learner.means(window, number)}
                 progress.tell(found)
                 window = []
                 if number < end:  # the last line of an iteration waits for what it is judged by

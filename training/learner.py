@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ class Learner(ABC, Generic[B]):
         config: How.
         steps: Optimiser steps of the whole run.
     """
+
+    CALMER: ClassVar[str] = "a lower learning.lr"
+    """What may keep a loss finite."""
 
     def __init__(self, groups: Sequence[dict[str, Any]], config: DescentConfig, steps: int) -> None:
         self._parameters = [parameter for group in groups for parameter in group["params"]]
@@ -67,6 +70,25 @@ class Learner(ABC, Generic[B]):
         self._optimizer.step()
         return {name: value.detach() for name, value in found.items()}
 
+    def means(self, window: Sequence[Mapping[str, Tensor]], step: int) -> dict[str, float]:
+        """Return the mean of each metric over the steps that have it.
+
+        Args:
+            window: What steps returned, up to the last.
+            step: Number of that one.
+
+        Raises:
+            DivergedError: If the mean loss is not finite.
+        """
+        values: dict[str, list[Tensor]] = {}
+        for found in window:
+            for name, value in found.items():
+                values.setdefault(name, []).append(value)
+        means = {name: float(torch.stack(row).mean()) for name, row in values.items()}
+        if not math.isfinite(means["loss"]):
+            raise DivergedError(f"step {step}: the loss is {means['loss']}; try {self.CALMER}")
+        return means
+
     def save(self, folder: Path, step: int, keep: int, place: Mapping[str, float]) -> None:
         """Write a checkpoint; numbers in `place` are found again on `restore`.
 
@@ -82,23 +104,3 @@ class Learner(ABC, Generic[B]):
         state = checkpoint.state()
         self._optimizer.load_state_dict(state["optimizer"])
         return dict(state["place"])
-
-
-def window_means(window: Sequence[Mapping[str, Tensor]], step: int) -> dict[str, float]:
-    """Return the mean of each metric over the steps that have it.
-
-    Args:
-        window: What steps returned, up to the last.
-        step: Number of that one.
-
-    Raises:
-        DivergedError: If the mean loss is not finite.
-    """
-    values: dict[str, list[Tensor]] = {}
-    for found in window:
-        for name, value in found.items():
-            values.setdefault(name, []).append(value)
-    means = {name: float(torch.stack(row).mean()) for name, row in values.items()}
-    if not math.isfinite(means["loss"]):
-        raise DivergedError(f"step {step}: the loss is {means['loss']}; try a lower learning.lr")
-    return means

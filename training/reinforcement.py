@@ -24,7 +24,7 @@ from navloop.envs.simulator import Simulator
 from navloop.envs.worlds import create_simulator, create_simulators
 from navloop.provenance import usable_processors
 from navloop.runs import RunFolder
-from navloop.training.agent_learner import AGENT, load_checkpoint_agent
+from navloop.training.agent_learner import AGENT
 from navloop.training.checkpoints import Checkpoint, list_checkpoints, new_checkpoint, remove_unfinished, write_state
 from navloop.training.collection import Crew, Ground
 from navloop.training.courses import Course, Judge
@@ -88,7 +88,7 @@ class _Run:
         self.done = self.first = found[-1].step if found else 0
         texts = [episode.instruction.text for episode in course.episodes]
         if found:
-            self.agent = load_checkpoint_agent(found[-1], self.device)
+            self.agent = load_agent(found[-1].checked(AGENT), device=self.device)
         else:
             made = start or create_policy_agent(config.agent, texts, seed=config.seed)
             made.protocol = course.protocol.label

@@ -25,7 +25,6 @@ from navloop.training.checkpoints import list_checkpoints, remove_unfinished
 from navloop.training.collection import Crew, Ground, Order, encode_missing, walk_parts
 from navloop.training.courses import BEST
 from navloop.training.devices import find_device
-from navloop.training.learner import window_means
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.rollouts import Rules
 from navloop.training.speaker_learner import SPEAKER, SpeakerLearner, mean_loss
@@ -86,10 +85,9 @@ class _Run:
         self.steps = math.ceil(config.learning.epochs * self.epoch)
         self.best, self.done = math.inf, 0
         found = list_checkpoints(folder)
-        speaker = self._begun() if not found else load_speaker(found[-1].folder / SPEAKER)
+        speaker = self._begun() if not found else load_speaker(found[-1].checked(SPEAKER))
         self.learner = SpeakerLearner(speaker.to(self.device), config.learning, self.steps)
         if found:
-            found[-1].check()
             self.best, self.done = self.learner.restore(found[-1])["best"], found[-1].step
         self.first = self.done
 
@@ -116,7 +114,7 @@ class _Run:
             progress.advance(len(batch.texts))
             keeps = number == self.steps or number % self.config.checkpoint_every == 0
             if keeps or number % self.config.log_every == 0:
-                found = {"lr": self.learner.lr, **window_means(window, number)}
+                found = {"lr": self.learner.lr, **self.learner.means(window, number)}
                 window = []
                 found |= self._judge() if keeps else {}
                 progress.tell(found)

@@ -156,7 +156,7 @@ class Geodesics:
         return -1
 
     def _lengths(self, places: Vector, field: _Field) -> Vector:
-        """Return what `_answer` does of each of many points (N, 3), with a sight test for all of them at once: three times as quick."""
+        """Return what `_answer` does of each of many points (N, 3), with sight tests for all of them at once."""
         lengths = np.full(len(places), np.inf)
         snapped = [self._snapped((x, y, z)) for x, y, z in places.tolist()]
         rows = [row for row, origin in enumerate(snapped) if origin is not None]

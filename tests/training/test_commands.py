@@ -258,6 +258,14 @@ def test_a_read_only_folder_is_named(houses, tmp_path):
     assert "choose another with --run-dir" in result.stderr
 
 
+def test_a_damaged_summary_is_named(tmp_path):
+    for damage in ('{"format": ', "[]"):
+        (tmp_path / "summary.json").write_text(damage)
+        result = navloop("report", tmp_path)
+        assert result.returncode == 2
+        assert f"{tmp_path / 'summary.json'}: not a summary" in result.stderr
+
+
 def test_a_page_of_no_run_says_how_to_make_one(tmp_path):
     result = navloop("report", tmp_path)
     assert result.returncode == 2

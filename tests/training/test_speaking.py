@@ -16,7 +16,7 @@ from navloop.agent.saving import load_agent
 from navloop.agent.speaker_saving import load_speaker
 from navloop.configs.speaker import SpeakerTrainConfig
 from navloop.envs.episodes import read_episodes
-from navloop.training.checkpoints import list_checkpoints
+from navloop.training.checkpoints import CheckpointError, list_checkpoints
 from navloop.training.collection import encode_missing
 from navloop.training.imitation import train_by_imitation
 from navloop.training.speaking import train_speaker
@@ -134,6 +134,15 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tours, whole, tmp_path)
     found, wanted = results(folder), results(whole)
     found["walks/train/index.jsonl"] = found["walks/train/index.jsonl"].split(b'{"part": 9')[0]
     assert found == wanted
+
+
+def test_a_checkpoint_that_was_damaged_is_named_with_the_way_back(tours, whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder, symlinks=True)
+    with (folder / "step_000006" / "speaker" / "narrator.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match=r"has changed .*; remove .*step_000006 to go on from step_000004"):
+        train_speaker(config(tours), folder)
 
 
 def test_the_seed_decides_everything(tours, whole, tmp_path):

@@ -11,6 +11,15 @@ SUMMARY = "summary.json"
 
 
 def is_loop(run: Path) -> bool:
-    """Return whether a folder holds a loop that has finished a round."""
+    """Return whether a folder holds a loop that has finished a round.
+
+    Raises:
+        ValueError: If its summary is damaged.
+    """
     file = run / SUMMARY
-    return file.is_file() and json.loads(file.read_text()).get("format") == FORMAT
+    if not file.is_file():
+        return False
+    try:
+        return bool(json.loads(file.read_text()).get("format") == FORMAT)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file}: not a summary ({error}); run again what wrote it, which writes it anew") from error

@@ -9,10 +9,9 @@ from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor
 
 from navloop.agent.planner_agent import PlannerAgent
-from navloop.agent.planner_saving import load_planner, save_planner
+from navloop.agent.planner_saving import save_planner
 from navloop.configs.planning import DecidingConfig
 from navloop.training.agent_learner import AGENT
-from navloop.training.checkpoints import Checkpoint
 from navloop.training.learner import Learner
 from navloop.training.planning import Lesson, planner_scores
 
@@ -63,13 +62,3 @@ class PlannerLearner(Learner[Sequence[Lesson]]):
     def write(self, folder: Path) -> None:
         """Write the planner."""
         save_planner(self.agent, folder / AGENT)
-
-
-def load_checkpoint_planner(checkpoint: Checkpoint, device: str) -> PlannerAgent:
-    """Return the agent of a checkpoint, after the digests of all its files were compared.
-
-    Raises:
-        CheckpointError: If a file has changed since it was written.
-    """
-    checkpoint.check()
-    return load_planner(checkpoint.folder / AGENT, device=device)

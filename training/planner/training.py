@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from navloop.agent.planner_agent import PlannerAgent
-from navloop.agent.planner_saving import save_planner
+from navloop.agent.planner_saving import load_planner, save_planner
 from navloop.configs.loader import dump
 from navloop.configs.planning import PlannerTrainConfig
 from navloop.provenance import usable_processors
@@ -24,7 +24,7 @@ from navloop.training.iterations import Iterations, IterationsReport, Parts
 from navloop.training.planned_walks import DecidedWalk, DecidedWalks
 from navloop.training.planner.course import PlannerCourse
 from navloop.training.planner.crew import PlannerHand, PlannerOrder
-from navloop.training.planner.learner import PlannerLearner, load_checkpoint_planner
+from navloop.training.planner.learner import PlannerLearner
 from navloop.training.planner.lessons import DecisionLessons
 from navloop.training.planning import Lesson
 from navloop.training.progress import FilmProgress
@@ -79,7 +79,9 @@ class _Run(Iterations[Sequence[Lesson]]):
 
     def load(self, checkpoint: Checkpoint) -> PlannerLearner:
         """Return the learner of a checkpoint's planner."""
-        return PlannerLearner(load_checkpoint_planner(checkpoint, self.device), self.config.learning, self.ends[-1])
+        return PlannerLearner(
+            load_planner(checkpoint.checked(AGENT), device=self.device), self.config.learning, self.ends[-1]
+        )
 
     def hire(self) -> Judge:
         """Hire a crew, and return who has it measure."""
