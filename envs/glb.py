@@ -173,12 +173,12 @@ def read_glb(path: Path) -> Model:
     try:
         scene = trimesh.load_scene(path, file_type="glb", process=False)
         pieces = [(_node_name(scene, name), *scene.graph[name]) for name in scene.graph.nodes_geometry]
-        textures: dict[str, NDArray[np.uint8]] = {}
+        textures = _Textures(path)
         parts: dict[str, list[Part]] = {}
         for name, transform, geometry in sorted(pieces, key=lambda piece: (piece[0], piece[2])):
             mesh = scene.geometry[geometry]
             if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
-                parts.setdefault(name, []).append(_part(path, mesh, transform, textures))
+                parts.setdefault(name, []).append(_part(mesh, transform, textures))
     except SceneError:
         raise
     except Exception as error:
@@ -187,7 +187,7 @@ def read_glb(path: Path) -> Model:
         ) from error
     if not parts:
         raise SceneError(f"{path}: has no triangles; choose a scene with geometry")
-    return Model(tuple(Node(name, tuple(listed)) for name, listed in parts.items()), textures)
+    return Model(tuple(Node(name, tuple(listed)) for name, listed in parts.items()), textures.by_name)
 
 
 def _node_name(scene: trimesh.Scene, name: str) -> str:
@@ -197,58 +197,73 @@ def _node_name(scene: trimesh.Scene, name: str) -> str:
     return str(parent if geometry.metadata.get("from_gltf_primitive") and parent != scene.graph.base_frame else name)
 
 
-def _part(
-    path: Path, mesh: trimesh.Trimesh, transform: NDArray[np.float64], textures: dict[str, NDArray[np.uint8]]
-) -> Part:
+def _part(mesh: trimesh.Trimesh, transform: NDArray[np.float64], textures: _Textures) -> Part:
     vertices = trimesh.transform_points(mesh.vertices, transform).astype(np.float32)
     faces = np.asarray(mesh.faces, np.int32)
     if np.linalg.det(transform[:3, :3]) < 0:
         faces = faces[:, ::-1]
-    name, uv = _texture(path, mesh, textures)
+    name, uv = textures.enter(mesh)
     return Part(name, vertices, np.ascontiguousarray(faces), uv)
 
 
-def _texture(
-    path: Path, mesh: trimesh.Trimesh, textures: dict[str, NDArray[np.uint8]]
-) -> tuple[str, NDArray[np.float32]]:
-    """Enter a part's texture and return its name and the part's coordinates (V, 2) in it, as glTF counts them."""
-    material = getattr(mesh.visual, "material", None)
-    image, uv = getattr(material, "baseColorTexture", None), getattr(mesh.visual, "uv", None)
-    colour = getattr(material, "baseColorFactor", None)
-    if image is not None and uv is not None:
-        name = str(getattr(material, "name", None) or "texture")
-        pixels = np.asarray(image.convert("RGB"))
-        if colour is not None:
-            pixels = np.round(pixels * (_bytes(colour) / 255)).astype(np.uint8)
-        while name in textures and not np.array_equal(textures[name], pixels):
-            name += "'"
-        textures[name] = pixels
-        return name, np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32)
-    if mesh.visual.kind == "vertex":
-        return _palette(np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8), textures)
-    if colour is None:
-        raise SceneError(
-            f"{path}: a part has neither a texture nor a base colour, so it cannot be drawn; export it textured"
-        )
-    rgb = _bytes(colour)
-    name = "colour-" + bytes(rgb.tolist()).hex()
-    textures[name] = np.broadcast_to(rgb, (4, 4, 3)).copy()
-    return name, np.zeros((len(mesh.vertices), 2), np.float32)
+class _Textures:
+    """The textures of a file's parts, each decoded once however many parts share it.
+
+    Attributes:
+        by_name: uint8 (H, W, 3) RGB.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.by_name: dict[str, NDArray[np.uint8]] = {}
+        self._path = path
+        self._names: dict[tuple[int, str, bytes], str] = {}
+
+    def enter(self, mesh: trimesh.Trimesh) -> tuple[str, NDArray[np.float32]]:
+        """Enter a part's texture and return its name and the part's coordinates (V, 2) in it, as glTF counts them."""
+        material = getattr(mesh.visual, "material", None)
+        image, uv = getattr(material, "baseColorTexture", None), getattr(mesh.visual, "uv", None)
+        colour = getattr(material, "baseColorFactor", None)
+        if image is not None and uv is not None:
+            name = str(getattr(material, "name", None) or "texture")
+            return self._image(name, image, colour), np.column_stack([uv[:, 0], 1 - uv[:, 1]]).astype(np.float32)
+        if mesh.visual.kind == "vertex":
+            return self._palette(np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.uint8))
+        if colour is None:
+            raise SceneError(
+                f"{self._path}: a part has neither a texture nor a base colour, so it cannot be drawn; export it textured"
+            )
+        rgb = _bytes(colour)
+        name = "colour-" + bytes(rgb.tolist()).hex()
+        self.by_name[name] = np.broadcast_to(rgb, (4, 4, 3)).copy()
+        return name, np.zeros((len(mesh.vertices), 2), np.float32)
+
+    def _image(self, name: str, image: Image.Image, colour: Any) -> str:
+        """Enter an image in the shade of a colour, under this name or, where another image has it, one like it."""
+        # An image's id is its own for as long as the scene lives, and that is longer than this.
+        key = id(image), name, b"" if colour is None else np.asarray(colour).tobytes()
+        if key not in self._names:
+            pixels = np.asarray(image.convert("RGB"))
+            if colour is not None:
+                pixels = np.round(pixels * (_bytes(colour) / 255)).astype(np.uint8)
+            while name in self.by_name and not np.array_equal(self.by_name[name], pixels):
+                name += "'"
+            self.by_name[name] = pixels
+            self._names[key] = name
+        return self._names[key]
+
+    def _palette(self, colours: NDArray[np.uint8]) -> tuple[str, NDArray[np.float32]]:
+        """Enter 4 x 4 blocks, one a colour of the vertices (V, 3), and return their texture's name and their middles (V, 2)."""
+        distinct, which = np.unique(colours, axis=0, return_inverse=True)
+        side = 1 << math.ceil(math.log2(max(len(distinct), 1)) / 2)
+        blocks = np.zeros((side * side, 3), np.uint8)
+        blocks[: len(distinct)] = distinct
+        name = f"colours-{len(self.by_name)}"
+        self.by_name[name] = blocks.reshape(side, side, 3).repeat(4, axis=0).repeat(4, axis=1)
+        rows, columns = np.divmod(which.reshape(-1), side)
+        return name, ((np.column_stack([columns, rows]) + 0.5) / side).astype(np.float32)
 
 
 def _bytes(colour: Any) -> NDArray[np.uint8]:
     """Return a colour as three bytes, from bytes or from shares of one."""
     rgb = np.asarray(colour)[:3]
     return np.round(rgb * 255 if rgb.dtype.kind == "f" and rgb.max() <= 1 else rgb).astype(np.uint8)
-
-
-def _palette(colours: NDArray[np.uint8], textures: dict[str, NDArray[np.uint8]]) -> tuple[str, NDArray[np.float32]]:
-    """Enter a texture of 4 x 4 blocks, one a colour of the vertices (V, 3), and return its name and the blocks' middles (V, 2)."""
-    distinct, which = np.unique(colours, axis=0, return_inverse=True)
-    side = 1 << math.ceil(math.log2(max(len(distinct), 1)) / 2)
-    blocks = np.zeros((side * side, 3), np.uint8)
-    blocks[: len(distinct)] = distinct
-    name = f"colours-{len(textures)}"
-    textures[name] = blocks.reshape(side, side, 3).repeat(4, axis=0).repeat(4, axis=1)
-    rows, columns = np.divmod(which.reshape(-1), side)
-    return name, ((np.column_stack([columns, rows]) + 0.5) / side).astype(np.float32)

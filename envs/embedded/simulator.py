@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from navloop.envs.embedded.geodesics import Geodesics
 from navloop.envs.embedded.mesh import SceneMesh, load_mesh
 from navloop.envs.embedded.motion import move
 from navloop.envs.embedded.rays import Hits, RayCaster, camera_rays, depth_image
-from navloop.envs.embedded.renderer import PandaRenderer, PandaScene, RendererMissing
 from navloop.envs.embedded.shading import Shader
 from navloop.envs.embedded.stock import Stock
 from navloop.envs.embedded.visibility import Visibility
 from navloop.envs.simulator import Action, Body, Camera, FloorPlan, SceneError, Simulator
 from navloop.geometry import Pose, Vector, wrap_angle
+
+if TYPE_CHECKING:
+    from navloop.envs.embedded.renderer import PandaRenderer, PandaScene
 
 SCENES_KEPT = 4
 """Scenes that stay in memory, the most recent ones."""
@@ -82,6 +84,8 @@ class Scene:
     @cached_property
     def drawn(self) -> PandaScene:
         """The geometry as Panda3D draws it."""
+        from navloop.envs.embedded.renderer import PandaScene  # not loaded for agents that look at nothing
+
         return PandaScene(self.mesh, self._pipe)
 
     def release(self) -> None:
@@ -234,6 +238,8 @@ class EmbeddedSimulator(Simulator):
         """The rasteriser; None where rays draw the pictures."""
         if self._choice == "embree":
             return None
+        from navloop.envs.embedded.renderer import PandaRenderer, RendererMissing
+
         try:
             return PandaRenderer(self._pictures, "egl" if self._choice == "egl" else "panda")
         except RendererMissing as error:
