@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from rich.console import Console
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from navloop.configs.engine import EngineConfig
 from navloop.training.checkpoints import list_checkpoints
+from navloop.training.joining import join_processes
 from navloop.training.metrics import MetricsLog, TrainingProgress
 from navloop.training.schedules import create_schedule
 from navloop.training.stages.stage import Stage
@@ -58,7 +60,7 @@ def train(stage: Stage, config: EngineConfig, folder: Path, console: Console | N
         ValueError: If the batch does not divide among the processes, or the data has less than one batch.
         OSError: If something cannot be written.
     """
-    check_precision(config, PartialState().device)
+    check_precision(config, join_processes().device)
     accelerator = _accelerator(config, stage.leaves_unused)
     cuda = [accelerator.device] if accelerator.device.type == "cuda" else []
     try:
@@ -130,9 +132,10 @@ class _Training:
             with self.accelerator.accumulate(model):
                 losses = model(batch.to(self.accelerator.device), generator)
                 self.accelerator.backward(losses["loss"])
-                found = {name: value.detach().float() for name, value in losses.items()}
+                found = {name: _whole(value.detach()).float() for name, value in losses.items()}
                 if self.accelerator.sync_gradients and self.config.clip is not None:
-                    found["gradient_norm"] = self.accelerator.clip_grad_norm_(model.parameters(), self.config.clip)
+                    norm = self.accelerator.clip_grad_norm_(model.parameters(), self.config.clip)
+                    found["gradient_norm"] = _whole(norm)
                 self.state.optimizer.step()
                 self.state.optimizer.zero_grad()
             self.window.append((done, batch.sources, found))
@@ -190,7 +193,7 @@ class _Training:
         for number, batch in enumerate(self.stage.held_out()):
             generator = torch.Generator().manual_seed(draw_seed(self.config.seed, _HELD_OUT, number))
             for name, value in model(batch.to(self.accelerator.device), generator).items():
-                metrics.setdefault(name, []).append((len(batch), value.float()))
+                metrics.setdefault(name, []).append((len(batch), _whole(value).float()))
         if not metrics:
             return {}
         sums = [torch.stack([count * value for count, value in values]).sum() for values in metrics.values()]
@@ -203,6 +206,11 @@ class _Training:
 
     def _over_processes(self, values: Tensor) -> Tensor:
         return self.accelerator.reduce(values, "mean")  # type: ignore[no-any-return]
+
+
+def _whole(value: Tensor) -> Tensor:
+    """Return what a metric is over all processes, where weights in shards made it one in shards too."""
+    return value.full_tensor() if isinstance(value, DTensor) else value  # type: ignore[no-any-return]
 
 
 def _accelerator(config: EngineConfig, leaves_unused: bool) -> Accelerator:

@@ -23,6 +23,7 @@ from navloop.configs.stages import (
 from navloop.runs import RunFolder
 from navloop.training.engine import TrainReport, train
 from navloop.training.fingerprints import list_fingerprint
+from navloop.training.joining import join_processes
 from navloop.training.plans import print_plan
 from navloop.training.stages.classification import ClassificationStage
 from navloop.training.stages.contrastive import ContrastiveStage
@@ -40,14 +41,14 @@ _STAGES: dict[type[PretrainConfig], Callable[[Any, ClipSource], Stage]] = {
 
 
 def pretrain(config: PretrainConfig, folder: Path, console: Console) -> TrainReport:
-    """Train an encoder into a run folder, or go on with it. Every process of `accelerate launch` calls this.
+    """Train an encoder into a run folder, or go on with it. Every process that a launcher started calls this.
 
     Raises:
         ValueError: If the recipe does not fit its encoder, its data, or what the folder holds.
         OSError: If something cannot be written.
         RuntimeError: If the loss is not finite, or too much of the data cannot be read.
     """
-    state = PartialState()
+    state = join_processes()
     console = console if state.is_main_process else Console(quiet=True)
     check_precision(config.engine, state.device)
     source, images = VideoSource(config, folder / "unreadable.jsonl"), None

@@ -50,14 +50,12 @@ class TrainingState:
         ema: Moving average of the weights, or None.
 
     Raises:
-        ValueError: If all is frozen, or an average is asked of weights in shards.
+        ValueError: If all is frozen, or weights in shards are asked for that cannot be.
     """
 
     def __init__(self, stage: Stage, config: EngineConfig, accelerator: Accelerator) -> None:
-        if config.ema is not None and accelerator.distributed_type == DistributedType.FSDP:
-            raise ValueError(
-                "engine.ema: weights in shards (FSDP) have no moving average; take engine.ema=null, or DDP"
-            )
+        if accelerator.distributed_type == DistributedType.FSDP:
+            _check_shards(stage, config)
         self.stage, self._accelerator, self._config = stage, accelerator, config
         self._shell = deepcopy(stage).to("meta")  # takes whole tensors where the stage itself may hold parts of them
         stage.to(accelerator.device)
@@ -142,3 +140,11 @@ class TrainingState:
                 f"{checkpoint.folder}: is of another model, which {wrong[0]} shows: "
                 f"{theirs.get(wrong[0], 'absent')} there, {own.get(wrong[0], 'absent')} here; choose another folder"
             )
+
+
+def _check_shards(stage: Stage, config: EngineConfig) -> None:
+    """Refuse what weights in shards cannot do, before there is a checkpoint that lacks it."""
+    if config.ema is not None:
+        raise ValueError("engine.ema: weights in shards (FSDP) have no moving average; take engine.ema=null, or DDP")
+    if scalars := [name for name, weight in stage.named_parameters() if not weight.ndim]:
+        raise ValueError(f"{scalars[0]} is a single number, which has no shards (FSDP); train this stage with DDP")

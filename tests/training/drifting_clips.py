@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from navloop.configs.pretraining import MaskedPretrainConfig
 from navloop.training.clips import ClipBatch
@@ -112,6 +113,7 @@ def main(folder: str, recipe: str, death: str = "") -> None:
         stage.death, number = death.split(":")
         stage.left = int(number)
     train(stage, chosen.engine, Path(folder))
+    print(f"trained by {PartialState().num_processes}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from navloop.configs.kinds import STAGES
 from navloop.configs.pretraining import PretrainConfig
@@ -105,6 +106,14 @@ def mortal(stage: Stage, losses: int) -> Stage:
     return stage
 
 
+def without_dropout(stage: Stage) -> Stage:
+    """Return a stage that draws no dropout, which each process draws for itself."""
+    for module in stage.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return stage
+
+
 def main(folder: str, recipe: str, death: str = "0") -> None:
     torch.set_num_threads(1)
     files = sorted(Path(recipe).glob("*.json")) if Path(recipe).is_dir() else [Path(recipe)]
@@ -113,7 +122,8 @@ def main(folder: str, recipe: str, death: str = "0") -> None:
         schema = next(schema for name, schema in STAGES.items() if f'"stage":"{name}"' in text)
         chosen = schema.model_validate_json(text)
         into = Path(folder) / file.stem if Path(recipe).is_dir() else Path(folder)
-        train(mortal(stage_of(chosen), int(death)), chosen.engine, into)
+        train(mortal(without_dropout(stage_of(chosen)), int(death)), chosen.engine, into)
+    print(f"trained by {PartialState().num_processes}")
 
 
 if __name__ == "__main__":

@@ -90,15 +90,11 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     run(tmp_path / "one", chosen)  # without the noise, which is each process's own
     recipe = tmp_path / "recipe.json"
     recipe.write_text(chosen.model_dump_json())
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += [
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--num_cpu_threads_per_process=1",
-        "--main_process_port=0",
-    ]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
+    launch += ["--rdzv_endpoint=localhost:0"]
     done = subprocess.run([*launch, PROGRAM, tmp_path / "two", recipe], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained by 2") == 2
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     one, two = (read_weights(tmp_path / name / "last" / "encoder.safetensors").state for name in ("one", "two"))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
@@ -271,3 +267,15 @@ def test_bf16_trains_on_the_processor(tmp_path):
     run(tmp_path / "half", config(engine={"steps": 3, "precision": "bf16"}))
     assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "full"), rel=1e-2)
     assert losses(tmp_path / "half") != losses(tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("ACCELERATE_USE_FSDP", "true", "need GPUs"), ("WORLD_SIZE", "3", "one of 3 processes, but 1 found each other")],
+)
+def test_processes_that_would_train_alone_are_refused(monkeypatch, tmp_path, name, value, words):
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    with pytest.raises(ValueError, match=words):
+        run(tmp_path / "run", config(engine={"steps": 1}))
+    assert not (tmp_path / "run").exists()

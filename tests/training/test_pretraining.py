@@ -354,8 +354,8 @@ def test_faults_in_a_recipe_are_told_in_a_line(films, tmp_path, capsys):
         assert not (tmp_path / "run").exists()
 
 
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-LAUNCH += ["--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1", "--main_process_port=0"]
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
+LAUNCH += ["--rdzv_endpoint=localhost:0"]
 COMMAND = [*LAUNCH, "-m", "navloop.training.cli", "pretrain"]
 
 
@@ -370,11 +370,13 @@ def test_two_processes_run_the_command(films, tmp_path):
     ]
     for one, two in zip(*curves, strict=True):
         assert two == pytest.approx(one, abs=1e-5)
-    refused = subprocess.run(
-        [*command, str(tmp_path / "two"), "mask_ratio=0.25"], capture_output=True, text=True, check=False
-    )
-    assert refused.returncode != 0
-    assert refused.stderr.count("mask_ratio was 0.5, now 0.25") == 1
+    for change, words, times in (
+        ("mask_ratio=0.25", "mask_ratio was 0.5, now 0.25", 1),
+        ("engine.batch=7", "engine.batch 7 does not divide among 2 processes", 2),
+    ):
+        refused = subprocess.run([*command, tmp_path / "two", change], capture_output=True, text=True, check=False)
+        assert refused.returncode != 0
+        assert refused.stderr.count(words) == times, change
 
 
 def held_out_batches(films, manifest, total, rank=0, world=1):

@@ -10,7 +10,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from named_clips import CLASSES, SIZE, Named, config, stage_of
+from named_clips import CLASSES, SIZE, Named, config, stage_of, without_dropout
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.configs.pretraining import PretrainConfig
@@ -72,6 +72,13 @@ def divided(name: str) -> PretrainConfig:
     return config(*RECIPES[name], engine={"steps": 4, "clip": 1.0}, **changes)
 
 
+def launch(program: Path, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in two processes that know of each other."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
+    command += ["--rdzv_endpoint=localhost:0", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of each recipe, by two processes together."""
@@ -79,29 +86,43 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").mkdir()
     for name in RECIPES:
         (folder / "recipes" / f"{name}.json").write_text(divided(name).model_dump_json())
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    launch += [
-        "--mixed_precision=no",
-        "--dynamo_backend=no",
-        "--num_cpu_threads_per_process=1",
-        "--main_process_port=0",
-    ]
-    command = [*launch, PROGRAM, folder / "two", folder / "recipes"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = launch(PROGRAM, folder / "two", folder / "recipes")
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("trained by 2") == 2
     return folder / "two"
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_give_the_losses_of_one(name: str, two_processes: Path, tmp_path: Path) -> None:
     chosen = divided(name)
-    train(stage_of(chosen), chosen.engine, tmp_path)
+    train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path)
     for one, two in zip(lines(tmp_path), lines(two_processes / name), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
-    first, second = (
-        read_weights(run / "last" / "encoder.safetensors").state for run in (tmp_path, two_processes / name)
-    )
-    assert max((first[key] - second[key]).abs().max().item() for key in first) < 1e-4
+    assert furthest(tmp_path, two_processes / name) < 1e-4
+
+
+def furthest(run: Path, other: Path) -> float:
+    """Return the largest difference of any weight."""
+    first, second = (read_weights(folder / "last" / "encoder.safetensors").state for folder in (run, other))
+    return max((first[key] - second[key]).abs().max().item() for key in first)
+
+
+def test_weights_in_shards_learn_as_whole_ones_do_and_stages_that_cannot_are_refused(tmp_path: Path) -> None:
+    recipes = {
+        "classification": config("classification", MASKED, 4, engine={"steps": 4, "clip": 1.0, "accumulate": 2}),
+        "contrastive": divided("contrastive"),
+    }
+    (tmp_path / "recipes").mkdir()
+    for name, recipe in recipes.items():
+        (tmp_path / "recipes" / f"{name}.json").write_text(recipe.model_dump_json())
+    done = launch(PROGRAM.with_name("in_shards.py"), tmp_path / "sharded", tmp_path / "recipes")
+    assert done.stdout.count("in shards: True") == 2, done.stderr[-2000:]
+    assert "encoder.logit_scale is a single number, which has no shards (FSDP)" in done.stderr
+    chosen = recipes["classification"]
+    train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path / "whole")
+    for one, two in zip(lines(tmp_path / "whole"), lines(tmp_path / "sharded" / "classification"), strict=True):
+        assert two == pytest.approx(one, abs=1e-5)
+    assert furthest(tmp_path / "whole", tmp_path / "sharded" / "classification") < 1e-5
 
 
 CURVES = {
