@@ -210,7 +210,7 @@ class _Training:
 
 def _whole(value: Tensor) -> Tensor:
     """Return what a metric is over all processes, where weights in shards made it one in shards too."""
-    return value.full_tensor() if isinstance(value, DTensor) else value  # type: ignore[no-any-return]
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def _accelerator(config: EngineConfig, leaves_unused: bool) -> Accelerator:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import PartialState
 from drifting_clips import Drifting, batch_of, config, create_noisy
 from timm.utils.model_ema import ModelEmaV3
 
@@ -274,6 +275,7 @@ def test_bf16_trains_on_the_processor(tmp_path):
     [("ACCELERATE_USE_FSDP", "true", "need GPUs"), ("WORLD_SIZE", "3", "one of 3 processes, but 1 found each other")],
 )
 def test_processes_that_would_train_alone_are_refused(monkeypatch, tmp_path, name, value, words):
+    PartialState(cpu=True)
     monkeypatch.setenv(name, value)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     with pytest.raises(ValueError, match=words):
