@@ -91,6 +91,9 @@ class EyesConfig(Config):
     )
 
 
+Source = Literal["tours", "ground", "free"]
+
+
 def _seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds) or min(seeds, default=-1) < 0:
         raise ValueError("seeds are different whole numbers from 0, at least one")
@@ -104,6 +107,10 @@ class ArmsConfig(Config):
     expert: bool = Field(
         default=True,
         description="An arm that learns from as many more frames, all of them an expert's on training tours.",
+    )
+    without: tuple[Source, ...] = Field(
+        default=(),
+        description="Sources of walks that an arm each leaves out of what the loop learns from: what the loop has over it is what that source brought.",
     )
     seeds: Annotated[tuple[int, ...], AfterValidator(_seeds)] = Field(
         default=(0,), description="Each arm learns once with each of these; the first one's agent goes on."
@@ -203,4 +210,16 @@ class LoopConfig(Config):
                 raise ValueError(
                     f"judge.against names the arm {name!r}, but arms.{name} is false; let it learn, or leave it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_left_out_are_there(self) -> Self:
+        walked = [name for name in ("tours", "ground", "free") if getattr(self.sources, name) is not None]
+        if len(set(self.arms.without)) < len(self.arms.without):
+            raise ValueError("arms.without names a source twice")
+        for name in self.arms.without:
+            if name not in walked:
+                raise ValueError(f"arms.without names {name!r}, but sources.{name} is null; set it, or leave it out")
+            if len(walked) == 1:
+                raise ValueError(f"arms.without: {name} is the only source; without it an arm is arms.old")
         return self

@@ -25,7 +25,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
         {
             "episodes": first.episodes.model_dump(),
             "speaker": {"narrator": narrator},
-            "learning": {"epochs": 30.0, "batch": 4, "lr": 3e-3, "mirror": False},
+            "learning": {"epochs": 150.0, "batch": 4, "lr": 3e-3, "mirror": False},
             "evaluate": 0,
             "workers": 1,
         }
@@ -59,6 +59,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
             "films": {"recipe": "replay_houses", "set": ("width=32",)},
             "retrieval": {"recipe": "perception_retrieval", "set": ("clips.size=32", "tasks.0.gallery=null")},
         },
+        "arms": {"without": ("tours",)},
         "workers": 1,
         "report": {"examples": 1, "video_size": 128},
     }

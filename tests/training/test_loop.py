@@ -32,7 +32,8 @@ from navloop.training.loop.summary import is_loop
 from navloop.training.loop.table import print_loop
 from navloop.training.store import open_store
 
-ARMS = ("loop_0", "old_0", "expert_0")
+ARMS = ("loop_0", "old_0", "expert_0", "without_tours_0")
+NAMES = {name.removesuffix("_0") for name in ARMS}
 
 
 def killed(config: Path, folder: Path) -> None:
@@ -76,14 +77,30 @@ def test_all_sources_and_arms_are_there(run):
         ("free", 4),
     ]
     assert found["collected"]["ground"]["success"] == 1.0  # an expert walked
-    assert {one["arm"] for one in found["reached"]} == {"before", "loop", "old", "expert"}
+    assert {one["arm"] for one in found["reached"]} == {"before", *NAMES}
     assert {(one["arm"], one["against"]) for one in found["gaps"]} == {
         ("loop", "before"),
         ("old", "before"),
         ("expert", "before"),
+        ("without_tours", "before"),
         ("loop", "old"),
         ("loop", "expert"),
+        ("loop", "without_tours"),
     }
+
+
+def test_an_arm_without_a_source_learns_from_what_the_others_brought(run):
+    steps, root = read_steps(run[0]), run[0] / "round_01"
+    kept, others = (open_store(root / name / "store").episodes for name in ("kept", "without_tours"))
+    assert [e.key for e in others] == [e.key for e in kept if e.source != "tours"] and 0 < len(others) < len(kept)
+    old, arm = (steps[f"round_01/{name}"].found for name in ("old_0", "without_tours_0"))
+    assert arm["walks"] - old["walks"] == len(others)
+    assert arm["frames"] - old["frames"] == sum(e.length for e in others)
+    assert len(steps["round_01/encoder_without_tours"].found["films"]) == 2
+
+
+def test_steps_are_foretold(run):
+    assert len(read_steps(run[0])) == read_plan(write_loop(run[0].parent / "recipes")).steps
 
 
 def test_arms_learn_for_equal_steps_and_the_expert_has_equal_frames(run):
@@ -102,7 +119,7 @@ def test_what_is_described_is_kept_with_the_words_and_the_rest_has_a_reason(run)
     assert sum(account.source == "ground" for account in accounts) == 3
     kept = open_store(run[0] / "round_01" / "kept" / "store")
     said = {e.key: e for e in kept.episodes if e.source != "tours"}
-    assert set(said) == {account.key for account in accounts if not account.dropped}
+    assert said and set(said) == {account.key for account in accounts if not account.dropped}
     for account in accounts:
         if not account.dropped:
             assert said[account.key].instruction == account.text
@@ -113,16 +130,14 @@ def test_what_is_described_is_kept_with_the_words_and_the_rest_has_a_reason(run)
 
 def test_each_arm_sees_with_an_encoder_that_learned_from_its_own_films(run):
     steps, retrieval = read_steps(run[0]), found_of(run[0])["retrieval"]
-    assert set(retrieval) == {"before", "loop", "old", "expert"}
-    encoders = {"before": run[0] / "encoder"} | {
-        arm: run[0] / "round_01" / f"encoder_{arm}" for arm in ("loop", "old", "expert")
-    }
+    assert set(retrieval) == {"before", *NAMES}
+    encoders = {"before": run[0] / "encoder"} | {arm: run[0] / "round_01" / f"encoder_{arm}" for arm in NAMES}
     weights = {arm: fingerprint(folder / "last" / "encoder.safetensors") for arm, folder in encoders.items()}
-    assert len(set(weights.values())) == 4
-    clips = {arm: steps[f"round_01/encoder_{arm}"].found for arm in ("loop", "old", "expert")}
+    assert len(set(weights.values())) == 5
+    clips = {arm: steps[f"round_01/encoder_{arm}"].found for arm in NAMES}
     assert len({one["step"] for one in clips.values()}) == 1
     seen = {arm: load_agent(run[0] / "round_01" / f"{arm}_0" / "last" / "agent").perception.digest for arm in clips}
-    assert len(set(seen.values())) == 3
+    assert len(set(seen.values())) == 4
 
 
 def test_lineage_names_weights_by_their_digests(run):
@@ -134,8 +149,8 @@ def test_lineage_names_weights_by_their_digests(run):
         assert digests[name]["parent"] == digests["first"]["digest"]
     assert lineage["stands"] == agent_digest(run[1].agent)
     encoders = {one["name"]: one for one in lineage["encoders"]}
-    assert set(encoders) == {"encoder", "encoder_loop", "encoder_old", "encoder_expert"}
-    assert len({one["digest"] for one in encoders.values()}) == 4
+    assert set(encoders) == {"encoder", *(f"encoder_{name}" for name in NAMES)}
+    assert len({one["digest"] for one in encoders.values()}) == 5
     assert {one["parent"] for name, one in encoders.items() if name != "encoder"} == {encoders["encoder"]["digest"]}
     assert len(encoders["encoder_loop"]["films"]) == 2 and len(encoders["encoder_old"]["films"]) == 1
     stores = {store["folder"]: store for store in lineage["stores"]}
@@ -203,6 +218,7 @@ def test_the_table_says_plainly_what_each_arm_reached(run):
     assert "unseen films found by their words" in text and "text→video R@1 %" in text
     verdict = "accepted" if found_of(run[0])["verdict"]["accepted"] else "refused"
     assert f"round 1 is {verdict} (point rule on spl)" in text
+    assert re.search(r"tours brought the loop [+−]\d+\.\d", text)
     assert re.search(r"the loop is .* than the arm old", text) and re.search(
         r"the loop is .* than the arm expert", text
     )
@@ -308,3 +324,7 @@ def test_arms_that_are_judged_against_must_learn(tmp_path):
         write_loop(tmp_path / "recipes", judge={"against": ("before", "old")}, arms={"old": False})
     with pytest.raises(ValueError, match="a loop needs a source of walks"):
         write_loop(tmp_path / "recipes", sources={"tours": None, "ground": None, "free": None})
+    with pytest.raises(ValueError, match=r"arms\.without names 'free', but sources\.free is null"):
+        write_loop(tmp_path / "recipes", sources={"free": None}, arms={"without": ("free",)})
+    with pytest.raises(ValueError, match=r"arms\.without: tours is the only source; without it an arm is arms\.old"):
+        write_loop(tmp_path / "recipes", sources={"ground": None, "free": None}, arms={"without": ("tours",)})

@@ -27,6 +27,9 @@ from navloop.weights import digest
 LOOP, OLD, EXPERT, BEFORE = "loop", "old", "expert", "before"
 """The arms, and the agent that they all go on from."""
 
+WITHOUT = "without_"
+"""Begins the name of an arm that leaves a source out; the source follows."""
+
 AGENT = Path("last") / "agent"
 ENCODER = Path("last") / "encoder.safetensors"
 """Where runs leave them."""
@@ -59,7 +62,7 @@ class Arm:
     """What one arm learns from.
 
     Attributes:
-        name: `LOOP`, `OLD` or `EXPERT`.
+        name: `LOOP`, `OLD`, `EXPERT`, or `WITHOUT` and a source.
         walks: To imitate.
         manifests: For the encoder.
     """

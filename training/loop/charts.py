@@ -14,7 +14,11 @@ from matplotlib.figure import Figure
 from navloop.training.plots import COLOURS, MARKERS, to_svg
 
 ARM_COLOURS: Mapping[str, str] = dict(
-    zip(("before", "loop", "old", "expert"), (COLOURS[6], *COLOURS[1:2], COLOURS[0], COLOURS[2]), strict=True)
+    zip(
+        ("before", "loop", "old", "expert", "without_tours", "without_ground", "without_free"),
+        (COLOURS[6], COLOURS[1], COLOURS[0], *COLOURS[2:6]),
+        strict=True,
+    )
 )
 """Of the arms, on the whole page."""
 

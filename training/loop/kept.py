@@ -62,6 +62,25 @@ def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, 
     return {"sources": counts, "walks": len(kept), "frames": sum(episode.length for episode in kept.episodes)}
 
 
+def leave_out(source: str, kept: Path, folder: Path) -> dict[str, Any]:
+    """Write what a round kept, but for one source, into a folder, ready to be learned from; return how much that is (`count`).
+
+    Args:
+        source: Which.
+        kept: Folder of the round's kept walks.
+        folder: Gets what `keep` leaves; nothing at all where every kept walk is of that source.
+    """
+    store = open_store(kept / STORE)
+    others = [number for number, walk in enumerate(store.episodes) if walk.source != source]
+    if others:
+        with StoreWriter(folder / STORE, store.about) as writer:
+            for number in others:
+                writer.adopt(store, number)
+            writer.finish()
+        lay_out(open_store(folder / STORE), folder)
+    return count([store.episodes[number] for number in others])
+
+
 def count(walks: Sequence[StoredEpisode]) -> dict[str, int]:
     """Return how much walks are, and how different: houses, texts that no other has, words."""
     texts = {walk.instruction for walk in walks}

@@ -69,13 +69,13 @@ class Plan:
     def steps(self) -> int:
         """Steps of the whole loop, if no round ends it early."""
         config = self.config
-        arms = (1 + config.arms.old + config.arms.expert) * len(config.arms.seeds)
+        arms = 1 + config.arms.old + config.arms.expert + len(config.arms.without)
         sources = sum(
             source is not None for source in (config.sources.tours, config.sources.ground, config.sources.free)
         )
         described = int(self.speaks)
-        eyes = 0 if self.eyes is None else 2 * (1 + config.arms.old + config.arms.expert)
-        a_round = sources + described + 1 + config.arms.expert + eyes + arms + 1
+        learned = arms * (len(config.arms.seeds) + (0 if self.eyes is None else 2))
+        a_round = sources + described + 1 + config.arms.expert + len(config.arms.without) + learned + 1
         before = 2 + described + (0 if self.eyes is None else 4)
         return before + config.rounds * a_round
 

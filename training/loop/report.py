@@ -25,7 +25,7 @@ from navloop.training.loop.plan import episodes_of, read_plan, split_file
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.steps import Step, read_steps
 from navloop.training.loop.summary import SUMMARY, is_loop
-from navloop.training.loop.table import ARMS, doubt_of, gap_words, tell_round
+from navloop.training.loop.table import doubt_of, gap_words, learned_from, tell_round
 from navloop.training.rollout import ReplayError
 from navloop.training.store import open_store
 from navloop.training.tables import SHARES, number
@@ -117,7 +117,7 @@ def _arms(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for arm in arms:
         own = {one["metric"]: one for one in found["reached"] if one["arm"] == arm}
-        rows.append({"arm": arm, "words": ARMS[arm], "cells": [_cell(own[name]) for name in COMPARED]})
+        rows.append({"arm": arm, "words": learned_from(arm), "cells": [_cell(own[name]) for name in COMPARED]})
     return rows
 
 

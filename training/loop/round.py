@@ -25,6 +25,7 @@ from navloop.training.loop.arms import (
     EXPERT,
     LOOP,
     OLD,
+    WITHOUT,
     Arm,
     Standing,
     find_again,
@@ -34,7 +35,7 @@ from navloop.training.loop.arms import (
     see_again,
 )
 from navloop.training.loop.descriptions import Describer, read_accounts, recall_kept
-from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, recorded
+from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, leave_out, recorded
 from navloop.training.loop.kept import STORE as KEPT
 from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
@@ -92,7 +93,7 @@ class Round:
         described = self._describe(collected)
         kept = self._step("kept", "keep what is good", lambda folder: self._keep(folder, collected))
         control = self._control(kept)
-        arms = self._arms(control)
+        arms = self._arms(kept, control)
         eyes = {arm.name: self._see(arm) for arm in arms} if self._plan.eyes is not None else {}
         learned = {
             (arm.name, seed): self._learn(arm, seed, eyes.get(arm.name))
@@ -210,8 +211,8 @@ class Round:
         words = "let an expert walk as many frames, for the control"
         return self._step("expert", words, lambda where: self._walk_expert(where, frames))
 
-    def _arms(self, control: Mapping[str, Any] | None) -> list[Arm]:
-        """Return the arms."""
+    def _arms(self, kept: Mapping[str, Any], control: Mapping[str, Any] | None) -> list[Arm]:
+        """Return the arms; of a source that nothing was kept of there is none that leaves it out."""
         standing, config, folder = self._standing, self._config, self._folder("kept")
         new = (*standing.manifests, *self._new_films(folder))
         arms = [Arm(name=LOOP, walks=(*standing.walks, *self._new_walks(folder)), manifests=new)]
@@ -221,7 +222,20 @@ class Round:
             where = self._folder("expert")
             shown = (*standing.manifests, *filmed(where))
             arms.append(Arm(name=EXPERT, walks=(*standing.walks, recorded(where)), manifests=shown))
-        return arms
+        return arms + [self._without(source) for source in config.arms.without if kept["sources"][source]["walks"]]
+
+    def _without(self, source: str) -> Arm:
+        """Return the arm that learns from all that the loop does, but for one source and what came of it."""
+        name, standing, kept = f"{WITHOUT}{source}", self._standing, self._folder("kept")
+        found = self._step(name, f"leave out what {source} brought", lambda folder: leave_out(source, kept, folder))
+        folders = [self._folder(name)] if found["walks"] else []
+        if source != "ground" and (self._folder("corrected") / STORE).is_dir():
+            folders.append(self._folder("corrected"))
+        return Arm(
+            name=name,
+            walks=(*standing.walks, *map(recorded, folders)),
+            manifests=(*standing.manifests, *(film for folder in folders for film in filmed(folder))),
+        )
 
     def _walk_expert(self, folder: Path, frames: int) -> dict[str, Any]:
         tours = self._config.sources.tours

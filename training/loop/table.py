@@ -12,16 +12,16 @@ from rich.table import Table
 from navloop.configs.loop import LoopConfig
 from navloop.envs.metrics import METRICS
 from navloop.training.comparison import COMPARED
+from navloop.training.loop.arms import BEFORE, EXPERT, LOOP, OLD, WITHOUT
 from navloop.training.loop.run import LoopFound
 from navloop.training.tables import SHARES
 
-ARMS: Mapping[str, str] = {
-    "before": "the agent before",
-    "loop": "old walks and the loop's",
-    "old": "old walks alone",
-    "expert": "old walks and as many of an expert's",
+_ARMS: Mapping[str, str] = {
+    BEFORE: "the agent before",
+    LOOP: "old walks and the loop's",
+    OLD: "old walks alone",
+    EXPERT: "old walks and as many of an expert's",
 }
-"""The arms in words: what each learned from."""
 
 FOUND = ("R@1", "R@10", "MeanR")
 """What is shown of retrieval."""
@@ -40,6 +40,11 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
     minutes = found.seconds / 60
     console.print(f"\nended: {found.ended}. {minutes:.1f} minutes in all.", highlight=False, soft_wrap=True)
     console.print(f"agent: {found.agent}", highlight=False, soft_wrap=True)
+
+
+def learned_from(arm: str) -> str:
+    """Return in words what an arm learned from."""
+    return _ARMS[arm] if arm in _ARMS else f"{_ARMS[LOOP]}, but not {arm.removeprefix(WITHOUT)}"
 
 
 def yield_table(found: Mapping[str, Any]) -> Table:
@@ -79,7 +84,7 @@ def arms_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
         table.add_column(f"{labels[metric]}{' %' if metric in SHARES else ''}", justify="right")
     for arm in dict.fromkeys(one["arm"] for one in found["reached"]):
         own = {one["metric"]: one for one in found["reached"] if one["arm"] == arm}
-        table.add_row(arm, ARMS[arm], *(reached_words(own[metric]) for metric in COMPARED))
+        table.add_row(arm, learned_from(arm), *(reached_words(own[metric]) for metric in COMPARED))
     return table
 
 
@@ -124,7 +129,10 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
     lines = [f"round {found['round']} is {said} ({config.judge.rule} rule on {config.judge.metric}): {verdict['why']}"]
     gains = [one for one in found["gaps"] if one["arm"] == "loop" and one["metric"] == config.judge.metric]
     for one in gains:
-        if one["against"] != "before":
+        if one["against"].startswith(WITHOUT):
+            brought = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
+            lines.append(f"{one['against'].removeprefix(WITHOUT)} brought the loop {brought}")
+        elif one["against"] != BEFORE:
             sure = "surely " if one["sure"] else ""
             way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no better"
             gained = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
