@@ -17,6 +17,7 @@ from navloop.envs.metrics import METRICS
 from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training.comparison import COMPARED
+from navloop.training.loop.arms import LOOP, WITHOUT
 from navloop.training.loop.charts import ARM_COLOURS, gains_chart, reached_chart, scores_chart
 from navloop.training.loop.descriptions import Account, read_accounts
 from navloop.training.loop.examples import Example, show_examples
@@ -81,7 +82,11 @@ def _headline(config: LoopConfig, summary: Mapping[str, Any]) -> dict[str, Any]:
     """Say in a sentence whether the loop helped: over the first agent, and over the controls of the last round."""
     rounds = summary["rounds"]
     accepted = sum(found["verdict"]["accepted"] for found in rounds)
-    gains = [one for one in rounds[-1]["gaps"] if one["arm"] == "loop" and one["metric"] == config.judge.metric]
+    gains = [
+        one
+        for one in rounds[-1]["gaps"]
+        if one["arm"] == LOOP and one["metric"] == config.judge.metric and not one["against"].startswith(WITHOUT)
+    ]
     return {
         "accepted": accepted,
         "rounds": len(rounds),
