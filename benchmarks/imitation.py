@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,8 @@ def _bare(config: EpisodesConfig, walked: Sequence[Episode], seconds: float) -> 
     protocol = protocol_of(config)
     env = NavigationEnv(create_simulator("embedded", config.scenes, protocol), walked, protocol)
     rng, steps, spent = np.random.default_rng(0), 0, 0.0
-    env.reset()
+    for episode in _one_a_scene(walked):
+        env.reset(options={"episode": walked.index(episode)})
     for number in itertools.cycle(range(len(walked))):
         began = time.perf_counter()
         env.reset(options={"episode": number})
@@ -71,22 +72,18 @@ def _collected(
     """Return frames a second, after one walk in each scene has loaded them all."""
     rollouts = Rollouts(config, protocol_of(config), LANES)
     rules = Rules(beta=beta, early_stop=True, max_steps=STEPS)
-    first = {episode.scene_id: episode for episode in walked}
-    for _ in rollouts.collect(None, list(first.values()), Rules(beta=1.0), 0):
+    for _ in rollouts.collect(None, _one_a_scene(walked), Rules(beta=1.0), 0):
         pass
-    frames, began = 0, time.perf_counter()
-    for rollout in _endless(rollouts, agent, walked, rules):
-        frames += len(rollout)
-        if time.perf_counter() - began > seconds:
-            break
-    pace = frames / (time.perf_counter() - began)
-    rollouts.close()
-    return pace
-
-
-def _endless(
-    rollouts: Rollouts, agent: PolicyAgent | None, walked: Sequence[Episode], rules: Rules
-) -> Iterator[np.ndarray]:
+    frames, spent = 0, 0.0
     for seed in itertools.count():
-        for rollout in rollouts.collect(agent, walked, rules, seed):
-            yield rollout.walk.actions
+        if spent > seconds:
+            break
+        began = time.perf_counter()  # whole collections: walks under way would be paid for and not counted
+        frames += sum(len(rollout.walk.actions) for rollout in rollouts.collect(agent, walked, rules, seed))
+        spent += time.perf_counter() - began
+    rollouts.close()
+    return frames / spent
+
+
+def _one_a_scene(walked: Sequence[Episode]) -> list[Episode]:
+    return list({episode.scene_id: episode for episode in walked}.values())

@@ -144,7 +144,12 @@ def test_every_parameter_learns(kind):
     (output.logits[..., :3].sum() + output.progress.sum()).backward()
     idle = [name for name, p in policy.named_parameters() if p.grad is None or not p.grad.any()]
     # adding to all keys the same changes no attention
-    assert [name for name in idle if "key" not in name and "qkv" not in name] == []
+    assert [name for name in idle if not name.endswith("key.bias")] == []
+    shared = {
+        name: p.grad.chunk(3) for name, p in policy.named_parameters() if name.endswith(("qkv.weight", "qkv.bias"))
+    }
+    dead = [name for name, (q, k, v) in shared.items() if not (q.any() and v.any() and (k.any() or "bias" in name))]
+    assert dead == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

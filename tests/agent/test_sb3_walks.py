@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -65,8 +66,9 @@ def agent_of(episodes):
 
 @pytest.fixture
 def venv_of(episodes, simulators):
-    def create(agent: PolicyAgent) -> PerceivingVecEnv:
+    def create(agent: PolicyAgent, limit: int | None = None) -> PerceivingVecEnv:
         protocol = get_protocol("houses", 32)
+        protocol = protocol if limit is None else replace(protocol, max_steps=limit)
         makes = [partial(lambda one: one, simulator) for simulator in simulators]
         venv = create_environments(makes, episodes, protocol, Reward())
         return PerceivingVecEnv(venv, agent, [episode.instruction.text for episode in episodes])
@@ -76,11 +78,11 @@ def venv_of(episodes, simulators):
 
 @pytest.fixture
 def ppo_of(venv_of):
-    def create(agent: PolicyAgent, reference: bool = False, **fields: object) -> WalkPPO:
+    def create(agent: PolicyAgent, reference: bool = False, limit: int | None = None, **fields: object) -> WalkPPO:
         config = PPOConfig.model_validate({"epochs": 2, "batch": STEPS, "target_kl": None, **fields})
         torch.manual_seed(0)
         policy = agent.policy
-        return WalkPPO(venv_of(agent), policy, config, STEPS, "cpu", policy if reference else None)
+        return WalkPPO(venv_of(agent, limit), policy, config, STEPS, "cpu", policy if reference else None)
 
     return create
 
@@ -154,8 +156,20 @@ def test_a_rollout_remembers_what_was_done_and_what_was_said(agent_of, ppo_of, e
 
 
 def test_no_reward_is_expected_beyond_the_limit_of_steps(agent_of, ppo_of):
-    ppo = ppo_of(agent_of("seq2seq"), gae=1.0, discount=0.9)
+    """What stable-baselines3 would add to the last reward of a walk that came to the limit is not there."""
+    ppo = ppo_of(agent_of("seq2seq"), limit=6, gae=1.0, discount=0.9)
+    venv, rewarded = ppo.get_env(), []
+    step = venv.venv.step_wait
+
+    def noted():
+        observation, rewards, dones, infos = step()
+        rewarded.append((np.array(rewards, np.float32), [bool(info["TimeLimit.truncated"]) for info in infos]))
+        return observation, rewards, dones, infos
+
+    venv.venv.step_wait = noted
     buffer = collect(ppo)
+    assert any(any(truncated) for _, truncated in rewarded)
+    np.testing.assert_allclose(buffer.rewards, [rewards for rewards, _ in rewarded], atol=1e-6)
     for walk in buffer.segments():
         if walk.end == STEPS:
             continue

@@ -312,7 +312,12 @@ def test_checkpointing_gives_the_same_gradients(classifier, pixels):
     )
     other = CoordinatedClassifier(InternVideo(checkpointed), CLASSES).eval()
     other.load_state_dict(classifier.state_dict())
+    calls: list[str] = []
+    blocks = {"cross": other.encoder.cross[0], "class_cross": other.encoder.class_cross}
+    for name, block in blocks.items():
+        block.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
     torch.testing.assert_close(gradients(other, pixels), expected)
+    assert sorted(calls) == ["class_cross", "class_cross", "cross", "cross"]  # forwards, and again backwards
 
 
 # The attention

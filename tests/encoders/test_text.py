@@ -186,10 +186,12 @@ def test_every_parameter_gets_a_gradient_and_checkpointing_changes_none():
     plain = tower()
     thrifty = TextTower(TINY.model_copy(update={"trunk": TRUNK.model_copy(update={"checkpointing": True})}), 8)
     thrifty.load_state_dict(plain.state_dict())
-    ids = random_ids()
+    ids, calls = random_ids(), []
+    thrifty.blocks[1].register_forward_pre_hook(lambda *_: calls.append(1))
     for text in (plain, thrifty.train()):
         output = text(ids)
         (output.pooled.square().sum() + output.states.sin().sum()).backward()
+    assert len(calls) == 2
     for (name, parameter), other in zip(plain.named_parameters(), thrifty.parameters(), strict=True):
         assert parameter.grad.abs().sum() > 0, name
         torch.testing.assert_close(other.grad, parameter.grad, atol=0, rtol=0)

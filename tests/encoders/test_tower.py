@@ -97,10 +97,14 @@ def test_every_parameter_gets_a_gradient(options: dict[str, object]) -> None:
 def test_checkpointing_changes_no_gradient_and_no_statistics(options: dict[str, object]) -> None:
     trunk = TransformerConfig(width=48, depth=4, heads=3, hidden=96, checkpointing=True)
     plain, checkpointed = tower(**options).train(), tower(trunk=trunk, **options).train()
+    calls = []
+    for blocks in (checkpointed.blocks, checkpointed.global_blocks):
+        blocks[1].register_forward_pre_hook(lambda *_: calls.append(1))
     for made in (plain, checkpointed):
         for _ in range(2):
             made.zero_grad()
             made(clips())[0].square().sum().backward()
+    assert len(calls) == 2 * 2 * 2  # blocks, passes, forwards and again backwards
     for first, second in zip(plain.parameters(), checkpointed.parameters(), strict=True):
         torch.testing.assert_close(first.grad, second.grad, atol=1e-5, rtol=1e-4)
     for first, second in zip(plain.buffers(), checkpointed.buffers(), strict=True):

@@ -314,8 +314,11 @@ def test_every_parameter_gets_a_gradient_and_checkpointing_changes_none():
     checkpointed = TRUNK.model_copy(update={"checkpointing": True})
     thrifty = ViCLIPEncoder(TINY.model_copy(update={"trunk": checkpointed})).train()
     thrifty.load_state_dict(plain.state_dict())
+    calls = []
+    thrifty.blocks[1].register_forward_pre_hook(lambda *_: calls.append(1))
     for ours in (plain, thrifty):
         contrastive_loss(ours, clips(), hide(0.2)).backward()
+    assert len(calls) == 2
     for (name, parameter), other in zip(plain.named_parameters(), thrifty.parameters(), strict=True):
         assert parameter.grad.abs().sum() > 0, name
         torch.testing.assert_close(other.grad, parameter.grad, atol=0, rtol=0)

@@ -92,10 +92,8 @@ def fill(folder: Path, numbers: Any, finish: bool = True) -> Path:
 
 
 def start(target: Any, *arguments: Any) -> Any:
-    """Start a process that has all it needs in memory, and so can be killed early."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stored_walks"])
-    process = context.Process(target=target, args=arguments)
+    """Start a process."""
+    process = multiprocessing.get_context("forkserver").Process(target=target, args=arguments)
     process.start()
     return process
 

@@ -92,7 +92,9 @@ def test_the_death_of_a_worker_costs_nothing(finished, houses, tmp_path):
     arguments = command(*evaluation(houses, "workers=2"), "--run-dir", run)
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _wait_for_rows(run, process, 5)
-    _workers_of(process)[0].kill()
+    workers = _workers_of(process)
+    assert len(workers) == 2
+    workers[0].kill()
     assert process.wait(timeout=120) == 0
     assert rows_of(run) == rows_of(finished)
 

@@ -195,10 +195,11 @@ def test_the_command_stops_a_benchmark_that_would_lie(houses, sown, tmp_path, ca
     assert ids == {"1", "2", "3"}
 
 
-def test_workers_find_the_same_and_a_pass_is_not_made_again(houses, val_unseen, tmp_path):
+def test_workers_find_the_same_and_a_pass_is_not_made_again(houses, val_unseen, tmp_path, begun):
     options = recipe(houses, val_unseen, "max_episodes=6")
     one = check_conformance(load(options[0], [*options[1:], "workers=1"]), tmp_path / "one")
     two = check_conformance(load(options[0], [*options[1:], "workers=2"]), tmp_path / "two")
+    assert len(begun) == 2
     assert one == two
     starts = len(json.loads((tmp_path / "one" / "provenance.json").read_text())["starts"])
     assert check_conformance(load(options[0], [*options[1:], "workers=1"]), tmp_path / "one") == one

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from drifting_clips import Drifting, batch_of, config, create_noisy
 from timm.utils.model_ema import ModelEmaV3
 
 from navloop.configs.engine import EngineConfig
+from navloop.training.checkpoints import list_checkpoints
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
 from navloop.training.schedules import create_optimizer, learning_rates
@@ -86,7 +88,7 @@ def test_a_finished_run_is_left_as_it_is(uninterrupted):
     assert digest(stage.state_dict()) == digest(uninterrupted / "last" / "ema.safetensors")
 
 
-def test_two_processes_give_the_losses_of_one(tmp_path):
+def test_two_processes_give_the_losses_of_one_and_go_on_to_the_same_bits(tmp_path):
     chosen = config(engine={"steps": 6, "clip": 1.0}, decoder_skips=0.0)
     run(tmp_path / "one", chosen)  # without the noise, which is each process's own
     recipe = tmp_path / "recipe.json"
@@ -97,6 +99,13 @@ def test_two_processes_give_the_losses_of_one(tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("trained by 2") == 2
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    weights, metrics = digest(tmp_path / "two" / "last" / FILES[0]), (tmp_path / "two" / "metrics.jsonl").read_bytes()
+    shutil.rmtree((tmp_path / "two" / "last").resolve())
+    again = subprocess.run([*launch, PROGRAM, tmp_path / "two", recipe], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert list_checkpoints(tmp_path / "two")[-1].step == 6
+    assert digest(tmp_path / "two" / "last" / FILES[0]) == weights
+    assert (tmp_path / "two" / "metrics.jsonl").read_bytes() == metrics
     one, two = (read_weights(tmp_path / name / "last" / "encoder.safetensors").state for name in ("one", "two"))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-5
 

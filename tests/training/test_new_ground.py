@@ -50,8 +50,9 @@ def test_an_expert_walks_them_as_they_were_drawn(drawn, houses):
         assert gap < 0.3
 
 
-def test_the_seed_decides_and_workers_do_not(drawn, never, houses):
+def test_the_seed_decides_and_workers_do_not(drawn, never, houses, begun):
     again = draw_ground(houses / "scenes", 7, 3, SHORT, never=never, workers=2)
+    assert len(begun) == 2
     other = draw_ground(houses / "scenes", 7, 4, SHORT, never=never)
     starts = [[e.start_position.tolist() for e in each] for each in (drawn, again, other)]
     assert starts[0] == starts[1] != starts[2]

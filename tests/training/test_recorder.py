@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from collected_houses import collecting, files_of
 from short_tours import recipe
-from stored_walks import start
+from striking import begin, kill_when
 
 from navloop.agent.policy_agent import create_policy_agent
 from navloop.agent.saving import agent_digest, save_agent
@@ -20,6 +20,7 @@ from navloop.envs.simulator import Action
 from navloop.envs.worlds import create_simulator
 from navloop.records import SOURCES
 from navloop.runs import RunError
+from navloop.training import recorder
 from navloop.training.recorder import record_walks
 from navloop.training.replaying import replay_walks
 from navloop.training.rollout import episode_seed, replay
@@ -96,25 +97,32 @@ def vars_of(record):
     return {name: getattr(record, name) for name in ("about", "task", "trajectory", "expert_actions", "frames")}
 
 
-def test_the_store_is_the_same_for_any_number_of_workers(recorded, houses, tmp_path):
+def test_the_store_is_the_same_for_any_number_of_workers(recorded, houses, tmp_path, begun):
     _, collected, _ = recorded
     record_walks(collecting(houses, workers=2), tmp_path / "two")
+    assert len(begun) == 2
     assert files_of(tmp_path / "two") == files_of(collected.folder)
 
 
-def test_a_collection_that_is_killed_and_resumed_is_the_same(recorded, houses, tmp_path):
+def test_a_collection_that_is_killed_and_resumed_is_the_same(recorded, houses, tmp_path, monkeypatch):
     _, collected, _ = recorded
     folder = tmp_path / "killed"
-    process = start(record_walks, collecting(houses), folder)
-    while not list(folder.glob("parts/[0-9a-f]*")) and process.is_alive():
-        process.join(0.02)
-    process.kill()
-    process.join()
-    there = len(open_store(folder))
+    kill_when(begin(record_walks, collecting(houses), folder), lambda: len(list(folder.glob("parts/[0-9a-f]*"))) > 2)
+    there = open_store(folder).keys
+    assert 2 < len(there) < 6  # a part of two is whole
+    walked: list[list[str]] = []
+    deal = recorder._begin
+
+    def noted(config, hire, parts):
+        walked.append([key for part in parts for key in part.keys])
+        return deal(config, hire, parts)
+
+    monkeypatch.setattr(recorder, "_begin", noted)
     again = record_walks(collecting(houses), folder)
-    assert there >= 1 and again.new <= 6 - there and again.walks == 6
+    assert again.new == 6 - len(there) and again.walks == 6
     assert files_of(folder) == files_of(collected.folder)
     assert record_walks(collecting(houses), folder).new == 0
+    assert len(walked[0]) < 6 and walked[1] == []
 
 
 def test_the_expert_alone_succeeds(houses, tmp_path):

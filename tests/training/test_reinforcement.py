@@ -101,10 +101,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(recipe, tmp_path, houses):
     assert set(rows) == {f"{number:02d}_val_seen.jsonl" for number in (0, 2, 4, 5)}
 
 
-def test_processes_of_their_own_change_nothing(recipe, tmp_path):
-    config = recipe(rollout={"environments": 2, "steps": 8}, ppo={"iterations": 1, "batch": 8})
+def test_processes_of_their_own_change_nothing(recipe, tmp_path, begun):
+    config = recipe(rollout={"environments": 2, "steps": 8}, ppo={"iterations": 2, "batch": 8})
     train_by_reinforcement(config, tmp_path / "one")
+    before = len(begun)
     train_by_reinforcement(config.model_copy(update={"workers": 2}), tmp_path / "two")
+    assert len(begun) >= before + 2
     assert metrics(tmp_path / "one") == metrics(tmp_path / "two")
 
 

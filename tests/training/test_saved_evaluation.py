@@ -67,8 +67,9 @@ def rows_of(run):
 
 
 @pytest.mark.parametrize(("lanes", "workers"), [(3, 2), (16, 1)])
-def test_rows_do_not_depend_on_lanes_and_workers(config, finished, tmp_path, lanes, workers):
+def test_rows_do_not_depend_on_lanes_and_workers(config, finished, tmp_path, begun, lanes, workers):
     other = evaluate(config.model_copy(update={"lanes": lanes, "workers": workers}), tmp_path / "run")
+    assert len(begun) == workers
     assert rows_of(tmp_path / "run") == rows_of(finished.folder)
     assert not other.missing
 

@@ -72,6 +72,7 @@ def results(folder: Path) -> dict[str, bytes]:
         "scores.json",
         "told_val_unseen.jsonl",
         "best/narrator.safetensors",
+        "last/speaker/narrator.safetensors",
         "walks/train/index.jsonl",
     )
     return {name: (folder / name).read_bytes() for name in names}
@@ -127,6 +128,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tours, whole, tmp_path)
     shutil.copytree(whole, folder, symlinks=True)
     last = list_checkpoints(folder)[-1]
     assert last.step == 6
+    for file in ("scores.json", "told_val_unseen.jsonl"):
+        (folder / file).unlink()
     shutil.rmtree(last.folder)  # killed before its last checkpoint, and while a part of the walks was written
     (folder / "walks" / "train" / "index.jsonl").open("a").write('{"part": 9, "wal')
     report = train_speaker(config(tours), folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,9 @@ def furthest(run: Path, other: Path) -> float:
 
 def test_weights_in_shards_learn_as_whole_ones_do_and_stages_that_cannot_are_refused(tmp_path: Path) -> None:
     recipes = {
-        "classification": config("classification", MASKED, 4, engine={"steps": 4, "clip": 1.0, "accumulate": 2}),
+        "classification": config(
+            "classification", MASKED, 4, engine={"steps": 4, "clip": 1.0, "accumulate": 2, "checkpoint_every": 2}
+        ),
         "contrastive": divided("contrastive"),
     }
     (tmp_path / "recipes").mkdir()
@@ -123,6 +126,11 @@ def test_weights_in_shards_learn_as_whole_ones_do_and_stages_that_cannot_are_ref
     for one, two in zip(lines(tmp_path / "whole"), lines(tmp_path / "sharded" / "classification"), strict=True):
         assert two == pytest.approx(one, abs=1e-5)
     assert furthest(tmp_path / "whole", tmp_path / "sharded" / "classification") < 1e-5
+    run, before = tmp_path / "sharded" / "classification", lines(tmp_path / "sharded" / "classification")
+    shutil.rmtree(run / "step_000004")
+    resumed = launch(PROGRAM.with_name("in_shards.py"), tmp_path / "sharded", tmp_path / "recipes")
+    assert resumed.stdout.count("in shards: True") == 2, resumed.stderr[-2000:]
+    assert lines(run) == before and (run / "step_000004").is_dir()
 
 
 CURVES = {

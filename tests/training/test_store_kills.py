@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from stored_walks import ABOUT, fill, made_record, run_until_change, start
+from striking import wait_until
 
 from navloop.training.store import StoreWriter, open_store
 
-WRITERS, WALKS, KILLS = 2, 40, 8
+WRITERS, WALKS, KILLS = 2, 60, 8
 
 
 def require_whole(folder, expected) -> None:
@@ -74,14 +75,22 @@ def test_writers_and_a_joiner_that_are_killed_lose_nothing(tmp_path):
         writers = [start(write, folder, share, log) for share, log in zip(shares, logs, strict=True)]
         return [*writers, start(join, folder)]
 
+    def acknowledged() -> set[int]:
+        return set.union(*map(read_numbers, logs))
+
+    joined = 0
     for _ in range(KILLS):
+        wanted = len(acknowledged()) + int(rng.integers(1, 5))
         processes = begin()
-        time.sleep(rng.uniform(0.05, 0.4))  # wherever they are by then
+        wait_until(processes[-1], lambda: len(acknowledged()) >= wanted)  # noqa: B023 (asked before the next turn)
+        time.sleep(rng.uniform(0, 0.05))  # wherever they are by then
         for process in processes:
             process.kill()
         for process in processes:
             process.join()
-        require_whole(folder, set.union(*map(read_numbers, logs)))
+        require_whole(folder, acknowledged())
+        joined += any((folder / "data").glob("*/*"))
+    assert joined and len(acknowledged()) < WALKS
     *writers, joiner = begin()
     for process in writers:
         process.join()
