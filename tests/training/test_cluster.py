@@ -32,12 +32,15 @@ def test_a_lost_node_loses_no_walk(houses, tmp_path, nodes):
     folder, acknowledged = tmp_path / "store", set()
 
     def lose():
+        deadline = time.monotonic() + 300
         while not (found := {path.name for path in folder.glob("parts/[0-9a-f]*")}):
+            if time.monotonic() > deadline:
+                return
             time.sleep(0.05)
         acknowledged.update(found)
         cluster.remove_node(first, allow_graceful=False)
 
-    loser = threading.Thread(target=lose)
+    loser = threading.Thread(target=lose, daemon=True)
     loser.start()
     collected = record_walks(collecting(houses, cluster="auto", workers=2), folder)
     loser.join()
@@ -62,3 +65,24 @@ def test_a_fault_on_a_node_is_told_with_its_part(houses, tmp_path, nodes):
         scenes.unlink()  # after everything was checked
         recorder._walk_missing(config, folder, entrant, episodes, None)
     assert caught.value.is_input
+
+
+def test_a_cluster_that_is_begun_for_a_collection_is_ended_with_it(houses, tmp_path):
+    assert not ray.is_initialized()
+    collected = record_walks(collecting(houses, cluster="local", workers=2), tmp_path / "store")
+    assert collected.walks == 6 and not ray.is_initialized()
+    assert files_of(tmp_path / "store") == files_of(record_walks(collecting(houses), tmp_path / "alone").folder)
+
+
+def test_a_cluster_that_runs_is_joined_by_its_address(houses, tmp_path):
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        collected = record_walks(collecting(houses, cluster=cluster.address, workers=2), tmp_path / "store")
+    finally:
+        cluster.shutdown()
+    assert collected.walks == 6 and not ray.is_initialized()
+
+
+def test_a_cluster_that_is_not_there_is_told(houses, tmp_path):
+    with pytest.raises(ValueError, match=r"cluster: no Ray cluster at 'auto'"):
+        record_walks(collecting(houses, cluster="auto"), tmp_path / "store")
