@@ -52,7 +52,7 @@ def run(console: Console, folder: Path, seconds: float) -> None:
         "sensors",
         "bare Panda3D, whole house",
         "bare, rooms in sight",
-        "environment",
+        "environment (share of either)",
         "environment x 2",
     ):
         table.add_column(column, justify="right")
@@ -62,7 +62,7 @@ def run(console: Console, folder: Path, seconds: float) -> None:
             whole, bare, env = _in_processes(_measure, setting, 1)[0]
             pair = _in_processes(_measure_environment, setting, 2)
             both = sum(pair)
-            cells = (f"{env:,.0f} ({env / bare:.0%})", f"{both:,.0f} ({both / env:.2f} x one)")
+            cells = (f"{env:,.0f} ({env / whole:.0%}, {env / bare:.0%})", f"{both:,.0f} ({both / env:.2f} x one)")
             table.add_row(str(size), "RGB-D" if depth else "RGB", f"{whole:,.0f}", f"{bare:,.0f}", *cells)
     console.print(table)
 

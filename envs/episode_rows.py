@@ -42,7 +42,8 @@ def parse_episode(row: Any) -> Episode:
     _require(goals is None or isinstance(goals, list), "goals", goals, "a list")
     _require(info is None or isinstance(info, dict), "info", info, "an object")
     rotation = _numbers(row, "start_rotation", (4,))
-    _require(float(np.abs(rotation).max()) > 1e-6, "start_rotation", row["start_rotation"], "a quaternion of length 1")
+    unit = abs(float(np.linalg.norm(rotation)) - 1) < 0.01
+    _require(unit, "start_rotation", row["start_rotation"], "a quaternion of length 1")
     goal = goals[0] if goals else {}
     _require(isinstance(goal, dict), "goals[0]", goal, "an object")
     radius = goal.get("radius")

@@ -20,7 +20,7 @@ from navloop.training.results import (
 )
 from navloop.training.rows import Row
 from navloop.training.statistics import Comparison, Interval
-from navloop.training.tables import SHARES, heading, metrics_named, number
+from navloop.training.tables import SHARES, heading, metrics_named, number, unpaired_note
 
 COMPARED = ("success", "spl", "ndtw", "navigation_error")
 """Metrics of the paired comparison."""
@@ -157,7 +157,7 @@ def _table(pair: Pair) -> Table:
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     ours, theirs = pair.rows
     means = intervals(ours), intervals(theirs)
-    notes = []
+    notes = [f"{note}."] if (note := unpaired_note(ours, theirs)) else []
     size: Interval | None = None
     for metric in metrics_named(COMPARED):
         comparison = compare_rows(ours, theirs, metric)

@@ -33,7 +33,7 @@ from navloop.training.rollout import ReplayError
 from navloop.training.rows import Row
 from navloop.training.statistics import Interval
 from navloop.training.stories import Story, choose_rows, tell
-from navloop.training.tables import SHARES, SHOWN, ends, heading, metrics_named, number, unreachable_note
+from navloop.training.tables import SHARES, SHOWN, ends, heading, metrics_named, number, unpaired_note, unreachable_note
 
 
 def write_report(
@@ -149,7 +149,11 @@ def _comparison(evaluation: Evaluation, other: Evaluation | None, chosen: str | 
             raise ValueError(f"{evaluation.folder} and {other.folder} have no agent in common")
     metrics = metrics_named(COMPARED)
     lines = [
-        {"agent": agent, "cells": [describe(compare_rows(ours, theirs, metric), metric) for metric in metrics]}
+        {
+            "agent": agent,
+            "note": unpaired_note(ours, theirs),
+            "cells": [describe(compare_rows(ours, theirs, metric), metric) for metric in metrics],
+        }
         for agent, (ours, theirs) in pairs.items()
     ]
     return {"against": against, "headings": [heading(metric) for metric in metrics], "lines": lines} if lines else None

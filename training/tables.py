@@ -92,6 +92,13 @@ def unreachable_note(rows: Sequence[Row]) -> str:
     return f"{count} out of reach: failed, not in NE" if count else ""
 
 
+def unpaired_note(first: Sequence[Row], second: Sequence[Row]) -> str:
+    """Return what must be said where agents are compared and one of them was where no goal can be reached; "" if none was."""
+    lost = [{row.episode_id for row in rows if row.metrics.unreachable} for rows in (first, second)]
+    count = len(set.union(*lost) & {row.episode_id for row in first} & {row.episode_id for row in second})
+    return f"{count} out of reach: failed, not in the difference of NE" if count else ""
+
+
 def _cell(interval: Interval | None, metric: MetricInfo) -> str:
     if interval is None:
         return "–"

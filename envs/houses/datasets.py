@@ -88,13 +88,14 @@ def generate_dataset(config: HousesConfig, folder: Path, workers: int = 1, progr
         "tours": {split: {"wanted": wanted, "drawn": drawn} for split, (wanted, drawn) in tours.items()},
         "files": files,
         "scenes": {house.name: fingerprint(_glb(config, folder, house)) for house in houses},
+        "descriptions": {house.name: fingerprint(_glb(config, folder, house).with_suffix(".json")) for house in houses},
     }
     write_text(folder / "dataset.json", json.dumps(manifest, indent=1) + "\n")
     shutil.rmtree(folder / "parts", ignore_errors=True)
 
 
 def is_finished(config: HousesConfig, folder: Path) -> bool:
-    """Whether a folder holds the whole data set of a config; a manifest whose files are gone does not count.
+    """Whether a folder holds the whole data set of a config; a manifest whose files are gone, or are not what was written, does not count.
 
     Raises:
         ValueError: If it holds another one.
@@ -115,8 +116,15 @@ def is_finished(config: HousesConfig, folder: Path) -> bool:
         listed = "; ".join(f"{key} is {there!r} there, {here!r} here" for key, (there, here) in other.items())
         raise ValueError(f"{folder} holds another data set: {listed}; choose another folder or delete this one")
     scenes = folder / "scenes" / config.name
-    expected = [scenes / house / f"{house}{suffix}" for house in manifest["scenes"] for suffix in (".glb", ".json")]
-    return all(path.is_file() for path in [*expected, *(folder / file for file in manifest["files"])])
+    expected: dict[Path, str | None] = {folder / file: told["fingerprint"] for file, told in manifest["files"].items()}
+    for house, told in manifest["scenes"].items():
+        expected[scenes / house / f"{house}.glb"] = told
+        expected[scenes / house / f"{house}.json"] = manifest.get("descriptions", {}).get(house)  # not told by old ones
+    for file, told in expected.items():
+        if not file.is_file() or (told is not None and fingerprint(file) != told):
+            _log.warning("%s is %s; the data set is made again", file, "damaged" if file.is_file() else "lost")
+            return False
+    return True
 
 
 def _identity(config: HousesConfig) -> dict[str, Any]:

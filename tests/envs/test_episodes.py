@@ -281,6 +281,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "nan in a place": (lambda row: row.update(start_position=[1, math.nan, 3]), r"start_position\[1\] is not a finite"),
     "infinity aside": (lambda row: row["info"].update(geodesic_distance=math.inf), "info.geodesic_distance is not a fin"),
     "a number too great": (lambda row: row.update(start_position=["BIG", 0, 0]), "start_position is .*finite numbers"),
+    "long rotation": (lambda row: row.update(start_rotation=[5, 5, 5, 5]), r"start_rotation is \[5, 5, 5, 5\], expected a qu"),
     "no rotation": (lambda row: row.update(start_rotation=[0, 0, 0, 0]), r"start_rotation is \[0, 0, 0, 0\], expected a qu"),
     "a text that is none": (lambda row: row["instruction"].update(instruction_text=None), "instruction_text is None"),
     "a bare instruction": (lambda row: row.update(instruction="Go."), "instruction is 'Go.', expected an object"),

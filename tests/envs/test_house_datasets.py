@@ -239,6 +239,16 @@ def test_a_data_set_that_lost_a_scene_is_mended(tiny, tmp_path):
     assert digests(tmp_path / "copy") == digests(tiny)
 
 
+@pytest.mark.parametrize("pattern", ["*.glb", "scenes/**/*.json", "train.json.gz", "val_unseen_gt.json.gz"])
+def test_a_data_set_with_a_damaged_file_is_not_finished(tiny, tmp_path, caplog, pattern):
+    shutil.copytree(tiny, tmp_path / "copy")
+    assert is_finished(TINY, tmp_path / "copy")
+    file = min((tmp_path / "copy").rglob(pattern))
+    file.write_bytes(file.read_bytes()[:-7])  # as a copy that was broken off leaves it
+    assert not is_finished(TINY, tmp_path / "copy")
+    assert f"{file} is damaged; the data set is made again" in caplog.text
+
+
 def test_more_training_tours_change_no_other_split(tiny, tmp_path):
     generate_dataset(TINY.model_copy(update={"train_tours": 4}), tmp_path)
     name = "episodes/val_seen/val_seen.json.gz"

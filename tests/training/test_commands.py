@@ -346,10 +346,15 @@ def test_a_goal_out_of_reach_is_said_beside_the_numbers(houses, tmp_path):
     broken = tmp_path / "broken.json.gz"
     broken.write_bytes(gzip.compress(json.dumps(data).encode()))
     few = (f"episodes={broken}", "report.maps=1", "report.videos=0")
-    result = navloop(*evaluation(houses, "agents=forward", *few), "--run-dir", tmp_path / "run")
+    result = navloop(*evaluation(houses, "agents=forward,random", *few), "--run-dir", tmp_path / "run")
     assert result.returncode == 0, result.stderr
     assert "1 out of reach" in result.stdout
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["agents"]["forward"]["unreachable"] == 1
     page = navloop("report", tmp_path / "run")
     assert page.returncode == 0, page.stderr
-    assert "1 out of reach" in (tmp_path / "run" / "report.html").read_text()
+    html = (tmp_path / "run" / "report.html").read_text()
+    assert html.count("1 out of reach: failed, not in NE") == 2
+    assert html.count("1 out of reach: failed, not in the difference of NE") == 1
+    compared = navloop("eval", "--compare", tmp_path / "run", "--agent", "forward", "random")
+    assert compared.returncode == 0, compared.stderr
+    assert "1 out of reach: failed, not in the difference of NE." in " ".join(compared.stdout.split())
