@@ -49,7 +49,9 @@ def reached_chart(rounds: Sequence[Mapping[str, Any]], metric: str, label: str, 
         axes.set_xlim(0.5, max(found["round"] for found in rounds) + 0.5)
         axes.set_ylabel(f"{label}, %")
         axes.grid(axis="x", visible=False)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(arms), fontsize=9, handlelength=1.2)
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(arms), 4), fontsize=9, handlelength=1.2
+        )
     return svg[0]
 
 
