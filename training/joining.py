@@ -25,7 +25,7 @@ def join_processes() -> PartialState:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != state.num_processes:
         raise ValueError(
-            f"this is one of {launched} processes, but {state.num_processes} found each other: something made an Accelerator before "
-            "training began; let `navloop.training.engine.train` make the first"
+            f"this is one of {launched} processes (WORLD_SIZE), but {state.num_processes} found each other: begin them with a launcher "
+            "(docs/training.md), let nothing make an Accelerator before training does, or unset WORLD_SIZE"
         )
     return state

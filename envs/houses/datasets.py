@@ -122,7 +122,7 @@ def is_finished(config: HousesConfig, folder: Path) -> bool:
         expected[scenes / house / f"{house}.json"] = manifest.get("descriptions", {}).get(house)  # not told by old ones
     for file, told in expected.items():
         if not file.is_file() or (told is not None and fingerprint(file) != told):
-            _log.warning("%s is %s; the data set is made again", file, "damaged" if file.is_file() else "lost")
+            _log.warning("%s is %s, so the data set is not whole", file, "damaged" if file.is_file() else "lost")
             return False
     return True
 

@@ -246,7 +246,7 @@ def test_a_data_set_with_a_damaged_file_is_not_finished(tiny, tmp_path, caplog, 
     file = min((tmp_path / "copy").rglob(pattern))
     file.write_bytes(file.read_bytes()[:-7])  # as a copy that was broken off leaves it
     assert not is_finished(TINY, tmp_path / "copy")
-    assert f"{file} is damaged; the data set is made again" in caplog.text
+    assert f"{file} is damaged, so the data set is not whole" in caplog.text
 
 
 def test_more_training_tours_change_no_other_split(tiny, tmp_path):
