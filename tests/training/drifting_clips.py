@@ -1,11 +1,7 @@
-"""Clips that a part of them foretells. Run as a program, it trains on them, and dies when told to.
-
-python drifting_clips.py FOLDER RECIPE [step:7 | save:2]
-"""
+"""Clips that a part of them foretells, and training on them, which dies when told to."""
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -104,17 +100,13 @@ def create_noisy(config: MaskedPretrainConfig, source: Drifting) -> NoisyStage:
     return stage
 
 
-def main(folder: str, recipe: str, death: str = "") -> None:
+def train_drifting(folder: Path, chosen: MaskedPretrainConfig, death: str = "") -> None:
+    """Train, in a process begun for it; the loss is noisy if it is to die: in "step:7", or in "save:2"."""
     torch.set_num_threads(1)
-    chosen = MaskedPretrainConfig.model_validate_json(Path(recipe).read_text())
     stage = create_stage(chosen, Drifting())
     if death:
         stage = create_noisy(chosen, Drifting())
         stage.death, number = death.split(":")
         stage.left = int(number)
-    train(stage, chosen.engine, Path(folder))
+    train(stage, chosen.engine, folder)
     print(f"trained by {PartialState().num_processes}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

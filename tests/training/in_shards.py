@@ -1,17 +1,16 @@
-"""The program of `named_clips`, its weights in shards: what accelerate does on GPUs, by its own code, over gloo.
-
-torchrun --nproc_per_node 2 in_shards.py FOLDER FOLDER_OF_RECIPES
+"""The training of `named_clips`, its weights in shards: what accelerate does on GPUs, by its own code, over gloo.
 
 accelerate offers shards to GPUs alone; nothing in them needs one. So the plugin is given to an Accelerator that has already joined.
 """
 
-import sys
+from pathlib import Path
 
-import named_clips
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
+from named_clips import train_named
 from torch.distributed.tensor import DTensor
 
+from navloop.configs.pretraining import PretrainConfig
 from navloop.training import engine
 from navloop.training.state import TrainingState
 
@@ -38,6 +37,7 @@ class Sharded(TrainingState):
         print(f"in shards: {all(isinstance(weight, DTensor) for weight in self.model.parameters())}")
 
 
-if __name__ == "__main__":
+def train_sharded(folder: Path, recipes: dict[str, PretrainConfig]) -> None:
+    """Train in a process begun for it, whose engine this changes."""
     engine._accelerator, engine.TrainingState = sharded_accelerator, Sharded
-    named_clips.main(*sys.argv[1:])
+    train_named(folder, recipes)

@@ -1,16 +1,10 @@
-"""Clips that say what they are: a coloured square that moves left or right. Run as a program, it trains a stage on them.
+"""Clips that say what they are, a coloured square that moves left or right, and stages that are trained on them.
 
 With images in the recipe, single frames of such clips are its images.
-
-python named_clips.py FOLDER RECIPE [losses to die in]
-python named_clips.py FOLDER FOLDER_OF_RECIPES
-
-The latter trains one recipe after the other, each into a folder of its name: processes that are launched once serve them all.
 """
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -114,17 +108,9 @@ def without_dropout(stage: Stage) -> Stage:
     return stage
 
 
-def main(folder: str, recipe: str, death: str = "0") -> None:
+def train_named(folder: Path, recipes: dict[str, PretrainConfig], death: int = 0) -> None:
+    """Train one recipe after the other, each into a folder of its name, in a process begun for it; it dies in the loss of that number."""
     torch.set_num_threads(1)
-    files = sorted(Path(recipe).glob("*.json")) if Path(recipe).is_dir() else [Path(recipe)]
-    for file in files:
-        text = file.read_text()
-        schema = next(schema for name, schema in STAGES.items() if f'"stage":"{name}"' in text)
-        chosen = schema.model_validate_json(text)
-        into = Path(folder) / file.stem if Path(recipe).is_dir() else Path(folder)
-        train(mortal(without_dropout(stage_of(chosen)), int(death)), chosen.engine, into)
+    for name, chosen in recipes.items():
+        train(mortal(without_dropout(stage_of(chosen)), death), chosen.engine, folder / name)
     print(f"trained by {PartialState().num_processes}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -3,15 +3,14 @@
 import json
 import math
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from accelerate import PartialState
-from drifting_clips import Drifting, batch_of, config, create_noisy
+from drifting_clips import Drifting, batch_of, config, create_noisy, train_drifting
+from joined import run_joined
+from striking import begin
 from timm.utils.model_ema import ModelEmaV3
 
 from navloop.configs.engine import EngineConfig
@@ -22,8 +21,6 @@ from navloop.training.schedules import create_optimizer, learning_rates
 from navloop.training.steps import DivergedError, count_steps, split
 from navloop.weights import digest, read_weights
 
-PROGRAM = Path(__file__).with_name("drifting_clips.py")
-ROOT = Path(__file__).parents[2]
 FILES = ("model.safetensors", "ema.safetensors", "encoder.safetensors", "autoencoder.safetensors")
 
 
@@ -68,10 +65,10 @@ RANDOM_STEP = int(np.random.default_rng(2026).integers(2, 2 * EVERYTHING["steps"
 )
 def test_a_killed_run_resumes_to_the_same_bits(uninterrupted, tmp_path, death):
     chosen = config(engine=EVERYTHING)
-    recipe, folder = tmp_path / "recipe.json", tmp_path / "run"
-    recipe.write_text(chosen.model_dump_json())
-    killed = subprocess.run([sys.executable, PROGRAM, folder, recipe, death], capture_output=True, check=False)
-    assert killed.returncode == -9, killed.stderr
+    folder = tmp_path / "run"
+    killed = begin(train_drifting, folder, chosen, death)
+    killed.join()
+    assert killed.exitcode == -9
     report, _ = run(folder, chosen, create_noisy)
     assert report.resumed < report.steps == EVERYTHING["steps"], death
     assert (folder / "metrics.jsonl").read_bytes() == (uninterrupted / "metrics.jsonl").read_bytes(), death
@@ -91,18 +88,14 @@ def test_a_finished_run_is_left_as_it_is(uninterrupted):
 def test_two_processes_give_the_losses_of_one_and_go_on_to_the_same_bits(tmp_path):
     chosen = config(engine={"steps": 6, "clip": 1.0}, decoder_skips=0.0)
     run(tmp_path / "one", chosen)  # without the noise, which is each process's own
-    recipe = tmp_path / "recipe.json"
-    recipe.write_text(chosen.model_dump_json())
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
-    launch += ["--rdzv_endpoint=localhost:0"]
-    done = subprocess.run([*launch, PROGRAM, tmp_path / "two", recipe], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("trained by 2") == 2
+    statuses, said = run_joined(tmp_path, train_drifting, tmp_path / "two", chosen)
+    assert statuses == [0, 0], said
+    assert all("trained by 2" in text for text in said)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     weights, metrics = digest(tmp_path / "two" / "last" / FILES[0]), (tmp_path / "two" / "metrics.jsonl").read_bytes()
     shutil.rmtree((tmp_path / "two" / "last").resolve())
-    again = subprocess.run([*launch, PROGRAM, tmp_path / "two", recipe], capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr[-2000:]
+    statuses, said = run_joined(tmp_path, train_drifting, tmp_path / "two", chosen)
+    assert statuses == [0, 0], said
     assert list_checkpoints(tmp_path / "two")[-1].step == 6
     assert digest(tmp_path / "two" / "last" / FILES[0]) == weights
     assert (tmp_path / "two" / "metrics.jsonl").read_bytes() == metrics

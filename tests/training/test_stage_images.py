@@ -1,19 +1,17 @@
 """Contrast with images: turns that anyone can foretell, batches of one kind, an exact resume, and files as users have them."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from named_clips import CLASSES, Named, config, moving, stage_of
+from named_clips import CLASSES, Named, config, moving, stage_of, train_named
 from open_clip.loss import ClipLoss
 from PIL import Image
 from rich.console import Console
+from striking import begin
 
 from navloop.configs.loader import load
 from navloop.configs.stages import ImagesConfig
@@ -27,7 +25,6 @@ from navloop.training.steps import Supply, count_steps, split
 from navloop.training.videos import write_video
 from navloop.weights import digest
 
-PROGRAM = Path(__file__).with_name("named_clips.py")
 MULTIMODAL, VICLIP = "internvideo_mm_tiny_p16_t4", "viclip_tiny_p16_t4"
 QUIET = Console(quiet=True)
 
@@ -91,11 +88,10 @@ def test_a_killed_run_resumes_to_the_same_bits(encoder, tmp_path):
     engine = {"steps": 7, "checkpoint_every": 2, "accumulate": 2, "ema": 0.9, "clip": 1.0}
     chosen = recipe(encoder, engine=engine, images={"batch": 16, "held_out": ("none",)}, **changes)
     train(stage_of(chosen), chosen.engine, tmp_path / "whole")
-    (tmp_path / "recipe.json").write_text(chosen.model_dump_json())
-    death = str(int(np.random.default_rng(2026).integers(7, 13)))  # a part of steps 4 to 6
-    command = [sys.executable, PROGRAM, tmp_path / "run", tmp_path / "recipe.json", death]
-    killed = subprocess.run(command, capture_output=True, check=False)
-    assert killed.returncode == -9, killed.stderr
+    death = int(np.random.default_rng(2026).integers(7, 13))  # a part of steps 4 to 6
+    killed = begin(train_named, tmp_path, {"run": chosen}, death)
+    killed.join()
+    assert killed.exitcode == -9
     report = train(stage_of(chosen), chosen.engine, tmp_path / "run")
     assert 0 < report.resumed < report.steps
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
-from named_clips import CLASSES, SIZE, Named, config, stage_of, without_dropout
+from in_shards import train_sharded
+from joined import run_joined
+from named_clips import CLASSES, SIZE, Named, config, stage_of, train_named, without_dropout
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.configs.pretraining import PretrainConfig
@@ -35,7 +35,6 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-PROGRAM = Path(__file__).with_name("named_clips.py")
 MASKED, MULTIMODAL, VICLIP, BOTH = (
     "videomae_tiny_p16_t8",
     "internvideo_mm_tiny_p16_t4",
@@ -73,24 +72,14 @@ def divided(name: str) -> PretrainConfig:
     return config(*RECIPES[name], engine={"steps": 4, "clip": 1.0}, **changes)
 
 
-def launch(program: Path, *arguments: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in two processes that know of each other."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv_backend=c10d"]
-    command += ["--rdzv_endpoint=localhost:0", program, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of each recipe, by two processes together."""
     folder = tmp_path_factory.mktemp("divided")
-    (folder / "recipes").mkdir()
-    for name in RECIPES:
-        (folder / "recipes" / f"{name}.json").write_text(divided(name).model_dump_json())
-    done = launch(PROGRAM, folder / "two", folder / "recipes")
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("trained by 2") == 2
-    return folder / "two"
+    statuses, said = run_joined(folder, train_named, folder, {name: divided(name) for name in RECIPES})
+    assert statuses == [0, 0], said
+    assert all("trained by 2" in text for text in said)
+    return folder
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -115,12 +104,11 @@ def test_weights_in_shards_learn_as_whole_ones_do_and_stages_that_cannot_are_ref
         ),
         "contrastive": divided("contrastive"),
     }
-    (tmp_path / "recipes").mkdir()
-    for name, recipe in recipes.items():
-        (tmp_path / "recipes" / f"{name}.json").write_text(recipe.model_dump_json())
-    done = launch(PROGRAM.with_name("in_shards.py"), tmp_path / "sharded", tmp_path / "recipes")
-    assert done.stdout.count("in shards: True") == 2, done.stderr[-2000:]
-    assert "encoder.logit_scale is a single number, which has no shards (FSDP)" in done.stderr
+    statuses, said = run_joined(tmp_path, train_sharded, tmp_path / "sharded", recipes)
+    assert statuses == [1, 1], said
+    for text in said:
+        assert "in shards: True" in text
+        assert "encoder.logit_scale is a single number, which has no shards (FSDP)" in text
     chosen = recipes["classification"]
     train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path / "whole")
     for one, two in zip(lines(tmp_path / "whole"), lines(tmp_path / "sharded" / "classification"), strict=True):
@@ -128,8 +116,8 @@ def test_weights_in_shards_learn_as_whole_ones_do_and_stages_that_cannot_are_ref
     assert furthest(tmp_path / "whole", tmp_path / "sharded" / "classification") < 1e-5
     run, before = tmp_path / "sharded" / "classification", lines(tmp_path / "sharded" / "classification")
     shutil.rmtree(run / "step_000004")
-    resumed = launch(PROGRAM.with_name("in_shards.py"), tmp_path / "sharded", tmp_path / "recipes")
-    assert resumed.stdout.count("in shards: True") == 2, resumed.stderr[-2000:]
+    _, said = run_joined(tmp_path, train_sharded, tmp_path / "sharded", recipes)
+    assert all("in shards: True" in text for text in said)
     assert lines(run) == before and (run / "step_000004").is_dir()
 
 
