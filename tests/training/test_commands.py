@@ -149,9 +149,11 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_resume(finished, houses, 
     agents = f"agents=[expert, 'waits=command:{sys.executable} {tmp_path / 'waits.py'}']"
     few = ("report.maps=1", "report.videos=0")
     arguments = command(*evaluation(houses, agents, "workers=1", *few), "--run-dir", run)
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell begins in the background ignores it
     process = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
+    signal.signal(signal.SIGINT, heard)
     _wait_for_rows(run, process, 1)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)

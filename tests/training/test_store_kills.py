@@ -54,10 +54,11 @@ def write(folder, numbers, acknowledged) -> None:
                 log.write(f"{number}\n".encode())
 
 
-def join(folder) -> None:
+def join(folder, begun) -> None:
     with StoreWriter(folder, ABOUT) as writer:
         while True:
             writer.finish()
+            begun.touch()
             time.sleep(0.02)
 
 
@@ -72,25 +73,30 @@ def test_writers_and_a_joiner_that_are_killed_lose_nothing(tmp_path):
     rng = np.random.default_rng(0)
 
     def begin():
-        writers = [start(write, folder, share, log) for share, log in zip(shares, logs, strict=True)]
-        return [*writers, start(join, folder)]
+        ready = tmp_path / "ready"
+        ready.unlink(missing_ok=True)
+        joiner = start(join, folder, ready)
+        wait_until(joiner, ready.exists)  # or writers, which begin sooner, might die before anything is joined
+        return [*(start(write, folder, share, log) for share, log in zip(shares, logs, strict=True)), joiner]
 
     def acknowledged() -> set[int]:
         return set.union(*map(read_numbers, logs))
 
-    joined = 0
-    for _ in range(KILLS):
+    def joined() -> bool:
+        return any((folder / "data").glob("*/*"))
+
+    for turn in range(KILLS):
         wanted = len(acknowledged()) + int(rng.integers(1, 5))
         processes = begin()
-        wait_until(processes[-1], lambda: len(acknowledged()) >= wanted)  # noqa: B023 (asked before the next turn)
+        late = turn >= KILLS // 2
+        wait_until(processes[-1], lambda: len(acknowledged()) >= wanted and (joined() or not late))  # noqa: B023 (now)
         time.sleep(rng.uniform(0, 0.05))  # wherever they are by then
         for process in processes:
             process.kill()
         for process in processes:
             process.join()
         require_whole(folder, acknowledged())
-        joined += any((folder / "data").glob("*/*"))
-    assert joined and len(acknowledged()) < WALKS
+    assert len(acknowledged()) < WALKS
     *writers, joiner = begin()
     for process in writers:
         process.join()
