@@ -1,4 +1,4 @@
-"""The shipped commands, end to end in processes of their own: results, resumption, and faults in what is given."""
+"""The shipped commands, end to end, in processes of their own where they are struck: results, resumption, and faults in what is given."""
 
 import contextlib
 import gzip
@@ -14,16 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from said import navloop
 
 AGENTS = "expert,random,forward"
 
 
 def command(*arguments):
     return [sys.executable, "-m", "navloop.training.cli", *map(str, arguments)]
-
-
-def navloop(*arguments, folder=None):
-    return subprocess.run(command(*arguments), capture_output=True, text=True, cwd=folder, timeout=300, check=False)
 
 
 def evaluation(houses, *overrides):
@@ -239,8 +236,9 @@ def test_a_fault_of_the_user_is_one_clear_message(houses, finished, tmp_path, ov
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_of_another_kind_is_refused(tmp_path):
-    result = navloop("houses", "eval_demo", folder=tmp_path)
+def test_a_recipe_of_another_kind_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = navloop("houses", "eval_demo")
     assert result.returncode == 2
     assert "this recipe is for 'navloop eval', not for 'navloop houses'" in result.stderr
 

@@ -3,12 +3,11 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
+from said import navloop
 from scipy import stats
 
 from navloop.configs.schema import EvalConfig
@@ -152,12 +151,9 @@ def test_unfinished_agents_are_refused_only_if_they_are_compared(runs, tmp_path)
 
 
 def test_the_command_prints_the_table(runs):
-    command = [sys.executable, "-m", "navloop.training.cli", "eval", "--compare", runs / "a", runs / "b"]
-    result = subprocess.run([*command, "--agent", "expert", "random"], capture_output=True, text=True, check=False)
+    result = navloop("eval", "--compare", runs / "a", runs / "b", "--agent", "expert", "random")
     assert result.returncode == 0, result.stderr
     assert "expert  against  random" in result.stdout
-    both = subprocess.run(
-        [*command[:4], "eval_demo", "--compare", runs / "a"], capture_output=True, text=True, check=False
-    )
+    both = navloop("eval", "eval_demo", "--compare", runs / "a")
     assert both.returncode == 2
     assert "takes no recipe (eval_demo)" in both.stderr

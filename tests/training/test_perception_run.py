@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import av
 import numpy as np
 import pytest
 import torch
 import yaml
+from said import navloop
 
 from navloop.configs.loader import RecipeError, load
 from navloop.configs.perception import PerceptionEvalConfig
@@ -80,11 +79,6 @@ def recipe(data, *tasks, **changes):
 
 def config(data, *tasks, **changes):
     return PerceptionEvalConfig.model_validate_json(json.dumps(recipe(data, *tasks, **changes)))
-
-
-def navloop(*arguments):
-    command = [sys.executable, "-m", "navloop.training.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 TASKS = (

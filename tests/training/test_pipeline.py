@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from rich.console import Console
+from said import navloop
 from short_tours import make_tours
 from striking import begin, kill_when
 
@@ -178,10 +177,9 @@ def test_a_claim_about_no_step_or_no_score_is_refused(finished, houses: Path) ->
 def test_a_killed_pipeline_goes_on_to_the_same_weights(finished, houses: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(yaml.safe_dump({"kind": "pipeline", **whole(houses).model_dump(mode="json")}))
-    command = [sys.executable, "-m", "navloop.training.cli", "pipeline", recipe, "--run-dir", tmp_path / "run"]
     learning = (tmp_path / "run" / "masked" / "seed_3" / "config.yaml").is_file
     kill_when(begin(run_quietly, whole(houses), tmp_path / "run"), learning)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = navloop("pipeline", recipe, "--run-dir", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     for place in LEARNT:
         file = Path(*place, "last", "model.safetensors")
