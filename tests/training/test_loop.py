@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 from small_loop import write_loop
+from striking import begin, kill_when
 
 from navloop.agent.saving import agent_digest, load_agent
-from navloop.configs.loader import RecipeError, dump
+from navloop.configs.loader import RecipeError
 from navloop.configs.loop import LoopConfig
 from navloop.files import fingerprint
 from navloop.runs import RunError
@@ -36,17 +33,8 @@ ARMS = ("loop_0", "old_0", "expert_0", "without_tours_0")
 NAMES = {name.removesuffix("_0") for name in ARMS}
 
 
-def killed(config: Path, folder: Path) -> None:
-    """Start a loop and kill it while it makes its first films."""
-    command = [sys.executable, "-m", "navloop.training.cli", "loop", str(config), "--run-dir", str(folder)]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while process.poll() is None and not (folder / "steps" / "films.begun").is_file():
-        assert time.monotonic() < deadline, "the loop got stuck"
-        time.sleep(0.01)
-    assert process.poll() is None, f"the loop ended before it could be killed: {process.stderr.read()}"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def go(config: LoopConfig, folder: Path) -> LoopFound:
+    return run_loop(config, folder, Console(quiet=True))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +42,8 @@ def run(tmp_path_factory) -> tuple[Path, LoopFound]:
     """A loop that was killed once and gone on with."""
     root = tmp_path_factory.mktemp("loop")
     config = write_loop(root / "recipes")
-    (root / "loop.yaml").write_text(dump(config))
-    killed(root / "loop.yaml", root / "run")
-    return root / "run", run_loop(config, root / "run", Console(quiet=True))
+    kill_when(begin(go, config, root / "run"), (root / "run" / "steps" / "films.begun").is_file)
+    return root / "run", go(config, root / "run")
 
 
 def found_of(folder: Path) -> dict:
