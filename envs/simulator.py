@@ -144,6 +144,13 @@ class Simulator(ABC):
         """Return what a top-down map draws."""
 
     @abstractmethod
+    def twin(self) -> Simulator:
+        """Return a simulator with an agent of its own, alike in all else, that shares this one's scenes in memory.
+
+        What is shared is given back when the last of them is closed.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Give back what the simulator holds; safe to call twice."""
 

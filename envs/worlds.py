@@ -60,7 +60,7 @@ def create_simulator(world: str, scenes: Path | str, protocol: Protocol, **setti
 def create_simulators(
     count: int, world: str, scenes: Path | str, protocol: Protocol, **settings: Any
 ) -> list[Simulator]:
-    """Return simulators for as many agents of one process. Those of the embedded world share their scenes and renderer.
+    """Return simulators for as many agents of one process, which share their scenes (`Simulator.twin`).
 
     Args:
         count: How many, at least 1.
@@ -70,9 +70,7 @@ def create_simulators(
         **settings: Of the world.
     """
     first = create_simulator(world, scenes, protocol, **settings)
-    if world == "embedded":
-        return [first, *(first.twin() for _ in range(count - 1))]  # type: ignore[attr-defined]
-    return [first, *(create_simulator(world, scenes, protocol, **settings) for _ in range(count - 1))]
+    return [first, *(first.twin() for _ in range(count - 1))]
 
 
 def _settings_of(world: str) -> frozenset[str]:

@@ -130,10 +130,7 @@ class EmbeddedSimulator(Simulator):
         self._tilt = 0.0
 
     def twin(self) -> EmbeddedSimulator:
-        """Return a simulator with an agent of its own, alike in all else, that shares this one's scenes and renderer.
-
-        What several agents of one process walk in is so in memory once. It is given back when the last of them is closed.
-        """
+        """See `Simulator.twin`; the renderer is shared, too."""
         twin = EmbeddedSimulator(self._folder, self._body, self._cameras, self._choice)
         twin._stock, twin._model = self._stock, self._model
         twin._stock.enter(twin)

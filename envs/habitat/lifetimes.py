@@ -23,23 +23,42 @@ class Lifetime:
     def __init__(self, simulator: Any) -> None:
         self._simulator = simulator
         self._ended = False
-        self._held = _size(simulator.habitat_config.scene)
+        self._held: dict[str, int] = {}
+        self._hold(simulator.habitat_config.scene)
         self._all.append(self)
 
     def enter(self, config: Any, episode: Any = None) -> None:
         """Load the scene that the configuration names; those before it stay in memory while they are few and small."""
-        crowded = False
-        if config.scene != self._simulator._current_scene:
-            size = _size(config.scene)
-            crowded = len(self._all) == 1 and self._held + size > KEPT_BYTES
-            self._held = size if crowded else self._held + size
+        crowded = self._may_let_go and self._is_crowded_by(config.scene)
+        if crowded:
+            self._held.clear()
+        self._hold(config.scene)
         type(self._simulator).reconfigure(self._simulator, config, episode, should_close_on_new_scene=crowded)
+
+    def holds(self, scene: str) -> bool:
+        """Whether a scene is in memory."""
+        return scene in self._held
+
+    def has_room_for(self, scene: str) -> bool:
+        """Whether a scene can be loaded without holding more than is kept."""
+        return self._may_let_go or not self._is_crowded_by(scene)
 
     def end(self) -> None:
         """Close the simulator, or let it be closed with the last of those that share its context; safe to call twice."""
         self._ended = True
         if all(life._ended for life in self._all):
             _close_all()
+
+    @property
+    def _may_let_go(self) -> bool:
+        """Whether its scenes can be freed: the first one's not while others draw in its context."""
+        return self._all[0] is not self or len(self._all) == 1
+
+    def _is_crowded_by(self, scene: str) -> bool:
+        return scene not in self._held and sum(self._held.values()) + _size(scene) > KEPT_BYTES
+
+    def _hold(self, scene: str) -> None:
+        self._held[scene] = _size(scene)
 
 
 @atexit.register

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from navloop.envs.habitat.composition import compose_simulator
 from navloop.envs.habitat.egl import require_device
 from navloop.envs.habitat.ground import Ground
-from navloop.envs.habitat.labels import SemanticLabels
-from navloop.envs.habitat.lifetimes import Lifetime
-from navloop.envs.habitat.navmeshes import fit_navmesh
 from navloop.envs.habitat.scenes import SceneSource, find_scene, require_dataset
+from navloop.envs.habitat.stages import Stage, Stages
 from navloop.envs.habitat.versions import find_habitat
 from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import Action, Body, Camera, FloorPlan, SceneError, Simulator
@@ -66,39 +64,46 @@ class HabitatSimulator(Simulator):
         self._dataset = None if scene_dataset_config is None else Path(scene_dataset_config)
         if self._dataset is not None:
             require_dataset(self._dataset)
-        self._sim: Any = None
         self._scene_id: str | None = None
-        self._source = SceneSource("", None)
+        self._stages = Stages(self._make)
+        self._stages.enter(self)
+        self._stage: Stage | None = None
         self._placed = False
         self._tilt = 0.0
-        self._life: Lifetime | None = None
+
+    def twin(self) -> HabitatSimulator:
+        """See `Simulator.twin`: agents in one scene share one of habitat-lab's simulators, whose body each enters when it acts or looks."""
+        twin = HabitatSimulator(self._folder, self._body, self._cameras, self._gpu_device, self._dataset)
+        twin._stages = self._stages
+        twin._stages.enter(twin)
+        return twin
 
     @property
     def native(self) -> Any:
-        """habitat-lab's simulator with the current scene, for what this door does not offer.
+        """habitat-lab's simulator with the current scene and this agent in it, for what this door does not offer.
 
         Raises:
             RuntimeError: If no scene was loaded.
         """
-        if self._scene_id is None:
+        self._here.embody(self)
+        return self._here.simulator
+
+    @property
+    def _here(self) -> Stage:
+        if self._stage is None:
             raise RuntimeError("no scene is loaded; call load_scene first")
-        return self._sim
+        return self._stage
 
     def load_scene(self, scene_id: str) -> None:
         """See `Simulator.load_scene`."""
         if scene_id == self._scene_id:
             return
         source = find_scene(self._folder, scene_id, self._dataset)
-        self._scene_id, self._placed = None, False
-        self._forget()
-        if self._sim is None:
-            self._sim = self._make(source)
-        else:
-            self._enter(source)
-        fit_navmesh(self._sim, self._body, source.file, self._installation.sim)
-        self._scene_id, self._source = scene_id, source
+        self._scene_id, self._stage, self._placed = None, None, False
+        self._stage = self._stages.take(self, source)
+        self._scene_id = scene_id
 
-    def _make(self, source: SceneSource) -> Any:
+    def _make(self, source: SceneSource) -> Stage:
         if self._cameras:
             require_device(self._gpu_device)
         from habitat import read_write
@@ -108,48 +113,26 @@ class HabitatSimulator(Simulator):
         config = compose_simulator(self._body, self._cameras, self._gpu_device, dataset)
         with read_write(config):
             config.scene = source.handle
-        simulator = make_sim(config.type, config=config)
-        self._life = Lifetime(simulator)
-        return simulator
+        return Stage(make_sim(config.type, config=config), self._body, self._installation.sim)
 
-    def _enter(self, source: SceneSource) -> None:
-        assert self._life is not None
-        from habitat import read_write
-
-        config = self._sim.habitat_config
-        with read_write(config):
-            config.scene = source.handle
-        self._life.enter(config)
-
-    def _forget(self) -> None:
-        for name in ("ground", "_labels", "_agent", "_node"):
-            self.__dict__.pop(name, None)
-
-    @cached_property
+    @property
     def ground(self) -> Ground:
         """The current scene's navmesh."""
-        return Ground(self.native.pathfinder, self._body)
+        return self._here.ground
 
-    @cached_property
-    def _labels(self) -> SemanticLabels:
-        return SemanticLabels.of(self.native.semantic_scene)
-
-    @cached_property
+    @property
     def _agent(self) -> Any:
-        return self.native.get_agent(0)
-
-    @cached_property
-    def _node(self) -> Any:
-        return self._agent.scene_node
+        self._here.embody(self)
+        return self._here.agent
 
     @property
     def pose(self) -> Pose:
         """See `Simulator.pose`."""
         if not self._placed:
             raise RuntimeError("the agent stands nowhere; call set_pose first")
-        rotation = self._node.rotation
-        heading = quaternion_to_heading([*rotation.vector, rotation.scalar])
-        return Pose(np.array(self._node.absolute_translation, dtype=np.float64), wrap_angle(heading))
+        node = self._agent.scene_node
+        heading = quaternion_to_heading([*node.rotation.vector, node.rotation.scalar])
+        return Pose(np.array(node.absolute_translation, dtype=np.float64), wrap_angle(heading))
 
     def set_pose(self, pose: Pose) -> None:
         """See `Simulator.set_pose`; the cameras look level again."""
@@ -158,7 +141,7 @@ class HabitatSimulator(Simulator):
             nearest = self.ground.nearest(position, REACH)
             if nearest is None:
                 raise SceneError(
-                    f"{self._source.handle}: no navmesh within {REACH} m of {np.round(position, 3).tolist()}; "
+                    f"{self._scene_id}: no navmesh within {REACH} m of {np.round(position, 3).tolist()}; "
                     "check that episodes and scenes belong together, and the agent's radius and height"
                 )
             position = nearest
@@ -201,7 +184,7 @@ class HabitatSimulator(Simulator):
         if camera.kind == "rgb":
             return self._without_alpha(seen)
         if camera.kind == "semantic":
-            return self._labels.number(seen)
+            return self._here.labels.number(seen)
         depth: NDArray[np.float32] = seen.clip(camera.min_depth, camera.max_depth)
         depth[seen == 0] = camera.max_depth
         return depth[..., None]
@@ -230,7 +213,7 @@ class HabitatSimulator(Simulator):
 
     def visible_labels(self) -> Sequence[str]:
         """See `Simulator.visible_labels`."""
-        return self._labels.names
+        return self._here.labels.names
 
     def floor_plan(self) -> FloorPlan:
         """See `Simulator.floor_plan`: of the storey where the agent stands, or of the largest free space before it is put anywhere."""
@@ -240,7 +223,8 @@ class HabitatSimulator(Simulator):
 
     def _rooms(self) -> tuple[tuple[str, tuple[float, float]], ...]:
         """The rooms of a scene that is described beside its file."""
-        beside = None if self._source.file is None else self._source.file.with_suffix(".json")
+        source = self._here.source
+        beside = None if source is None or source.file is None else source.file.with_suffix(".json")
         if beside is None or not beside.is_file():
             return ()
         try:
@@ -252,8 +236,5 @@ class HabitatSimulator(Simulator):
 
     def close(self) -> None:
         """See `Simulator.close`."""
-        self._forget()
-        self._scene_id, self._placed = None, False
-        life, self._life, self._sim = self._life, None, None
-        if life is not None:
-            life.end()
+        self._scene_id, self._stage, self._placed = None, None, False
+        self._stages.leave(self)

@@ -1,6 +1,7 @@
 """The real habitat-sim behind our door: our contract, habitat-lab's own numbers, and the same houses in both worlds."""
 
 import math
+import multiprocessing
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ for needed in ("habitat_sim", "habitat"):
 
 from navloop.envs.episodes import read_episodes
 from navloop.envs.follower import ShortestPathFollower
+from navloop.envs.habitat import lifetimes
 from navloop.envs.habitat.export import export_houses
 from navloop.envs.habitat.navmeshes import CACHE
 from navloop.envs.habitat.tasks import LabEnv, lab_dataset, make_lab_vln, make_task
@@ -23,7 +25,7 @@ from navloop.envs.protocols import get_protocol
 from navloop.envs.simulator import Action, SceneError
 from navloop.envs.vector import VectorNavigationEnv, WorkerError, shards
 from navloop.envs.waypoints import WaypointEnv
-from navloop.envs.worlds import create_simulator, make_vln
+from navloop.envs.worlds import create_simulator, create_simulators, make_vln
 from navloop.geometry import Pose, heading_vector, quaternion_to_heading, wrap_angle
 
 pytestmark = pytest.mark.habitat
@@ -33,6 +35,7 @@ DEPTH = replace(HOUSES.cameras[0], name="depth", kind="depth", width=48, height=
 # Depth alone: with colour, habitat-sim first lights the world for a quarter of a minute where a processor draws.
 DIM = HOUSES.with_cameras([DEPTH])
 SCENES = [f"small/val_unseen_00{i}/val_unseen_00{i}.glb" for i in range(2)]
+HOME = "small/train_000/train_000.glb"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -306,6 +309,58 @@ def test_the_other_scene_is_another_place_and_coming_back_changes_nothing(habita
         habitat.set_pose(Pose(habitat.sample_navigable_point(np.random.default_rng(13)), 0.0))
         frames.append(habitat.render()["depth"])
     assert np.array_equal(frames[0], frames[2]) and not np.array_equal(frames[0], frames[1])
+
+
+def wander(simulator, scene: str, seed: int):
+    """Walk a scene at random, looking up and down on the way; yields after each action what there is to know, bit for bit."""
+    rng = np.random.default_rng(seed)
+    simulator.load_scene(scene)
+    simulator.set_pose(Pose(simulator.sample_navigable_point(rng), rng.uniform(-3, 3)))
+    for _ in range(25):
+        hit = simulator.act(Action(int(rng.integers(1, 6))))
+        yield hit, simulator.pose.position.tobytes(), simulator.pose.heading, simulator.render()["depth"].tobytes()
+
+
+def test_twins_walk_as_alone_and_share_a_simulator_in_a_scene(scenes):
+    tilting = replace(DIM, body=replace(DIM.body, tilt=math.radians(15)))
+    plans = [(SCENES[0], 1), (SCENES[1], 2), (SCENES[0], 3), (SCENES[0], 4)]
+    (single,) = create_simulators(1, "habitat", scenes, tilting)
+    alone = [list(wander(single, *plan)) for plan in plans]
+    single.close()
+    twins = create_simulators(4, "habitat", scenes, tilting)
+    walks = zip(*(wander(twin, *plan) for twin, plan in zip(twins, plans, strict=True)), strict=True)
+    together = list(zip(*walks, strict=True))
+    assert [list(walk) for walk in together] == alone
+    assert len({id(twin.native) for twin in twins}) == 2
+    twins[2].load_scene(SCENES[1])  # where somebody is
+    assert twins[2].native is twins[1].native
+    for twin in twins[:-1]:
+        twin.close()
+    assert twins[-1].render()["depth"].tobytes() == alone[3][-1][-1]
+    twins[-1].close()
+
+
+def change_scenes(scenes) -> None:
+    """Two agents that enter one scene after the other, while their simulators may hold no more than one."""
+    lifetimes.KEPT_BYTES = 1
+    twins = create_simulators(2, "habitat", scenes, DIM)
+    seen = {}
+    for turn, scene in enumerate([SCENES[0], SCENES[1], HOME, SCENES[0], SCENES[1], HOME, HOME]):
+        twins[turn % 2].load_scene(scene)
+        twins[turn % 2].set_pose(Pose(twins[turn % 2].sample_navigable_point(np.random.default_rng(0)), 1.0))
+        for twin in twins[: turn + 1]:
+            frame = twin.render()["depth"].tobytes()
+            assert seen.setdefault(twin._scene_id, frame) == frame
+    assert len(seen) == 3 and twins[0].native is twins[1].native
+    first, *others = lifetimes.Lifetime._all
+    assert not first.has_room_for(HOME) and others and all(life.has_room_for(HOME) for life in others)
+
+
+def test_scenes_are_let_go_of_but_for_those_of_the_simulator_in_whose_context_others_draw(scenes):
+    process = multiprocessing.get_context("spawn").Process(target=change_scenes, args=(scenes,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def test_colours_semantics_and_panoramas(scenes, episodes):
