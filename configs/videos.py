@@ -46,7 +46,7 @@ class AugmentationConfig(Config):
 
     randaugment: str | None = Field(
         default=None,
-        pattern=r"^rand(-[a-z]+[0-9.]*)*$",
+        pattern=r"^rand(-((m|n|mmax)\d+|(p|mstd)\d+(\.\d+)?|inc[01]|t[a-z]*))*$",
         description="timm's RandAugment, such as rand-m7-n4-mstd0.5-inc1, on whole frames; null: none.",
     )
     crop: Literal["multiscale", "resized", "random", "center"] = Field(

@@ -145,8 +145,12 @@ class MultimodalEncoder(VideoEncoder):
         return self.scale() * videos @ texts.mT
 
     def scale(self) -> Tensor:
-        """Return the factor of the cosines, at most 100."""
-        return self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp()
+        """Return the factor of the cosines, at most 100.
+
+        A logarithm out of range counts as its end but keeps its gradient: that of OpenAI's CLIPs stands on the end itself.
+        """
+        beyond = (self.logit_scale.clamp(0, MAX_LOGIT_SCALE) - self.logit_scale).detach()
+        return (self.logit_scale + beyond).exp()
 
 
 class UniFormer(VideoEncoder):

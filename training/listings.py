@@ -16,6 +16,7 @@ COLUMNS: dict[int, tuple[str, ...]] = {
     5: ("video", "duration", "start", "end", "label"),
 }
 """What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
+STORE_ABOUT = "navloop.json"
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
 VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
 CAPTION_KEYS = ("caption", "captions", "sentence", "text")
@@ -23,6 +24,11 @@ CAPTION_KEYS = ("caption", "captions", "sentence", "text")
 
 class ManifestError(ValueError):
     """A list of videos that cannot be used; the message names each fault with its place and mend."""
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store of walks (`navloop.training.store`), whose walks are a list of videos too."""
+    return (path / STORE_ABOUT).is_file()
 
 
 def read_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ LEFT = (
 _LIKE = 0.8  # of difflib's ratio: captoin and caption have 0.86, video_id and video 0.77
 
 
-def check_fields(path: Path, record: Mapping[str, Any], place: str) -> None:
-    """Look at the fields of a list's first record.
+def check_fields(record: Mapping[str, Any], place: str) -> set[str]:
+    """Look at the fields of a record and return those that are not read, and that somebody may miss.
 
     Raises:
         ManifestError: If one is not read, and is all but one that is and that the record lacks.
@@ -42,7 +42,11 @@ def check_fields(path: Path, record: Mapping[str, Any], place: str) -> None:
             raise ManifestError(
                 f"{place}: has a field {name!r}, which is not read, and no {meant[0]!r}; rename it, or take it out"
             )
+    return set(unread)
+
+
+def tell_unread(path: Path, unread: Collection[str]) -> None:
+    """Say which fields of a list are not read, if any."""
     if unread:
-        LOGGER.warning(
-            "%s: of its fields, %s are not read (those that are: %s)", path, ", ".join(unread), ", ".join(READ)
-        )
+        names = ", ".join(sorted(unread))
+        LOGGER.warning("%s: of its fields, %s are not read (those that are: %s)", path, names, ", ".join(READ))

@@ -21,11 +21,12 @@ from navloop.training.listings import (
     VIDEO_SUFFIXES,
     ManifestError,
     class_folders,
+    is_store,
     read_records,
     require_same_classes,
     shown,
 )
-from navloop.training.manifest_fields import check_fields
+from navloop.training.manifest_fields import check_fields, tell_unread
 
 LOGGER = logging.getLogger(__name__)
 SHOWN_FAULTS = 5
@@ -103,13 +104,15 @@ def check_class_folders(*configs: ViewsConfig) -> None:
 
 
 def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
-    """Return the rows of one list, or of a folder with a folder a class.
+    """Return the rows of one list, of a folder with a folder a class, or of a store of walks.
 
     Relative paths start at the folder of the list.
 
     Raises:
         ManifestError: If it cannot be read, or lines are wrong.
     """
+    if is_store(path):
+        return _walks(path, labels)
     if path.is_dir():
         return _class_folders(path, labels)
     try:
@@ -120,15 +123,16 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    rows, faults = [], []
+    rows, faults, unread, sorts = [], [], set(), set()
     official = path.suffix in SUFFIXES
     records = read_annotations(path, text) if official else read_records(path, text)
-    for number, (place, record) in enumerate(records):
+    for place, record in records:
         try:
             if isinstance(record, ManifestError):
                 raise record
-            if number == 0 and not official and isinstance(record, Mapping):
-                check_fields(path, record, place)
+            if not official and isinstance(record, Mapping) and (names := frozenset(record)) not in sorts:
+                sorts.add(names)
+                unread |= check_fields(record, place)
             rows.append(_row(record, place, path.parent, labels))
         except ManifestError as error:
             faults.append(str(error))
@@ -137,7 +141,23 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
         raise ManifestError("\n".join(faults[:SHOWN_FAULTS] + more))
     if not rows:
         raise ManifestError(f"{path}: lists no videos")
+    tell_unread(path, unread)
     return rows
+
+
+def _walks(folder: Path, labels: Labels) -> list[ClipRow]:
+    """The walks of a store, each with its instruction."""
+    from navloop.training.store import (
+        StoreError,
+        list_walks,
+        open_store,
+    )  # half a second that lists of files do not need
+
+    try:
+        records = list_walks(open_store(folder), folder)
+    except StoreError as error:
+        raise ManifestError(str(error)) from error
+    return [_row(record, f"{folder}, walk {number}", folder, labels) for number, record in enumerate(records)]
 
 
 def _labels_of_lists(config: ViewsConfig) -> list[Labels]:
@@ -179,9 +199,12 @@ def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
 
 
 def _captions(record: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    key = next((key for key in CAPTION_KEYS if record.get(key) is not None), None)
-    if key is None:
+    keys = [key for key in CAPTION_KEYS if record.get(key) is not None]
+    if not keys:
         return ()
+    if {"caption", "captions"} <= set(keys):
+        raise ManifestError(f"{place}: has both caption and captions; put all into captions")
+    key = keys[0]
     captions = record[key] if isinstance(record[key], list) else [record[key]]
     for caption in captions:
         if not isinstance(caption, str) or not caption.strip():

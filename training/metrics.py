@@ -32,8 +32,12 @@ class MetricsLog:
 
     def add(self, step: int, metrics: Mapping[str, float], rate: float, unit: str = "clips") -> None:
         """Write the metrics of a step; of how fast it went, `rate` units a second, TensorBoard alone is told."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
         for name, value in {**metrics, f"{unit}_per_s": rate}.items():
             self._board.add_scalar(name, value, step)
 

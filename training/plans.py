@@ -60,6 +60,10 @@ def print_plan(stage: Stage, config: EngineConfig, console: Console) -> None:
     taken = Counter(stage.feed_of(step) for step in range(1, steps + 1))
     words = [_words(name, taken[name], feed, config) for name, feed in stage.feeds().items()]
     console.print(f"{'; '.join(words)}, {config.precision}, learning rate x {config.lr_factor:.4g}", highlight=False)
+    if config.ema is not None:
+        console.print(
+            f"of the average that is kept, {config.ema**steps:.1%} are the weights it began with", highlight=False
+        )
     console.print(_schedule(config, steps))
 
 

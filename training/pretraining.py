@@ -72,8 +72,9 @@ def _pretrain(
     with _held(folder, config, state):
         report = train(stage, config.engine, folder, console)
         for read in (source, images):
-            if read is not None and read.quarantine.count:
-                console.print(f"{read.quarantine.summary()}: {read.quarantine.path}", highlight=False)
+            if read is not None:
+                where = f": {read.quarantine.path}" if read.quarantine.count else ""
+                console.print(f"{read.quarantine.summary()}{where}", highlight=False)
     words = ", ".join(
         f"{name} {value:.4g}" for name, value in report.metrics.items() if "loss" in name or "baseline" in name
     )

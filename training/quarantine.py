@@ -119,7 +119,7 @@ class Quarantine:
     def _append(self, fault: Fault) -> None:
         assert self._path is not None
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"video": fault.path, "row": fault.row, "reason": fault.reason}, ensure_ascii=False) + "\n"
+        line = json.dumps({"video": fault.path, "row": fault.row, "reason": fault.reason}) + "\n"
         # One write of a whole line: processes that share the file do not cut into each other's.
         handle = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:

@@ -76,9 +76,9 @@ def sparse_training(num_frames: int, clip: Clip, rng: np.random.Generator) -> In
 
 
 def sparse_view(num_frames: int, clip: Clip, view: int, views: int) -> Indices:
-    """Take one frame a segment, (view + 1) / (views + 1) of a segment from its start."""
-    phase = (view + 1) / (views + 1)
-    return _in_range(num_frames, (num_frames - 1) / clip.frames * (np.arange(clip.frames) + phase))
+    """Take one frame a segment, (view + 1) / (views + 1) of a segment, cut to whole frames, from its rounded start."""
+    segment = (num_frames - 1) / clip.frames
+    return _in_range(num_frames, np.round(segment * np.arange(clip.frames)) + int(segment / (views + 1) * (view + 1)))
 
 
 def middle_training(num_frames: int, clip: Clip, rng: np.random.Generator) -> Indices:

@@ -1,12 +1,17 @@
 """Lists of videos: the forms in use, and what is said about lines that are wrong."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
+from stored_walks import fill
 
 from navloop.configs.videos import ClipsConfig
+from navloop.training.fingerprints import list_fingerprint
 from navloop.training.labels import Labels
 from navloop.training.manifests import ManifestError, check_class_folders, read_manifest, read_manifests
+from navloop.training.store import export_manifest, open_store
 
 ANY = Labels(None, {})
 
@@ -131,6 +136,40 @@ def folders(root, *names):
         (root / name).mkdir(parents=True)
         (root / name / "a.mp4").touch()
     return str(root)
+
+
+def test_a_misspelt_field_is_found_in_any_row(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"video": "a.mp4"}\n{"video": "a.mp4", "start": 1}\n{"video": "a.mp4", "strat": 1}\n')
+    with pytest.raises(ManifestError, match=r"line 3: has a field 'strat', which is not read, and no 'start'"):
+        read_manifests(ClipsConfig(manifest=(str(path),)))
+
+
+def test_a_store_of_walks_is_a_list_of_videos(tmp_path):
+    store = fill(tmp_path / "store", range(3))
+    (tmp_path / "list").mkdir()
+    listed = read_manifests(ClipsConfig(manifest=(str(export_manifest(open_store(store), tmp_path / "list")),)))
+    rows = read_manifests(ClipsConfig(manifest=(str(store),)), ("captions",))
+    assert [(row.start, row.end, row.captions, row.scene) for row in rows] == [
+        (row.start, row.end, row.captions, row.scene) for row in listed
+    ]
+    assert {Path(row.path).resolve() for row in rows} == {Path(row.path).resolve() for row in listed}
+    before = list_fingerprint(store)
+    fill(store, [7])
+    assert list_fingerprint(store) != before
+    fill(store, [8], finish=False)
+    with pytest.raises(ManifestError, match="1 walks are not joined yet"):
+        read_manifests(ClipsConfig(manifest=(str(store),)))
+
+
+def test_names_that_are_no_utf8_are_names(tmp_path):
+    (tmp_path / "left").mkdir()
+    try:
+        Path(os.fsdecode(bytes(tmp_path / "left" / "a") + b"\xe9.mp4")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    assert list_fingerprint(tmp_path).startswith("sha256:")
+    assert len(read_manifests(ClipsConfig(manifest=(str(tmp_path),)))) == 1
 
 
 def test_folders_of_some_of_the_classes_need_names(tmp_path):

@@ -336,14 +336,21 @@ def test_the_memory_estimate_follows_batch_average_and_precision(films):
 )
 def test_shipped_recipes_run_dry(labelled, name, capsys):
     changes = [f"clips.manifest={labelled}", "clips.workers=0", "engine.batch=8"]
-    dry_run(load(name, changes, kind="pretrain"), Console(width=100))
-    assert "whole stage" in capsys.readouterr().out
+    dry_run(
+        load(name, [*changes, "engine.epochs=null", "engine.steps=10", "engine.ema=0.9"], kind="pretrain"),
+        Console(width=100),
+    )
+    told = capsys.readouterr().out
+    assert "whole stage" in told
+    assert "of the average that is kept, 34.9% are the weights it began with" in told
 
 
 def test_faults_in_a_recipe_are_told_in_a_line(films, tmp_path, capsys):
     for change, words in (
         ("engine.epochs=3.0", "engine: say one of steps and epochs, not steps=4 and epochs=3.0"),
         ("engine.batch=48", "48"),
+        ("mask_ratio=0.01", "mask_ratio: 0.01 of the"),
+        ("clips.augmentation.randaugment=rand-m9-q3", "clips.augmentation.randaugment"),
         ("encoder=viclip_tiny_p16_t4", "no masked branch"),
         ("stage=contrastive", "the stage of a recipe is not for overriding"),
         ("clips.manifest=nowhere.jsonl", "nowhere.jsonl: no such list of videos"),

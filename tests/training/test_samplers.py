@@ -80,6 +80,8 @@ def test_sparse_views_shift_by_parts_of_a_segment():
     # 41 frames, 4 segments of 10: view c of 4 lies 10 * (c + 1) / 5 in.
     views = [VIEWS["sparse"](41, Clip(4, 1), view, 4).tolist() for view in range(4)]
     assert views == [[2, 12, 22, 32], [4, 14, 24, 34], [6, 16, 26, 36], [8, 18, 28, 38]]
+    # 11 frames, segments of 2.5 that start, rounded to even, at 0 2 5 8; the middle is int(1.25) = 1 in.
+    assert VIEWS["sparse"](11, Clip(4, 1), 0, 1).tolist() == [1, 3, 6, 9]
 
 
 def test_middle_takes_the_middle_of_eight_intervals():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from named_clips import CLASSES, SIZE, Named, config, stage_of, train_named, wit
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.configs.pretraining import PretrainConfig
-from navloop.encoders import load_encoder
+from navloop.encoders import create_encoder, load_encoder
 from navloop.encoders.clip import clip_config
 from navloop.encoders.coordination import CoordinatedClassifier
 from navloop.encoders.saving import load_classifier
 from navloop.encoders.zoo import encoder_config, save_encoder
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
+from navloop.training.schedules import create_optimizer
 from navloop.training.stages.contrastive import require_same_start
 from navloop.training.stages.stage import Share
 from navloop.weights import read_weights
@@ -88,7 +90,8 @@ def test_two_processes_give_the_losses_of_one(name: str, two_processes: Path, tm
     train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path)
     for one, two in zip(lines(tmp_path), lines(two_processes / name), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
-    assert furthest(tmp_path, two_processes / name) < 1e-4
+    # Keys' biases have no gradient but rounding, which Adam makes steps of: each is 1e-3 at most, and there are four.
+    assert furthest(tmp_path, two_processes / name) < 5e-4
 
 
 def furthest(run: Path, other: Path) -> float:
@@ -146,6 +149,28 @@ def test_contrast_and_captions_are_learned(tmp_path: Path) -> None:
     assert stage.layer_of("encoder.video.blocks.3.mlp.fc1.weight") == 4
     assert stage.layer_of("encoder.text.tokens.weight") == 0
     assert stage.layer_of("encoder.captioner.queries") == 5
+
+
+def test_words_and_places_are_not_decayed_and_matrices_are(tmp_path: Path) -> None:
+    stage = stage_of(config("contrastive", MULTIMODAL, 4))
+    groups = create_optimizer(
+        stage, config("contrastive", MULTIMODAL, 4, engine={"weight_decay": 0.2}).engine
+    ).param_groups
+    decay = {id(weight): group["weight_decay"] for group in groups for weight in group["params"]}
+    found = {name: decay[id(weight)] for name, weight in stage.named_parameters()}
+    assert found["encoder.text.tokens.weight"] == found["encoder.logit_scale"] == 0.0
+    assert found["encoder.text.positions"] == 0.0 and found["encoder.video.blocks.3.mlp.fc1.weight"] == 0.2
+
+
+@pytest.mark.parametrize("start", [math.log(100), 5.0, -1.0])
+def test_a_temperature_at_its_bound_can_leave_it(start: float) -> None:
+    encoder = create_encoder(MULTIMODAL, size=SIZE)
+    with torch.no_grad():
+        encoder.logit_scale.fill_(start)
+    scale = encoder.scale()
+    assert scale.item() == pytest.approx(min(max(math.exp(start), 1.0), 100.0), rel=1e-5)
+    scale.backward()
+    assert encoder.logit_scale.grad is not None and encoder.logit_scale.grad.item() == pytest.approx(scale.item())
 
 
 def test_classes_are_learned_and_coordination_starts_from_both_branches(tmp_path: Path) -> None:

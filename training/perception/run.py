@@ -21,6 +21,7 @@ from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
 from navloop.runs import RunFolder
 from navloop.training.fingerprints import list_fingerprint
+from navloop.training.listings import ManifestError
 from navloop.training.perception.features import FeatureStore
 from navloop.training.perception.outcomes import Outcome, Perception, gather, outcome_of, read_outcome, write_outcome
 from navloop.training.perception.subject import Subject, load_subject
@@ -74,4 +75,8 @@ def _measure(task: TaskConfig, recipe: PerceptionEvalConfig, subject: Subject, s
 def _data(recipe: PerceptionEvalConfig, subject: Subject) -> dict[str, str]:
     """Return the fingerprint of each file that all tasks share; those of one task alone are in its outcome."""
     names = (*recipe.clips.manifest, *recipe.train, *recipe.unknown)
-    return {"weights": subject.digest, **{name: list_fingerprint(Path(name)) for name in names}}
+    found = {name: list_fingerprint(Path(name)) for name in names}
+    for name, value in found.items():
+        if value == "none":
+            raise ManifestError(f"{name}: no such list of videos")
+    return {"weights": subject.digest, **found}

@@ -50,6 +50,11 @@ class MaskedStage(ClipStage):
             raise ValueError(f"encoder: {config.encoder} is no masked branch; take one such as videomae_base_p16_t16")
         if config.decoder_skips is not None:
             _check_cells(shapes)
+        patches = shapes.grid[1] * shapes.grid[2]
+        if int(config.mask_ratio * patches) == 0:
+            raise ValueError(
+                f"mask_ratio: {config.mask_ratio:g} of the {patches} patches of a frame hides none; take {1 / patches:.2g} or more"
+            )
         self.shapes = shapes
         self.config = config
         self.autoencoder = MaskedAutoencoder(self.shapes)

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 CLIPS = "clips"
 """Name of the feed that every stage has."""
 
-_UNDECAYED = ("token", "positions", "query", "queries", "scale", "temperature", "gate", "class_embedding")
+_UNDECAYED = (
+    "token",
+    "tokens.weight",
+    "positions",
+    "query",
+    "queries",
+    "scale",
+    "temperature",
+    "gate",
+    "class_embedding",
+)
 """Ends of the names of parameters that are not matrices, whatever their shape."""
 
 

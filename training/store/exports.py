@@ -16,6 +16,7 @@ from navloop.envs.simulator import Action
 from navloop.files import write_text
 from navloop.geometry import Vector
 from navloop.records import Episode, GroundTruth, Instruction, Trajectory
+from navloop.training.store.films import Stretch
 from navloop.training.store.reader import Store
 from navloop.training.store.schema import StoredEpisode, StoreError
 from navloop.training.walks import Frames, Walk, WalkFolder, write_frames
@@ -40,29 +41,35 @@ def export_manifest(store: Store, path: Path, keep: Sequence[int] | None = None)
         StoreError: If walks are not joined: the list would name files that go when they are.
         OSError: If it cannot be written.
     """
+    file = path if path.suffix == ".jsonl" else path / MANIFEST
+    rows = list_walks(store, file.parent, keep)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return file
+
+
+def list_walks(store: Store, folder: Path, keep: Sequence[int] | None = None) -> list[dict[str, object]]:
+    """Return the lines of a list of videos that lies in a folder; the rest as of `export_manifest`."""
     if store.unjoined:
         raise StoreError(
             f"{store.folder}: {store.unjoined} walks are not joined yet; finish the store, and open it again"
         )
-    file = path if path.suffix == ".jsonl" else path / MANIFEST
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for index in range(len(store)) if keep is None else keep:
-        episode, stretch = store.episodes[index], store.stretch(index)
-        row = {
-            "video": os.path.relpath(stretch.path, file.parent),
-            "start": stretch.first / store.about.fps,
-            "end": (stretch.first + stretch.length) / store.about.fps,
-            "captions": [episode.instruction],
-            "episode_id": episode.episode_id,
-            "trajectory_id": episode.trajectory_id,
-            "scene_id": episode.scene_id,
-            "source": episode.source,
-            "key": episode.key,
-        }
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_text(file, "".join(lines))
-    return file
+    numbers = range(len(store)) if keep is None else keep
+    return [_line(store.episodes[index], store.stretch(index), store.about.fps, folder) for index in numbers]
+
+
+def _line(episode: StoredEpisode, stretch: Stretch, fps: float, folder: Path) -> dict[str, object]:
+    return {
+        "video": os.path.relpath(stretch.path, folder),
+        "start": stretch.first / fps,
+        "end": (stretch.first + stretch.length) / fps,
+        "captions": [episode.instruction],
+        "episode_id": episode.episode_id,
+        "trajectory_id": episode.trajectory_id,
+        "scene_id": episode.scene_id,
+        "source": episode.source,
+        "key": episode.key,
+    }
 
 
 def export_episodes(store: Store, path: Path, keep: Sequence[int] | None = None) -> Path:

@@ -12,9 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from navloop.files import write_bytes
+from navloop.training.listings import STORE_ABOUT
 from navloop.training.store.schema import FORMAT, StoreAbout, StoreError
 
-ABOUT = "navloop.json"
+ABOUT = STORE_ABOUT
 """File that makes a folder a store: its format, and what all of its walks share."""
 
 BESIDE = ("config.yaml", "provenance.json")
