@@ -116,6 +116,12 @@ class ClassificationPretrainConfig(PretrainConfig):
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing where `mix` is null.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the classifier.")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="Drop path of the encoder's last block.")
+    global_dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Dropout in the MLP of the multimodal branch's global blocks; null: the encoder's own.",
+    )
     norm: bool = Field(default=False, description="A layer norm before the classifier, as UniFormerV2 has.")
     init_scale: float = Field(default=0.001, gt=0, description="Factor of the classifier's first weights.")
     freeze: bool = Field(

@@ -151,6 +151,14 @@ def test_contrast_and_captions_are_learned(tmp_path: Path) -> None:
     assert stage.layer_of("encoder.captioner.queries") == 5
 
 
+def test_global_blocks_drop_out_as_the_recipe_says() -> None:
+    stage = stage_of(config("classification", MULTIMODAL, 2, global_dropout=0.5))
+    rates = {m.p for name, m in stage.named_modules() if "global_blocks" in name and isinstance(m, torch.nn.Dropout)}
+    assert rates == {0.5}
+    with pytest.raises(ValueError, match=f"global_dropout: {MASKED} has no global blocks"):
+        stage_of(config("classification", MASKED, 2, global_dropout=0.5))
+
+
 def test_words_and_places_are_not_decayed_and_matrices_are(tmp_path: Path) -> None:
     stage = stage_of(config("contrastive", MULTIMODAL, 4))
     groups = create_optimizer(

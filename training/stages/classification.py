@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from navloop.configs.encoders import EncoderConfig, TransformerConfig, VideoTowerConfig
 from navloop.configs.pretraining import PretrainConfig
 from navloop.configs.stages import ClassificationPretrainConfig
 from navloop.encoders.classifier import VideoClassifier
@@ -24,7 +25,7 @@ from navloop.training.clips import ClipBatch
 from navloop.training.label_maps import read_index_list
 from navloop.training.labels import read_labels
 from navloop.training.stages.data import ClipSource, ClipStage
-from navloop.training.stages.shapes import stage_shapes, with_trunks
+from navloop.training.stages.shapes import stage_shapes, with_parts
 
 _BLOCK = re.compile(r"classifier\.encoder\.(?:video\.)?blocks\.(\d+)\.")
 _EMBEDDING = re.compile(
@@ -34,6 +35,18 @@ _EMBEDDING = re.compile(
 
 _UNUSED = ("text.", "captioner.", "video_proj", "logit_scale", "temperature")
 """Beginnings of an encoder's parameters that no class depends on."""
+
+
+def _shapes(config: ClassificationPretrainConfig) -> EncoderConfig:
+    shapes = with_parts(stage_shapes(config), TransformerConfig, drop_path=config.drop_path)
+    if shapes.kind == "internvideo":
+        raise ValueError(f"encoder: {config.encoder} has two branches; train them with stage=coordination")
+    if config.global_dropout is None:
+        return shapes
+    changed = with_parts(shapes, VideoTowerConfig, global_dropout=config.global_dropout)
+    if changed == with_parts(shapes, VideoTowerConfig, global_dropout=-1.0):
+        raise ValueError(f"global_dropout: {config.encoder} has no global blocks; leave it out")
+    return changed
 
 
 class ClassificationStage(ClipStage):
@@ -56,9 +69,7 @@ class ClassificationStage(ClipStage):
         super().__init__(source)
         self.config, self.num_classes = config, num_classes(config)
         self.clips_multiple = 1 if config.mix is None else 2
-        shapes = with_trunks(stage_shapes(config), drop_path=config.drop_path)
-        if shapes.kind == "internvideo":
-            raise ValueError(f"encoder: {config.encoder} has two branches; train them with stage=coordination")
+        shapes = _shapes(config)
         self.classifier = VideoClassifier(
             create_encoder(shapes),
             self.num_classes,

@@ -13,7 +13,7 @@ from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 from navloop import encoders
-from navloop.configs.encoders import MultimodalConfig, PixelsConfig, ViCLIPConfig
+from navloop.configs.encoders import MultimodalConfig, PixelsConfig, TransformerConfig, ViCLIPConfig
 from navloop.configs.schema import Config
 from navloop.configs.stages import ContrastivePretrainConfig
 from navloop.encoders.convert import load_released
@@ -26,7 +26,7 @@ from navloop.encoders.viclip import ViCLIPEncoder
 from navloop.encoders.zoo import save_encoder
 from navloop.training.clips import ClipBatch
 from navloop.training.stages.data import ClipSource, ClipStage
-from navloop.training.stages.shapes import stage_shapes, with_trunks
+from navloop.training.stages.shapes import stage_shapes, with_parts
 from navloop.training.stages.stage import CLIPS, Feed, Share
 
 IMAGES = "images"
@@ -230,7 +230,9 @@ def _multimodal_shapes(shapes: Config, config: ContrastivePretrainConfig) -> Mul
         raise ValueError(
             f"captions_weight {config.captions_weight:g}: {config.encoder} has no caption decoder; give it one (captioner), or take 0"
         )
-    return with_trunks(shapes, checkpointing=config.recompute).model_copy(update={"captioner": captioner})
+    return with_parts(shapes, TransformerConfig, checkpointing=config.recompute).model_copy(
+        update={"captioner": captioner}
+    )
 
 
 def _refuse_what_viclip_lacks(config: ContrastivePretrainConfig) -> None:

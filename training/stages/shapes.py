@@ -19,12 +19,12 @@ def stage_shapes(config: PretrainConfig) -> EncoderConfig:
         ValueError: If there is no such encoder, or it cannot take such frames.
     """
     shapes = encoder_config(config.encoder, frames=config.clips.frames, size=config.clips.size)
-    return with_trunks(shapes, checkpointing=config.recompute)
+    return with_parts(shapes, TransformerConfig, checkpointing=config.recompute)
 
 
-def with_trunks(config: C, **fields: object) -> C:
-    """Return a configuration with fields of every transformer in it changed."""
-    if isinstance(config, TransformerConfig):
+def with_parts(config: C, part: type[Config], **fields: object) -> C:
+    """Return a configuration with fields of every part of one kind in it changed."""
+    if isinstance(config, part):
         return config.model_copy(update=fields)
-    inner = {name: with_trunks(value, **fields) for name, value in config if isinstance(value, Config)}
+    inner = {name: with_parts(value, part, **fields) for name, value in config if isinstance(value, Config)}
     return config.model_copy(update=inner)
