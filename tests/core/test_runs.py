@@ -47,6 +47,13 @@ def test_another_config_or_other_data_is_refused(tmp_path, config, data, message
     assert len(RunFolder(tmp_path).starts()) == 1
 
 
+def test_a_field_of_a_later_version_that_says_nothing_changes_no_run(tmp_path):
+    start(tmp_path)
+    start(tmp_path, CONFIG + "more: null\n")
+    start(tmp_path)
+    assert len(RunFolder(tmp_path).starts()) == 3
+
+
 def test_a_run_of_another_kind_is_refused_in_one_line_that_names_both(tmp_path):
     start(tmp_path)
     with pytest.raises(RunError) as refusal:
