@@ -51,8 +51,7 @@ def _steps_table(config: PipelineConfig, done: Sequence[Done]) -> Table:
 
 def _scores_table(config: PipelineConfig, done: Sequence[Done]) -> Table:
     table = _table("What was measured, with 95% intervals over scenes and videos")
-    table.add_column("step", style="bold")
-    table.add_column("score")
+    table.add_column("step and score", overflow="fold")
     for seed in config.seeds or ("value",):
         table.add_column(seed if isinstance(seed, str) else f"seed {seed}", justify="right", no_wrap=True)
     if len(config.seeds) > 1:
@@ -60,21 +59,17 @@ def _scores_table(config: PipelineConfig, done: Sequence[Done]) -> Table:
     table.add_column("chance", justify="right")
     for step in config.steps:
         ones = _of(step.name, done)
-        names = list(ones[0].scores)
-        for place, name in enumerate(names):
-            scores = [one.scores[name] for one in ones]
-            mean = [number_of(fmean(score.value for score in scores), scores[0])] if len(config.seeds) > 1 else []
-            chance = "" if scores[0].chance is None else number_of(scores[0].chance, scores[0])
-            unit = " %" if scores[0].kind == "share" else ""
-            table.add_row(
-                step.name if place == 0 else "",
-                f"{name}{unit}",
-                *map(_cell, scores),
-                *mean,
-                chance,
-                end_section=name == names[-1],
-            )
+        if ones[0].scores:
+            table.add_row(f"[bold]{step.name}[/bold]")
+        for name in ones[0].scores:
+            table.add_row(*_row(name, [one.scores[name] for one in ones]), end_section=name == list(ones[0].scores)[-1])
     return table
+
+
+def _row(name: str, scores: Sequence[Score]) -> list[str]:
+    mean = [number_of(fmean(score.value for score in scores), scores[0])] if len(scores) > 1 else []
+    chance = "" if scores[0].chance is None else number_of(scores[0].chance, scores[0])
+    return [f"  {name}{' %' if scores[0].kind == 'share' else ''}", *map(_cell, scores), *mean, chance]
 
 
 def _table(title: str) -> Table:
@@ -84,8 +79,7 @@ def _table(title: str) -> Table:
 def _cell(score: Score) -> str:
     if score.low is None or score.high is None:
         return number_of(score.value, score)
-    ends = f"{number_of(score.low, score)} – {number_of(score.high, score)}"
-    return f"{number_of(score.value, score)} [dim]({ends})[/dim]"
+    return f"{number_of(score.value, score)}\n[dim]{number_of(score.low, score)}–{number_of(score.high, score)}[/dim]"
 
 
 def _tell(claim: ClaimConfig, done: Sequence[Done]) -> Iterator[str]:
