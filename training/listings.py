@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
 CAPTION_KEYS = ("caption", "captions", "sentence", "text")
 
 
+SEPARATORS = (",", "\t", ";")
+
+
 class ManifestError(ValueError):
     """A list of videos that cannot be used; the message names each fault with its place and mend."""
 
@@ -36,16 +40,10 @@ def read_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     if path.suffix == ".json":
         yield from _json_records(path, text)
         return
-    lines = text.split("\n")  # not splitlines: captions may hold other separators of Unicode
-    numbered = [(f"{path}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
     if path.suffix in (".jsonl", ".ndjson"):
-        for place, line in numbered:
-            try:
-                yield place, json.loads(line)
-            except json.JSONDecodeError as error:
-                yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
+        yield from _json_lines(path, text)
         return
-    yield from _table_records(numbered)
+    yield from _table_records(path, text)
 
 
 def shown(value: Any) -> str:
@@ -75,6 +73,16 @@ def require_same_classes(folders: Sequence[Path]) -> None:
             )
 
 
+def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: captions may hold other separators of Unicode
+        place = f"{path}, line {number}"
+        try:
+            if line.strip():
+                yield place, json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
+
+
 def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     try:
         data = json.loads(text)
@@ -86,25 +94,42 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}, entry {number}", record
 
 
-def _table_records(lines: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Any]]:
-    """Read lines of fields: comma-separated where the first line has a comma, else separated by blanks."""
-    comma = bool(lines) and "," in lines[0][1]
-    header: list[str] | None = None
-    for position, (place, line) in enumerate(lines):
-        fields = [field.strip() for field in (next(csv.reader([line])) if comma else line.split())]
-        if position == 0 and any(field.lower() in VIDEO_KEYS for field in fields):
-            header = [field.lower() for field in fields]
+def _table_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    """Read lines of fields, separated by what the first line has of comma, tab and semicolon, else by blanks."""
+    columns: Sequence[str] | None = None
+    first = True
+    for place, fields in _fields(path, text):
+        if first and any(field.lower() in VIDEO_KEYS for field in fields):
+            columns, first = [field.lower() for field in fields], False
             continue
-        columns = COLUMNS.get(len(fields)) if header is None else header
-        if columns is None or len(columns) != len(fields):
-            wanted = (
-                f"{len(columns)} fields ({', '.join(columns)})"
-                if columns
-                else "1 to 5 fields: " + "; ".join(" ".join(names) for names in COLUMNS.values())
-            )
-            yield (
-                place,
-                ManifestError(f"{place}: has {len(fields)} fields, not {wanted}; a path with blanks needs commas"),
-            )
-            continue
-        yield place, {name: field for name, field in zip(columns, fields, strict=True) if field}
+        first = False
+        names = columns or COLUMNS.get(len(fields), ())
+        if len(names) == len(fields):
+            yield place, {name: field for name, field in zip(names, fields, strict=True) if field}
+        else:
+            yield place, ManifestError(f"{place}: has {len(fields)} fields, not {_wanted(columns)}")
+
+
+def _fields(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the fields of each line that has any, and where it begins: a quoted caption may go on over several."""
+    separators = [mark for mark in SEPARATORS if mark in text.lstrip().partition("\n")[0]]
+    if not separators:
+        for number, line in enumerate(text.split("\n"), 1):
+            if line.strip():
+                yield f"{path}, line {number}", line.split()
+        return
+    reader, number = csv.reader(io.StringIO(text), delimiter=separators[0]), 1
+    for fields in reader:
+        if any(field.strip() for field in fields):
+            yield f"{path}, line {number}", [field.strip() for field in fields]
+        number = reader.line_num + 1
+
+
+def _wanted(columns: Sequence[str] | None) -> str:
+    if columns is not None:
+        return f"{len(columns)} fields ({', '.join(columns)})"
+    known = "; ".join(" ".join(names) for names in COLUMNS.values())
+    return (
+        f"1 to 5 fields: {known}; a path with blanks needs commas, and other fields a first line that names them, "
+        f"one of them {', '.join(VIDEO_KEYS[:-1])} or {VIDEO_KEYS[-1]}"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -138,6 +139,10 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
             faults.append(str(error))
     if faults:
         more = [f"... and {len(faults) - SHOWN_FAULTS} more lines"] if len(faults) > SHOWN_FAULTS else []
+        if f"{path}, line 1: " in faults[0] and not re.search(r"[\d./{]", text.lstrip().partition("\n")[0]):
+            more.append(
+                "if line 1 names the columns, call that of the paths `video`, and others as docs/training.md does"
+            )
         raise ManifestError("\n".join(faults[:SHOWN_FAULTS] + more))
     if not rows:
         raise ManifestError(f"{path}: lists no videos")

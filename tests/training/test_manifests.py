@@ -76,6 +76,24 @@ def test_csv_with_a_header_and_quoted_commas(tmp_path):
     assert (row.path, row.captions, row.label) == (str(tmp_path / "my clip.mp4"), ("Left, then right.",), 0)
 
 
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_a_table_with_another_separator_and_a_caption_of_two_lines(tmp_path, separator):
+    lines = [["video", "caption"], ["my clip.mp4", '"Left,\nthen; right."'], ["", ""], ["b.mp4", "Stop."]]
+    path = write(tmp_path, "all.csv", "".join(f"{separator.join(line)}\r\n" for line in lines))
+    first, second = read_manifest(path, ANY)
+    assert [(row.path, row.captions) for row in (first, second)] == [
+        (str(tmp_path / "my clip.mp4"), ("Left,\nthen; right.",)),
+        (str(tmp_path / "b.mp4"), ("Stop.",)),
+    ]
+    assert (first.place, second.place) == (f"{path}, line 2", f"{path}, line 5")
+
+
+def test_names_of_columns_that_nobody_knows_are_guessed(tmp_path):
+    path = write(tmp_path, "webvid.csv", "videoid,contentUrl,duration,page_dir,name\n1,2,PT10S,a,A dog.\n")
+    with pytest.raises(ManifestError, match="if line 1 names the columns, call that of the paths `video`"):
+        read_manifest(path, ANY)
+
+
 def test_a_folder_a_class(tmp_path):
     for name in ("turn/b.mp4", "turn/a.avi", "stop/c.webm", "stop/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
