@@ -90,6 +90,20 @@ def require_world(world: str) -> None:
         find_habitat()
 
 
+def world_name(world: str) -> str:
+    """Return a world as results name it: Habitat's with its versions, which decide what is scored.
+
+    Raises:
+        ValueError: As of `require_world`.
+    """
+    require_world(world)
+    if world != "habitat":
+        return world
+    from navloop.envs.habitat.versions import find_habitat
+
+    return find_habitat().words
+
+
 def make_vln(
     episodes: Path | str,
     scenes: Path | str,

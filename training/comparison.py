@@ -141,12 +141,18 @@ def print_comparisons(pairs: Sequence[Pair], console: Console) -> None:
         console.print(_table(pair))
 
 
+def _places(pair: Pair) -> str:
+    """The world of both, or the two worlds where they differ."""
+    ours, theirs = pair.ours.header, pair.theirs.header
+    return ours.place if ours.world == theirs.world else f"  {ours.world} against {theirs.world}"
+
+
 def _table(pair: Pair) -> Table:
     header = pair.ours.header
     first, second = pair.names
     table = Table(
         box=SIMPLE_HEAD,
-        title=f"{first}  against  {second}\n[not bold]{header.protocol}  {header.split}  {header.episodes} episodes[/]",
+        title=f"{first}  against  {second}\n[not bold]{header.protocol}{_places(pair)}  {header.split}  {header.episodes} episodes[/]",
         title_justify="left",
         title_style="bold",
         padding=(0, 0, 0, 1),

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +63,11 @@ class Conformance:
     @property
     def faults(self) -> list[Finding]:
         """The findings for which a benchmark would lie."""
-        lost = {finding.episode_id for finding in self.findings if finding.severity == "lost"}
-        counted = {"fault", "lost"} if len(lost) > self.terms["tolerances"]["lost"] * self.episodes else {"fault"}
+        counted = {"fault"}
+        for severity in ("lost", "apart"):
+            concerned = {finding.episode_id for finding in self.findings if finding.severity == severity}
+            if len(concerned) > self.terms["tolerances"][severity] * self.episodes:
+                counted.add(severity)
         return [finding for finding in self.findings if finding.severity in counted]
 
 
@@ -182,13 +184,12 @@ def _terms(config: EvalConfig, selection: Selection) -> dict[str, Any]:
 
 def _versions(world: str) -> dict[str, str]:
     """Return the versions of what a world is made of, where it is somebody else's."""
-    found = {}
-    for package in ("habitat-sim", "habitat-lab") if world == "habitat" else ():
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # a checkout on the path, without its metadata
-            found[package] = "?"
-    return found
+    if world != "habitat":
+        return {}
+    from navloop.envs.habitat.versions import find_habitat
+
+    found = find_habitat()
+    return {"habitat-sim": found.sim, "habitat-lab": found.lab}
 
 
 def _examine_all(config: EvalConfig, episodes: Sequence[Episode], console: Console | None) -> dict[str, Examined]:

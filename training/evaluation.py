@@ -15,8 +15,9 @@ from rich.console import Console
 from navloop.configs.loader import dump
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import EpisodeFile, read_episodes, select
+from navloop.envs.habitat.scenes import require_dataset
 from navloop.envs.protocols import get_protocol, require_comparable
-from navloop.envs.worlds import require_world
+from navloop.envs.worlds import require_world, world_name
 from navloop.files import fingerprint
 from navloop.provenance import usable_processors
 from navloop.records import Episode
@@ -73,6 +74,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             seed=config.seed,
             weights={entrant.label: entrant.weights for entrant in entrants},
             cameras={entrant.label: list(entrant.cameras) for entrant in entrants},
+            world=world_name(config.world),
         )
         if (run_dir / "header.json").is_file():
             header = _continued(header, read_evaluation(run_dir))
@@ -235,6 +237,7 @@ def _scenes_fingerprint(config: EvalConfig, episodes: Sequence[Episode]) -> str:
     scenes = Path(config.scenes)
     parts: list[bytes | Path] = []
     if config.scene_dataset_config is not None:
+        require_dataset(Path(config.scene_dataset_config))
         parts.append(Path(config.scene_dataset_config))
     for scene_id in sorted({episode.scene_id for episode in episodes}):
         scene = scenes / scene_id

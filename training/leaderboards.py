@@ -146,6 +146,10 @@ def _instruction_id(episode: Episode) -> int:
 def _pairs(file: EpisodeFile, rows: Sequence[Row]) -> Iterator[tuple[Episode, Row]]:
     """Yield every episode of a file with its row."""
     by_id = {row.episode_id: row for row in rows}
+    if len(by_id) < len(rows):
+        raise SubmissionError(
+            f"{len(rows) - len(by_id)} episodes of {file.split} have rows in more than one run; submit one run a split"
+        )
     missing = [episode.episode_id for episode in file.episodes if episode.episode_id not in by_id]
     if missing:
         raise SubmissionError(
@@ -156,7 +160,8 @@ def _pairs(file: EpisodeFile, rows: Sequence[Row]) -> Iterator[tuple[Episode, Ro
         row = by_id[episode.episode_id]
         if float(np.linalg.norm(row.positions[0] - episode.start_position)) > START_TOLERANCE:
             raise SubmissionError(
-                f"episode {episode.episode_id}: its row starts elsewhere; give the file that was evaluated"
+                f"episode {episode.episode_id}: its row starts elsewhere: give the file that was evaluated; if it was that, its start was off the navmesh, "
+                "which `navloop eval --conformance` tells"
             )
         if len(row.actions) > LONGEST:
             raise SubmissionError(

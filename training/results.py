@@ -54,6 +54,7 @@ class Header:
         seed: Of the run.
         weights: Digest of each agent's weights, None for agents without.
         cameras: Names of the cameras that each agent looks at; no others were rendered for it.
+        world: "embedded", or Habitat's with both of its versions.
         sessions: What it took.
     """
 
@@ -67,7 +68,13 @@ class Header:
     seed: int
     weights: dict[str, str | None]
     cameras: dict[str, list[str]]
+    world: str = "embedded"
     sessions: list[Session] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """The world for a title, with two blanks before it; nothing for the embedded one."""
+        return "" if self.world == "embedded" else f"  {self.world}"
 
     @property
     def terms(self) -> Terms:

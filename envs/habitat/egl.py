@@ -33,6 +33,8 @@ def require_device(gpu_device: int) -> None:
     Raises:
         NoDisplay: If EGL is missing, lists no device, or none with this CUDA index.
     """
+    if gpu_device < -1:
+        raise NoDisplay(f"gpu_device is {gpu_device}; give the CUDA index of a GPU, or -1")
     devices = list_devices()
     if devices is None:
         return

@@ -23,13 +23,19 @@ _MEND = "delete it to have it computed again, or download or export the scene ag
 _log = logging.getLogger(__name__)
 
 
-def settings_of(body: Body) -> Any:
-    """Return habitat-sim's navmesh settings for a body: its defaults, with the body's height, radius and climb."""
+def settings_of(body: Body, furnished: bool = False) -> Any:
+    """Return habitat-sim's navmesh settings for a body: its defaults, with the body's height, radius and climb.
+
+    Args:
+        body: Whose.
+        furnished: Whether the scene is made of many files (HSSD, ReplicaCAD), whose furniture stands in the way.
+    """
     from habitat_sim.nav import NavMeshSettings
 
     settings = NavMeshSettings()
     settings.set_defaults()
     settings.agent_height, settings.agent_radius, settings.agent_max_climb = body.height, body.radius, body.max_climb
+    settings.include_static_objects = furnished
     return settings
 
 
@@ -68,7 +74,7 @@ def fit_navmesh(simulator: Any, body: Body, scene: Path | None, version: str) ->
     Raises:
         SceneError: If the scene has no floor for this body.
     """
-    wanted, pathfinder = settings_of(body), simulator.pathfinder
+    wanted, pathfinder = settings_of(body, furnished=scene is None), simulator.pathfinder
     if not (pathfinder.is_loaded and pathfinder.nav_mesh_settings == wanted):
         kept = None if scene is None else cache_folder() / "navmeshes" / f"{_key(scene, wanted, version)}.navmesh"
         if kept is None or not _load(pathfinder, kept, wanted):
@@ -76,7 +82,7 @@ def fit_navmesh(simulator: Any, body: Body, scene: Path | None, version: str) ->
                 raise SceneError(f"{scene}: no navmesh can be computed for this body; has the scene a floor?")
             if kept is not None:
                 _save(pathfinder, kept)
-    if not pathfinder.is_loaded or pathfinder.navigable_area <= 0:
+    if not pathfinder.is_loaded or not pathfinder.navigable_area > 0:  # a spoilt navmesh may have none that is a number
         raise SceneError(
             f"{scene}: no floor for a body {body.height} m high with radius {body.radius} m; check scene and body"
         )

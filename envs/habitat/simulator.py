@@ -100,7 +100,12 @@ class HabitatSimulator(Simulator):
             return
         source = find_scene(self._folder, scene_id, self._dataset)
         self._scene_id, self._stage, self._placed = None, None, False
-        self._stage = self._stages.take(self, source)
+        try:
+            self._stage = self._stages.take(self, source)
+        except (AssertionError, RuntimeError) as error:  # habitat-sim's own checks, which name no file
+            raise SceneError(
+                f"{source.file or source.handle}: habitat-sim cannot load it, or what lies beside it ({error}); download or make it again"
+            ) from error
         self._scene_id = scene_id
 
     def _make(self, source: SceneSource) -> Stage:
@@ -158,12 +163,13 @@ class HabitatSimulator(Simulator):
         return action != Action.STOP and bool(self._agent.act(int(action)))
 
     def _look(self, tilt: float) -> None:
-        """Tilt every camera about its own horizontal axis, as habitat-lab's look actions do, straight up or down at most."""
+        """Tilt every camera about its own horizontal axis, as habitat-lab's look actions do, but straight up or down at most."""
         import magnum
 
         wanted = max(-math.pi / 2, min(math.pi / 2, self._tilt + tilt))
         turn = magnum.Quaternion.rotation(magnum.Rad(wanted - self._tilt), magnum.Vector3.x_axis())
-        for sensor in self._agent.sensors.values():
+        self._here.embody(self)
+        for sensor in self._here.sensors:
             sensor.node.rotation = sensor.node.rotation * turn
         self._tilt = wanted
 

@@ -77,6 +77,11 @@ class Stage:
         """habitat-sim's agent, whose body it is."""
         return self.simulator.get_agent(0)
 
+    @property
+    def sensors(self) -> list[Any]:
+        """The body's cameras, whose nodes turn; releases differ in what else leads to them."""
+        return list(self.agent.scene_node.subtree_sensors.values())
+
     def embody(self, actor: object) -> None:
         """Give the body to an agent, where and as that one left it."""
         if actor is self._actor:
@@ -95,13 +100,12 @@ class Stage:
 
     def _posture(self) -> Posture:
         node = self.agent.scene_node
-        looks = tuple(sensor.node.rotation for sensor in self.agent.sensors.values())
-        return Posture(node.translation, node.rotation, looks)
+        return Posture(node.translation, node.rotation, tuple(sensor.node.rotation for sensor in self.sensors))
 
     def _take(self, posture: Posture) -> None:
         node = self.agent.scene_node
         node.translation, node.rotation = posture.translation, posture.rotation
-        for sensor, look in zip(self.agent.sensors.values(), posture.looks, strict=True):
+        for sensor, look in zip(self.sensors, posture.looks, strict=True):
             sensor.node.rotation = look
 
 

@@ -20,6 +20,9 @@ INSTALL = """Install the simulator with conda and the rest with pip:
 (a release of one goes with the same release of the other: habitat-sim 0.3.3 with habitat-lab v0.3.3; --no-deps because habitat-lab
 pins a numpy that today's habitat-sim refuses). Or stay with world="embedded", which needs none of it."""
 
+NEEDED = ("gym", "hydra", "cv2", "numba", "quaternion", "imageio", "attr", "tqdm")
+"""Modules that habitat-lab imports, and that `pip install --no-deps` leaves out."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,6 +44,11 @@ class Installation:
     lab: str
     sensor_group: str
 
+    @property
+    def words(self) -> str:
+        """Both versions, as results name them."""
+        return f"habitat-sim {self.sim}, habitat-lab {self.lab}"
+
 
 @cache
 def find_habitat() -> Installation:
@@ -53,6 +61,8 @@ def find_habitat() -> Installation:
     missing = [name for name, spec in found.items() if spec is None or spec.origin is None]
     if missing:
         raise HabitatMissing(f'world "habitat" needs {" and ".join(missing)}, not installed here. {INSTALL}')
+    if lacking := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise HabitatMissing(f"habitat-lab is installed without what it imports: {', '.join(lacking)}. {INSTALL}")
     os.environ.setdefault("MAGNUM_LOG", "quiet")  # habitat-sim reads both when it is imported
     os.environ.setdefault("HABITAT_SIM_LOG", "quiet")
     lab = _lab_folder(found["habitat-lab"])

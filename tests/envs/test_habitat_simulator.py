@@ -1,13 +1,16 @@
 """The real habitat-sim behind our door: our contract, habitat-lab's own numbers, and the same houses in both worlds."""
 
+import json
 import math
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
 
 for needed in ("habitat_sim", "habitat"):
     pytest.importorskip(needed, reason=f"{needed} is not installed")
@@ -27,6 +30,8 @@ from navloop.envs.vector import VectorNavigationEnv, WorkerError, shards
 from navloop.envs.waypoints import WaypointEnv
 from navloop.envs.worlds import create_simulator, create_simulators, make_vln
 from navloop.geometry import Pose, heading_vector, quaternion_to_heading, wrap_angle
+from navloop.training.cli import main
+from navloop.training.results import read_evaluation
 
 pytestmark = pytest.mark.habitat
 
@@ -361,6 +366,69 @@ def test_scenes_are_let_go_of_but_for_those_of_the_simulator_in_whose_context_ot
     process.start()
     process.join()
     assert process.exitcode == 0
+
+
+def test_furniture_of_a_scene_that_is_made_of_many_files_stands_in_the_way(tmp_path):
+    folder = tmp_path / "set"
+    for name, size in (("floor", (10, 0.1, 10)), ("block", (3, 1, 3))):
+        place = folder / ("stages" if name == "floor" else "objects") / f"{name}.glb"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        trimesh.creation.box(size).export(place)
+    (folder / "stages" / "floor.stage_config.json").write_text(
+        '{"render_asset": "floor.glb", "up": [0, 1, 0], "front": [0, 0, -1]}'
+    )
+    (folder / "objects" / "block.object_config.json").write_text('{"render_asset": "block.glb"}')
+    block = {
+        "template_name": "block",
+        "motion_type": "STATIC",
+        "translation": [0, 0.55, 0],
+        "translation_origin": "asset_local",
+    }
+    (folder / "scenes").mkdir()
+    (folder / "scenes" / "hall.scene_instance.json").write_text(
+        json.dumps({"stage_instance": {"template_name": "floor"}, "object_instances": [block]})
+    )
+    paths = {kind: {"paths": {".json": [f"{kind}/*.json"]}} for kind in ("stages", "objects")}
+    config = folder / "hall.scene_dataset_config.json"
+    config.write_text(json.dumps({**paths, "scene_instances": {"paths": {".json": ["scenes/*.json"]}}}))
+    simulator = create_simulator("habitat", folder, HOUSES.with_cameras([]), scene_dataset_config=config)
+    simulator.load_scene("hall")
+    assert simulator.is_navigable(np.array([4.0, 0.05, 4.0]), 0.1)
+    assert not simulator.is_navigable(np.array([0.0, 0.05, 0.0]), 0.1)
+    simulator.close()
+
+
+def test_what_habitat_sim_cannot_load_is_named(exported, tmp_path):
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(exported / "scene_datasets", spoilt)
+    glb = spoilt / SCENES[0]
+    whole = glb.read_bytes()
+    glb.write_bytes(whole[:20] + b"?" * 40 + whole[60:])
+    simulator = create_simulator("habitat", spoilt, HOUSES.with_cameras([]))
+    with pytest.raises(SceneError, match=r"val_unseen_000\.glb: habitat-sim cannot load it"):
+        simulator.load_scene(SCENES[0])
+    simulator.load_scene(SCENES[1])
+    assert simulator.ground.sample(np.random.default_rng(0)).shape == (3,)
+    simulator.close()
+
+
+def test_the_command_finds_exported_houses_to_be_the_benchmark_and_says_where_it_walked(
+    exported, episodes, tmp_path, capsys
+):
+    asked = [
+        "world=habitat",
+        f"scenes={exported / 'scene_datasets'}",
+        f"episodes={episodes}",
+        "workers=1",
+        "agents=expert",
+    ]
+    assert main(["eval", "eval_demo", *asked, "--conformance", "--run-dir", str(tmp_path / "run")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "habitat-sim 0." in told and "habitat-lab 0." in told
+    assert read_evaluation(tmp_path / "run").header.world.startswith("habitat-sim ")
+    wrong = [*asked, f"scene_dataset_config={tmp_path / 'no.scene_dataset_config.json'}"]
+    assert main(["eval", "eval_demo", *wrong, "--run-dir", str(tmp_path / "other")]) == 2
+    assert "no.scene_dataset_config.json: no scene data set" in capsys.readouterr().err
 
 
 def test_colours_semantics_and_panoramas(scenes, episodes):

@@ -52,6 +52,14 @@ def test_importing_every_habitat_module_that_the_rest_needs_loads_no_habitat():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_what_habitat_lab_imports_and_lacks_is_named(monkeypatch):
+    there = importlib.util.find_spec("json")
+    lacking = ("hydra", "numba")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in lacking else there)
+    with pytest.raises(HabitatMissing, match=r"without what it imports: hydra, numba\. Install"):
+        find_habitat.__wrapped__()
+
+
 def test_versions_that_do_not_go_together_are_refused(caplog):
     require_matching(Installation("0.3.3.2026.05.06", "0.3.3", "sensor_setups"))
     assert not caplog.records

@@ -1,7 +1,7 @@
 """Conformance: honest data passes to the millimetre, and every fault that was sown is found and named."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,8 +13,14 @@ from navloop.envs.protocols import get_protocol
 from navloop.envs.simulator import Body
 from navloop.geometry import heading_to_quaternion, quaternion_to_heading
 from navloop.training.cli import main
-from navloop.training.conformance import ConformanceError, check_conformance, read_conformance, require_conformance
-from navloop.training.conformance_checks import examine
+from navloop.training.conformance import (
+    Conformance,
+    ConformanceError,
+    check_conformance,
+    read_conformance,
+    require_conformance,
+)
+from navloop.training.conformance_checks import Finding, Tolerances, examine
 
 PROTOCOL = get_protocol("houses").with_cameras([])
 
@@ -88,6 +94,21 @@ def test_a_geodesic_distance_that_is_not_the_files_is_found(simulator, episodes)
     finding = found(simulator, replace(episodes[0], info={"geodesic_distance": told * 1.2}))["geodesic"]
     assert finding.severity == "fault"
     assert finding.value == pytest.approx(0.2 * told, abs=1e-3)
+    finding = found(simulator, replace(episodes[0], info={"geodesic_distance": told * 1.05}))["geodesic"]
+    assert finding.severity == "apart" and "not quite the file's" in finding.cause
+
+
+def test_a_few_distances_may_be_a_few_percent_off_and_many_may_not():
+    terms = {"tolerances": asdict(Tolerances())}
+
+    def of(count):
+        findings = [
+            Finding(episode_id=str(n), scene_id="a", check="geodesic", severity="apart", cause="x", value=0.3, unit="m")
+            for n in range(count)
+        ]
+        return Conformance(terms=terms, episodes=40, replayed=40, findings=findings)
+
+    assert not of(4).faults and len(of(5).faults) == 5
 
 
 @pytest.mark.parametrize("turn", [10, 30, 45])

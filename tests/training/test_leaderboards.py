@@ -111,6 +111,8 @@ def test_no_file_is_written_of_rows_that_are_not_all_there(r2r, rxr, tmp_path):
         write_submission(path, [(r2r, [long, rows(r2r)[1]])], TURN)
     with pytest.raises(SubmissionError, match="of r2r and rxr"):
         write_submission(path, [(r2r, rows(r2r)), (rxr, rows(rxr))], TURN)
+    with pytest.raises(SubmissionError, match="2 episodes of val_unseen have rows in more than one run"):
+        write_submission(path, [(r2r, rows(r2r) + rows(r2r))], TURN)
     with pytest.raises(SubmissionError, match="would be there 2 times"):
         write_submission(path, [(rxr, rows(rxr)), (rxr, rows(rxr))], TURN)
     assert not path.exists()
