@@ -27,7 +27,9 @@ class EpisodesConfig(Config):
         description="Habitat alone: the file *.scene_dataset_config.json of the scenes; null takes them as plain files.",
     )
     gpu_device: int = Field(
-        default=-1, ge=-1, description="Habitat alone: CUDA index of the GPU to draw on; -1 draws on the processor."
+        default=-1,
+        ge=-1,
+        description="Habitat alone: CUDA index of the GPU to draw on; -1 takes the first device that EGL lists, the processor where no GPU has a driver.",
     )
     protocol: str = Field(default="houses", min_length=1, description="Embodiment and success rule, by name.")
     pixels: int | None = Field(

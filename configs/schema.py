@@ -106,7 +106,7 @@ class WorldConfig(Config):
     gpu_devices: Devices = Field(
         default=(-1,),
         min_length=1,
-        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 draws on the processor.",
+        description="Habitat alone: CUDA indices of the GPUs to draw on, dealt to the workers in turn; -1 takes the first device that EGL lists, the processor where no GPU has a driver.",
     )
     scenes: str = Field(min_length=1, description="Folder that the episodes' scene ids are relative to.")
 
