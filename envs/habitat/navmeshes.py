@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from navloop.envs.habitat.tiles import require_sound
 from navloop.envs.simulator import Body, SceneError
 from navloop.files import written_aside
 
@@ -54,8 +55,9 @@ def require_readable(path: Path) -> None:
         for _ in range(tiles):
             _, size = _TILE.unpack_from(data, place)
             place += _TILE.size
-            if data[place : place + 4] != b"VAND" or place + size > len(data):
+            if size < 0 or place + size > len(data):
                 raise ValueError("a tile is torn")
+            require_sound(data[place : place + size])
             place += size
     except (struct.error, ValueError) as error:
         raise SceneError(f"{path}: not a whole navmesh ({error}); {_MEND}") from error

@@ -21,10 +21,31 @@ def scenes(houses, tmp_path):
     return tmp_path
 
 
-def navmesh(tiles=1, size=100):
+def tile(corner=2, beyond=0, last=4.0, details=3, base=0, triangle=2, leaf=0):
+    """A tile of one triangle, as Detour lays it out, and what may be wrong with it."""
+    counts = (
+        1,
+        3,
+        4,
+        1,
+        0,
+        1,
+        1,
+        0,
+        1,
+    )  # polygons, vertices, links, patches, their vertices and triangles, nodes, crossings
+    head = struct.pack("<4si4i9i10f", b"VAND", 7, 0, 0, 0, 0, *counts, 1.5, 0.1, 0.2, 0, 0, 0, 4, 1, 4, 2)
+    points = struct.pack("<9f", 0, 0, 0, last, 0, 0, 0, 0, 4)
+    polygon = struct.pack("<I6H6H H2B", 0, 0, 1, corner, 0, 0, 0, beyond, 0, 0, 0, 0, 0, 1, details, 0)
+    patch = struct.pack("<IIBBBB", base, 0, 0, 1, 0, 0)
+    node = struct.pack("<6Hi", 0, 0, 0, 8, 2, 8, leaf)
+    return head + points + polygon + bytes(48) + patch + bytes([0, 1, triangle, 0]) + node
+
+
+def navmesh(tiles=1, **wrong):
     head = struct.pack("<4sii5f2i", b"TESM", 2, tiles, 0, 0, 0, 10, 10, 1, 1)
-    tile = struct.pack("<Ii", 1, size) + b"VAND" + bytes(size - 4)
-    return head + bytes(56) + tile * tiles
+    data = tile(**wrong)
+    return head + bytes(56) + (struct.pack("<Ii", 1, len(data)) + data) * tiles
 
 
 def test_a_scene_is_its_file(scenes):
@@ -87,6 +108,27 @@ def test_a_spoilt_navmesh_is_refused(scenes, spoil):
         SceneError, match=r"val_unseen_000\.navmesh: not a whole navmesh .*; delete it to have it computed again"
     ):
         find_scene(scenes, HOUSE, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"last": float("nan")}, "points out of its bounds"),
+        ({"last": 1e6}, "points out of its bounds"),
+        ({"corner": 3}, "corners or neighbours are not there"),
+        ({"beyond": 2}, "corners or neighbours are not there"),
+        ({"details": 7}, "corners or neighbours are not there"),
+        ({"base": 1}, "details beyond its end"),
+        ({"triangle": 3}, "details between points that are not there"),
+        ({"leaf": 1}, "tree leads out of it"),
+        ({"leaf": -2}, "tree leads out of it"),
+    ],
+)
+def test_a_navmesh_that_would_lead_habitat_sim_astray_is_refused(tmp_path, wrong, words):
+    path = tmp_path / "a.navmesh"
+    path.write_bytes(navmesh(**wrong))
+    with pytest.raises(SceneError, match=f"{words}.*delete it"):
+        require_readable(path)
 
 
 def test_a_scene_data_set_that_is_not_there_is_named(tmp_path):
