@@ -21,6 +21,7 @@ from benchmarks import (
     rendering,
     store,
     streaming,
+    worlds,
 )
 
 SUITES = {
@@ -30,6 +31,7 @@ SUITES = {
     "encoders": encoders.run,
     "streaming": streaming.run,
     "habitat": habitat.run,
+    "worlds": worlds.run,
     "loading": loading.run,
     "policies": policies.run,
     "imitation": imitation.run,
