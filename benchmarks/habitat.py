@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks.data import dataset, episodes
 from benchmarks.rendering import EPISODE, ROUNDS
 from navloop.envs.episodes import read_episodes
+from navloop.envs.habitat.versions import HabitatMissing, Installation, find_habitat
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.protocols import Protocol, get_protocol
 from navloop.envs.worlds import create_simulator
@@ -29,12 +30,8 @@ Walk = Callable[[Episode, list[int]], None]
 
 
 def run(console: Console, folder: Path, seconds: float) -> None:
-    from navloop.envs.habitat.versions import HabitatMissing, find_habitat
-
-    try:
-        found = find_habitat()
-    except HabitatMissing as error:
-        console.print(f"habitat: left out. {error}", highlight=False)
+    found = installed(console, "habitat")
+    if found is None:
         return
     scenes = _export(folder)
     title = (
@@ -51,6 +48,15 @@ def run(console: Console, folder: Path, seconds: float) -> None:
             cells = (f"{bare:,.0f} ({bare / lab:.0%})", f"{lab:,.0f}", f"{ours:,.0f} ({ours / lab:.1%})")
             table.add_row(str(size), "RGB-D" if depth else "RGB", *cells)
     console.print(table)
+
+
+def installed(console: Console, name: str) -> Installation | None:
+    """Return which Habitat is installed; where none is, say that the benchmark of that name is left out."""
+    try:
+        return find_habitat()
+    except HabitatMissing as error:
+        console.print(f"{name}: left out. {error}", highlight=False)
+        return None
 
 
 def _export(folder: Path) -> Path:

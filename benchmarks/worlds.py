@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.habitat import installed
 from navloop.configs.schema import HousesConfig
 from navloop.envs.houses.datasets import generate_dataset
 from navloop.envs.protocols import get_protocol
@@ -34,12 +35,8 @@ class Gaps:
 
 
 def run(console: Console, folder: Path, seconds: float) -> None:
-    from navloop.envs.habitat.versions import HabitatMissing, find_habitat
-
-    try:
-        found = find_habitat()
-    except HabitatMissing as error:
-        console.print(f"worlds: left out. {error}", highlight=False)
+    found = installed(console, "worlds")
+    if found is None:
         return
     scenes, names = _export(folder)
     protocol = get_protocol("houses")

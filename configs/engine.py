@@ -43,8 +43,8 @@ class EngineConfig(Config):
         default=None,
         gt=0,
         lt=1,
-        description="Decay of a moving average of the weights, which is what is kept; null: none. After so many steps its power is the "
-        "share that the first weights still have.",
+        description="Decay of a moving average of the weights, which is what is kept; null: none. After N steps its N-th power of "
+        "what is kept are still the first weights.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="Type of most arithmetic.")
     log_every: int = Field(default=10, ge=1, description="Steps that a line of metrics is the mean of.")

@@ -144,7 +144,7 @@ def print_comparisons(pairs: Sequence[Pair], console: Console) -> None:
 def _places(pair: Pair) -> str:
     """The world of both, or the two worlds where they differ."""
     ours, theirs = pair.ours.header, pair.theirs.header
-    return ours.place if ours.world == theirs.world else f"  {ours.world} against {theirs.world}"
+    return ours.place if ours.world == theirs.world else f"  {ours.world or '?'} against {theirs.world or '?'}"
 
 
 def _table(pair: Pair) -> Table:

@@ -26,6 +26,7 @@ CHECKS = ("scene", "start", "goal", "geodesic", "ground truth", "replay", "score
 Severity = Literal["fault", "lost", "apart", "note"]
 
 _BELONG = "check that scenes, body and episodes belong together"
+_OTHER_DISTANCE = "is not the file's: SPL would differ; check the body, or the navmesh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Tolerances:
         height: Metres up or down: Habitat's navmeshes lie up to 0.2 m above the floor.
         snap: Metres on the floor that starts and goals may be moved while the scores hold.
         geodesic: Share of a geodesic distance.
-        geodesic_most: Share of it that nobody's cells of a navmesh explain: Habitat's of 5 cm make some walks through doorways longer.
+        geodesic_most: Share of it beyond which the cells of a navmesh explain nothing: Habitat's of 5 cm close gaps, and lengthen walks.
         apart: Share of episodes whose geodesic distance may be off by what lies between the two.
         geodesic_floor: Metres that a geodesic distance may differ whatever its share.
         drift: Metres that a replay may be off after it touched an obstacle, while the scores hold: worlds differ in how walkers slide.
@@ -57,9 +58,6 @@ class Tolerances:
     lost: float = 0.02
     ndtw: float = 0.95
     spl: float = 0.03
-
-
-_OTHER_DISTANCE = "is not the file's: SPL would differ; check the body, or the navmesh"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,13 @@ COLUMNS: dict[int, tuple[str, ...]] = {
     5: ("video", "duration", "start", "end", "label"),
 }
 """What the fields of a line without names are. Source: Kinetics, Something-Something, VideoMAE and ActivityNet lists."""
+SEPARATORS = (",", "\t", ";")
+"""What may stand between fields. A semicolon only where the first line names a column of videos: else it is a part of a name."""
 STORE_ABOUT = "navloop.json"
+"""File that makes a folder a store of walks: its format, and what all of its walks share."""
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v")
 VIDEO_KEYS = ("video", "path", "image", "video_path", "file")
 CAPTION_KEYS = ("caption", "captions", "sentence", "text")
-
-
-SEPARATORS = (",", "\t", ";")
 
 
 class ManifestError(ValueError):
@@ -86,7 +86,7 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ManifestError(f"{path}: not JSON ({error})") from None
     if not isinstance(data, list):
         raise ManifestError(f'{path}: a JSON list of videos is [{{"video": ..., "caption": ...}}, ...]')
@@ -111,18 +111,35 @@ def _table_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _fields(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield the fields of each line that has any, and where it begins: a quoted caption may go on over several."""
-    separators = [mark for mark in SEPARATORS if mark in text.lstrip().partition("\n")[0]]
-    if not separators:
+    """Yield the fields of each line that has any, and where it begins: a quoted caption may go on over several.
+
+    Raises:
+        ManifestError: If a quotation mark is left open, after which no line can be told from the next.
+    """
+    separator = _separator(text.lstrip().partition("\n")[0])
+    if separator is None:
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 yield f"{path}, line {number}", line.split()
         return
-    reader, number = csv.reader(io.StringIO(text), delimiter=separators[0]), 1
-    for fields in reader:
-        if any(field.strip() for field in fields):
-            yield f"{path}, line {number}", [field.strip() for field in fields]
-        number = reader.line_num + 1
+    reader, number = csv.reader(io.StringIO(text), delimiter=separator, strict=True), 1
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                yield f"{path}, line {number}", [field.strip() for field in fields]
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise ManifestError(
+            f"{path}, line {number}: its quotation marks do not pair up ({error}); close them, and double those within a field"
+        ) from None
+
+
+def _separator(line: str) -> str | None:
+    """Return what separates the fields of a list that begins with this line; None for blanks."""
+    found = [mark for mark in SEPARATORS if mark in line]
+    if found == [";"] and not any(field.strip().lower() in VIDEO_KEYS for field in line.split(";")):
+        return None
+    return found[0] if found else None
 
 
 def _wanted(columns: Sequence[str] | None) -> str:

@@ -27,7 +27,7 @@ from navloop.training.listings import (
     require_same_classes,
     shown,
 )
-from navloop.training.manifest_fields import check_fields, tell_unread
+from navloop.training.manifest_fields import READ, check_fields, tell_unread
 
 LOGGER = logging.getLogger(__name__)
 SHOWN_FAULTS = 5
@@ -124,44 +124,53 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    rows, faults, unread, sorts = [], [], set(), set()
+    rows, faults = _read_rows(path, text, labels)
+    if faults:
+        more = [f"... and {len(faults) - SHOWN_FAULTS} more lines"] if len(faults) > SHOWN_FAULTS else []
+        raise ManifestError("\n".join([*faults[:SHOWN_FAULTS], *more, *_guess(path, text, faults[0])]))
+    if not rows:
+        raise ManifestError(f"{path}: lists no videos")
+    return rows
+
+
+def _read_rows(path: Path, text: str, labels: Labels) -> tuple[list[ClipRow], list[str]]:
+    """Return the rows of a list, and what is wrong with the others. Each set of fields that lines have is looked at once."""
+    rows: list[ClipRow] = []
+    faults: list[str] = []
+    unread: set[str] = set()
+    known: set[frozenset[str]] = set()
     official = path.suffix in SUFFIXES
-    records = read_annotations(path, text) if official else read_records(path, text)
-    for place, record in records:
+    for place, record in read_annotations(path, text) if official else read_records(path, text):
         try:
             if isinstance(record, ManifestError):
                 raise record
-            if not official and isinstance(record, Mapping) and (names := frozenset(record)) not in sorts:
-                sorts.add(names)
+            if not official and isinstance(record, Mapping) and (names := frozenset(record)) not in known:
+                known.add(names)
                 unread |= check_fields(record, place)
             rows.append(_row(record, place, path.parent, labels))
         except ManifestError as error:
             faults.append(str(error))
-    if faults:
-        more = [f"... and {len(faults) - SHOWN_FAULTS} more lines"] if len(faults) > SHOWN_FAULTS else []
-        if f"{path}, line 1: " in faults[0] and not re.search(r"[\d./{]", text.lstrip().partition("\n")[0]):
-            more.append(
-                "if line 1 names the columns, call that of the paths `video`, and others as docs/training.md does"
-            )
-        raise ManifestError("\n".join(faults[:SHOWN_FAULTS] + more))
-    if not rows:
-        raise ManifestError(f"{path}: lists no videos")
     tell_unread(path, unread)
-    return rows
+    return rows, faults
+
+
+def _guess(path: Path, text: str, fault: str) -> list[str]:
+    """Return what to try where the first line is wrong and looks like names of columns: no digit, path or object is in it."""
+    if not fault.startswith(f"{path}, line 1: ") or re.search(r"[\d./{]", text.lstrip().partition("\n")[0]):
+        return []
+    return [f"if line 1 names the columns, call that of the paths `video`; the others that are read: {', '.join(READ)}"]
 
 
 def _walks(folder: Path, labels: Labels) -> list[ClipRow]:
     """The walks of a store, each with its instruction."""
-    from navloop.training.store import (
-        StoreError,
-        list_walks,
-        open_store,
-    )  # half a second that lists of files do not need
+    from navloop.training import store  # half a second that lists of files do not need
 
     try:
-        records = list_walks(open_store(folder), folder)
-    except StoreError as error:
+        records = store.list_walks(store.open_store(folder), folder)
+    except store.StoreError as error:
         raise ManifestError(str(error)) from error
+    if not records:
+        raise ManifestError(f"{folder}: a store without walks")
     return [_row(record, f"{folder}, walk {number}", folder, labels) for number, record in enumerate(records)]
 
 

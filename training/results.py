@@ -54,7 +54,7 @@ class Header:
         seed: Of the run.
         weights: Digest of each agent's weights, None for agents without.
         cameras: Names of the cameras that each agent looks at; no others were rendered for it.
-        world: "embedded", or Habitat's with both of its versions.
+        world: "embedded", or Habitat's with both of its versions; "" of runs that did not say it yet.
         sessions: What it took.
     """
 
@@ -68,13 +68,13 @@ class Header:
     seed: int
     weights: dict[str, str | None]
     cameras: dict[str, list[str]]
-    world: str = "embedded"
+    world: str = ""
     sessions: list[Session] = field(default_factory=list)
 
     @property
     def place(self) -> str:
-        """The world for a title, with two blanks before it; nothing for the embedded one."""
-        return "" if self.world == "embedded" else f"  {self.world}"
+        """The world for a title, with two blanks before it; nothing for the embedded one, and where it is not known."""
+        return "" if self.world in ("", "embedded") else f"  {self.world}"
 
     @property
     def terms(self) -> Terms:

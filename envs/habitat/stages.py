@@ -129,8 +129,9 @@ class Stages:
         """Return the stage that shows a scene, after a change if need be; from now on the agent is there, or nowhere if that fails."""
         self._quit(user)
         shown = next((stage for stage in self._stages if stage.source == source), None)
-        self._users[user] = shown or self._change(source)
-        return self._users[user]  # type: ignore[return-value]
+        stage = shown or self._change(source)
+        self._users[user] = stage
+        return stage
 
     def leave(self, user: object) -> None:
         """Count an agent out, who may be out already. With the last, every simulator is given back."""

@@ -75,7 +75,7 @@ def _check_patches(patches: NDArray[np.void], polygons: NDArray[np.void], extra:
     )
     if (ends[0] > extra).any() or (ends[1] > len(triangles)).any():
         raise ValueError("a tile has details beyond its end")
-    for patch, polygon in zip(patches, polygons, strict=False):
+    for patch, polygon in zip(patches, polygons, strict=False):  # crossings come last, and have no details
         first = int(patch["triangle"])
         corners = triangles[first : first + int(patch["triangles"])]
         if corners.size and corners.max() >= int(polygon["count"]) + int(patch["vertices"]):

@@ -157,3 +157,15 @@ def test_the_command_prints_the_table(runs):
     both = navloop("eval", "eval_demo", "--compare", runs / "a")
     assert both.returncode == 2
     assert "takes no recipe (eval_demo)" in both.stderr
+
+
+def test_runs_in_two_worlds_say_so(runs, tmp_path):
+    shutil.copytree(runs / "a", tmp_path / "elsewhere")
+    header = json.loads((tmp_path / "elsewhere" / "header.json").read_text())
+    assert header["world"] == "embedded"
+    for world, words in (("habitat-sim 0.3.3, habitat-lab 0.3.3", "embedded against habitat-sim 0.3.3"), (None, "?")):
+        told = {key: value for key, value in header.items() if key != "world"} | ({"world": world} if world else {})
+        (tmp_path / "elsewhere" / "header.json").write_text(json.dumps(told))
+        result = navloop("eval", "--compare", runs / "a", tmp_path / "elsewhere", "--agent", "expert", "expert")
+        assert result.returncode == 0, result.stderr
+        assert words in " ".join(result.stdout.split())

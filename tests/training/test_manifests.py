@@ -88,6 +88,25 @@ def test_a_table_with_another_separator_and_a_caption_of_two_lines(tmp_path, sep
     assert (first.place, second.place) == (f"{path}, line 2", f"{path}, line 5")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'video,caption\na.mp4,"Left\nb.mp4,Stop.\n',
+        'video,caption\na.mp4,"Left\nb.mp4,"Stop."\n',
+        'a.mp4,"x' + "y" * 200_000,
+    ],
+)
+def test_a_quotation_mark_that_is_left_open_swallows_no_line(tmp_path, text):
+    path = write(tmp_path, "all.csv", text)
+    with pytest.raises(ManifestError, match=r"line [12]: its quotation marks do not pair up"):
+        read_manifest(path, ANY)
+
+
+def test_a_semicolon_is_a_part_of_a_name_where_no_column_is_named(tmp_path):
+    (row,) = read_manifest(write(tmp_path, "train.csv", "a;b.mp4 7\n"), ANY)
+    assert (row.path, row.label) == (str(tmp_path / "a;b.mp4"), 7)
+
+
 def test_names_of_columns_that_nobody_knows_are_guessed(tmp_path):
     path = write(tmp_path, "webvid.csv", "videoid,contentUrl,duration,page_dir,name\n1,2,PT10S,a,A dog.\n")
     with pytest.raises(ManifestError, match="if line 1 names the columns, call that of the paths `video`"):
@@ -176,6 +195,8 @@ def test_a_store_of_walks_is_a_list_of_videos(tmp_path):
     fill(store, [7])
     assert list_fingerprint(store) != before
     fill(store, [8], finish=False)
+    with pytest.raises(ManifestError, match="empty: a store without walks"):
+        read_manifests(ClipsConfig(manifest=(str(fill(tmp_path / "empty", [])),)))
     with pytest.raises(ManifestError, match="1 walks are not joined yet"):
         read_manifests(ClipsConfig(manifest=(str(store),)))
 

@@ -15,9 +15,6 @@ from navloop.files import write_bytes
 from navloop.training.listings import STORE_ABOUT
 from navloop.training.store.schema import FORMAT, StoreAbout, StoreError
 
-ABOUT = STORE_ABOUT
-"""File that makes a folder a store: its format, and what all of its walks share."""
-
 BESIDE = ("config.yaml", "provenance.json")
 """Files of a run (`navloop.runs`) that may be there before the store is."""
 
@@ -27,7 +24,7 @@ WRITERS, JOINER = ".writers", ".joiner"
 
 def is_store(folder: Path) -> bool:
     """Return whether a folder holds a store."""
-    return (folder / ABOUT).is_file()
+    return (folder / STORE_ABOUT).is_file()
 
 
 def read_about(folder: Path) -> StoreAbout:
@@ -36,7 +33,7 @@ def read_about(folder: Path) -> StoreAbout:
     Raises:
         StoreError: If the folder holds no store, or one of a newer format.
     """
-    path = folder / ABOUT
+    path = folder / STORE_ABOUT
     try:
         data = json.loads(path.read_bytes())
         if data["format"] > FORMAT:
@@ -45,7 +42,7 @@ def read_about(folder: Path) -> StoreAbout:
             )
         return StoreAbout(**data["about"])
     except FileNotFoundError:
-        raise StoreError(f"{folder}: holds no store, there is no {ABOUT}; name the folder of one") from None
+        raise StoreError(f"{folder}: holds no store, there is no {STORE_ABOUT}; name the folder of one") from None
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -118,10 +115,10 @@ def _locked(path: Path, kind: int) -> Iterator[None]:
 
 def _write_first(folder: Path, data: dict[str, object]) -> None:
     """Write the file unless somebody was faster: of two writers that begin at once, the first one decides what the store holds."""
-    aside = folder / f".{ABOUT}.{os.getpid()}"
+    aside = folder / f".{STORE_ABOUT}.{os.getpid()}"
     write_bytes(aside, (json.dumps(data, indent=1) + "\n").encode())
     try:
-        os.link(aside, folder / ABOUT)
+        os.link(aside, folder / STORE_ABOUT)
         sync(folder)
     except FileExistsError:
         pass
