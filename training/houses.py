@@ -54,13 +54,6 @@ def export_for_habitat(dataset: Path, console: Console) -> Export:
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(f"for Habitat: {export.folder} (README.md there says how)", soft_wrap=True, highlight=False)
-    if export.navmeshes < export.houses:
-        console.print(
-            f"navmeshes: {export.navmeshes} of {export.houses}. habitat-sim makes the others whenever it loads a house; "
-            "to keep them, run this again where habitat-sim is installed (docs/habitat.md)",
-            soft_wrap=True,
-            highlight=False,
-        )
     return export
 
 

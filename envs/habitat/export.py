@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import navloop
 from navloop.envs.episodes import EpisodeFile, ground_truth_path, read_episodes, write_episodes, write_ground_truth
-from navloop.envs.habitat.export_navmesh import bake_navmesh, navmesh_maker
 from navloop.envs.habitat.export_scenes import export_scene, write_scene_dataset
 from navloop.envs.protocols import get_protocol
 from navloop.envs.simulator import Body
 from navloop.files import fingerprint, write_text
 from navloop.records import Episode
 
-FORMAT = "navloop-habitat-1"
+FORMAT = "navloop-habitat-2"
 
 Progress = Callable[[int, int], None]
 
@@ -33,16 +31,12 @@ class Export(NamedTuple):
     Attributes:
         folder: Where.
         houses: How many.
-        navmeshes: How many of them have a navmesh.
         episodes: By split.
-        maker: What made the navmeshes; "" where habitat-sim is not installed.
     """
 
     folder: Path
     houses: int
-    navmeshes: int
     episodes: Mapping[str, int]
-    maker: str
 
 
 def export_houses(dataset: Path, folder: Path, body: Body | None = None, progress: Progress | None = None) -> Export:
@@ -62,13 +56,10 @@ def export_houses(dataset: Path, folder: Path, body: Body | None = None, progres
     name = manifest["config"]["name"]
     body = body or get_protocol("houses").body
     _claim(folder, dataset, name)
-    maker = navmesh_maker()
-    bake = partial(_bake, body) if maker else None
     scenes = folder / "scene_datasets" / name
-    navmeshes = 0
     for done, house in enumerate(manifest["scenes"], start=1):
         glb = dataset / "scenes" / name / house / f"{house}.glb"
-        navmeshes += export_scene(glb, scenes / house, body, maker, bake)
+        export_scene(glb, scenes / house, body)
         if progress is not None:
             progress(done, len(manifest["scenes"]))
     write_scene_dataset(scenes / f"{name}.scene_dataset_config.json")
@@ -77,13 +68,9 @@ def export_houses(dataset: Path, folder: Path, body: Body | None = None, progres
         file = read_episodes(path)
         _write_episodes(file, folder / "datasets" / "vln" / name / "v1" / file.split / path.name)
         episodes[file.split] = len(file.episodes)
-    export = Export(folder, len(manifest["scenes"]), navmeshes, episodes, maker)
+    export = Export(folder, len(manifest["scenes"]), episodes)
     _write_account(export, dataset, name)
     return export
-
-
-def _bake(body: Body, glb: Path, path: Path) -> None:
-    bake_navmesh(glb, path, body)
 
 
 def _manifest(dataset: Path) -> dict[str, Any]:
@@ -144,15 +131,13 @@ def _unloadable(episode: Episode) -> str:
 
 
 def _write_account(export: Export, dataset: Path, name: str) -> None:
-    write_text(export.folder / "README.md", _readme(name, sorted(export.episodes), bool(export.navmeshes)))
+    write_text(export.folder / "README.md", _readme(name, sorted(export.episodes)))
     account = {
         "format": FORMAT,
         "navloop": navloop.__version__,
         "dataset": fingerprint(dataset / "dataset.json"),
         "name": name,
         "houses": export.houses,
-        "navmeshes": export.navmeshes,
-        "navmesh_maker": export.maker,
         "episodes": dict(export.episodes),
     }
     write_text(export.folder / "export.json", json.dumps(account, indent=1) + "\n")
@@ -177,18 +162,13 @@ def load_overrides(name: str, split: str, folder: str = ".") -> list[str]:
     ]
 
 
-def _readme(name: str, splits: Sequence[str], baked: bool) -> str:
+def _readme(name: str, splits: Sequence[str]) -> str:
     split = "val_unseen" if "val_unseen" in splits else splits[0] if splits else "val_unseen"
     listed = "\n".join(f'    "{override}",' for override in load_overrides(name, split))
-    navmesh = (
-        "Each has its navmesh, for an agent 1.5 m high and 0.1 m in radius."
-        if baked
-        else "No navmesh was made, as habitat-sim was not there: habitat-lab makes one whenever it loads a house. "
-        "Export again where habitat-sim is installed to keep them."
-    )
     return f"""# {name} for Habitat
 
-Generated houses and R2R-like episodes (splits: {", ".join(splits)}). {navmesh}
+Generated houses and R2R-like episodes (splits: {", ".join(splits)}). Each house has its navmesh, for an agent 1.5 m high and
+0.1 m in radius; for another body habitat-lab makes one of its own, of cells of 5 cm, whenever it loads a house.
 
 ```python
 import habitat

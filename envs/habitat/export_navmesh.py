@@ -1,74 +1,84 @@
-"""Navmeshes by habitat-sim itself, made once when houses are exported instead of whenever one is loaded."""
+"""The navmesh of an exported house: the free space of the embedded world itself, so that both worlds walk on the same floor."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from navloop.envs.embedded import footprints
+from navloop.envs.embedded.freespace import FreeSpace
+from navloop.envs.embedded.ground import Floor
+from navloop.envs.embedded.mesh import SceneMesh
+from navloop.envs.habitat.convex import convex_parts
+from navloop.envs.habitat.detour import CORNERS, navmesh_file
 from navloop.envs.simulator import Body, SceneError
+from navloop.files import write_bytes
+from navloop.geometry import Vector
 
-MAX_SLOPE = 45.0
-"""Degrees, habitat-lab's default agent; a navmesh of another would be made anew at every load."""
-
-
-def navmesh_maker() -> str:
-    """Return what makes navmeshes here, such as "habitat-sim 0.3.3"; "" where habitat-sim is not installed."""
-    sim = _habitat_sim()
-    return "" if sim is None else f"habitat-sim {getattr(sim, '__version__', '')}".strip()
+SMALLEST = 1e-8
+"""Square metres below which a piece of floor is a rounding error."""
 
 
-def bake_navmesh(glb: Path, path: Path, body: Body) -> None:
-    """Write the navmesh of a house, with just the settings that habitat-lab asks for an agent of this body.
+def write_navmesh(mesh: SceneMesh, path: Path, body: Body) -> None:
+    """Write the navmesh of a house; habitat-sim, which would make one of cells of 5 cm, is not needed and not asked.
 
     Args:
-        glb: Of the house, its stage config beside it.
+        mesh: The house.
         path: Of the navmesh.
-        body: Height, radius and highest step of the agent.
+        body: Of the agent; the settings in the file are those with which habitat-lab asks for one of this body.
 
     Raises:
-        SceneError: If habitat-sim finds no floor to walk on.
-        RuntimeError: If habitat-sim is not installed.
+        SceneError: If the body fits nowhere.
+        OSError: If the navmesh cannot be written.
     """
-    sim = _habitat_sim()
-    if sim is None:
-        raise RuntimeError("habitat-sim is not installed, so there is nothing to make a navmesh; see docs/habitat.md")
-    backend = sim.SimulatorConfiguration()
-    backend.scene_id, backend.enable_physics = str(glb), False
-    # Nothing is drawn, so neither a GPU nor EGL is needed.
-    backend.create_renderer, backend.load_semantic_mesh = False, False
-    simulator = sim.Simulator(sim.Configuration(backend, [sim.agent.AgentConfiguration(sensor_specifications=[])]))
     try:
-        if not simulator.recompute_navmesh(simulator.pathfinder, _settings(sim, body)):
-            raise SceneError(
-                f"{glb}: habitat-sim finds no floor for a body of {body}; check the agent's radius and height"
-            )
-        if not simulator.pathfinder.save_nav_mesh(str(path)):
-            raise OSError(None, "habitat-sim could not write the navmesh", str(path))
-    finally:
-        simulator.close()
+        free = FreeSpace.from_triangles(mesh.triangles, body)
+    except SceneError as error:
+        raise SceneError(f"{path.with_suffix('.glb')}: {error}") from error
+    flat, polygons = convex_parts(free.region, CORNERS)
+    vertices = np.insert(flat, 1, 0.0, axis=1)
+    vertices[:, 1] = free.floor_height(vertices)
+    write_bytes(path, navmesh_file(vertices, polygons, body, _relief(free.floor, vertices, polygons)))
 
 
-def _settings(sim: Any, body: Body) -> Any:
-    settings = sim.NavMeshSettings()
-    settings.set_defaults()
-    settings.agent_height, settings.agent_radius = body.height, body.radius
-    settings.agent_max_climb, settings.agent_max_slope = body.max_climb, MAX_SLOPE
-    settings.include_static_objects = False
-    return settings
+def _relief(floor: Floor, vertices: Vector, polygons: list[list[int]]) -> dict[int, Vector]:
+    """Return the triangles (T, 3, 3) of the polygons that the plane through their corners does not tell: rugs and steps lie in them."""
+    if floor.level is not None:
+        return {}
+    planes, regions = _planes(floor)
+    index = shapely.STRtree(regions)
+    relief = {}
+    for number, polygon in enumerate(polygons):
+        shape = shapely.Polygon(vertices[polygon][:, [0, 2]])
+        under = np.sort(index.query(shape, predicate="intersects"))
+        told = footprints.heights_on(planes[under][:, None], vertices[polygon][:, [0, 2]])
+        if len(under) > 1 or not np.allclose(told, vertices[polygon][:, 1], atol=1e-6):
+            relief[number] = _pieces(shape, planes[under], regions[under])
+    return relief
 
 
-def _habitat_sim() -> Any:
-    os.environ.setdefault("MAGNUM_LOG", "quiet")
-    os.environ.setdefault("HABITAT_SIM_LOG", "quiet")
-    try:
-        import habitat_sim
-    except ModuleNotFoundError as error:
-        if error.name == "habitat_sim":
-            return None
-        raise RuntimeError(
-            f"habitat-sim is installed but lacks a module of its own ({error}); install it again"
-        ) from error
-    except ImportError as error:
-        raise RuntimeError(f"habitat-sim is installed but does not load ({error}); see docs/habitat.md") from error
-    return habitat_sim
+def _planes(floor: Floor) -> tuple[Vector, footprints.Polygons]:
+    """Return the planes (P, 3) of a floor, the highest first, and what each covers."""
+    planes, which = np.unique(floor.planes, axis=0, return_inverse=True)
+    shadows = footprints.shadows(floor.triangles)
+    regions = np.array([footprints.union(shadows[which.reshape(-1) == k]) for k in range(len(planes))], dtype=object)
+    middles = shapely.get_coordinates(shapely.centroid(regions))
+    order = np.argsort(-footprints.heights_on(planes, middles), kind="stable")
+    return planes[order], regions[order]
+
+
+def _pieces(shape: BaseGeometry, planes: Vector, regions: footprints.Polygons) -> Vector:
+    """Return a polygon as triangles (T, 3, 3), each on the highest plane (of those given highest first) that covers it."""
+    pieces = []
+    for number, (plane, region) in enumerate(zip(planes, regions, strict=True)):
+        here = shape if number == len(planes) - 1 else shapely.intersection(shape, region)
+        shape = shapely.difference(shape, region)
+        parts = shapely.get_parts(here)
+        parts = shapely.constrained_delaunay_triangles(parts[shapely.get_dimensions(parts) == 2])
+        parts = shapely.get_parts(parts)
+        flat = shapely.get_coordinates(parts[shapely.area(parts) > SMALLEST]).reshape(-1, 4, 2)[:, :3]
+        pieces.append(np.stack([flat[..., 0], footprints.heights_on(plane, flat), flat[..., 1]], axis=-1))
+    return np.concatenate(pieces)

@@ -1,8 +1,8 @@
 """One house as habitat-sim loads it: the GLB, how it stands, what its triangles are, and where an agent can walk.
 
 habitat-sim takes a bare GLB to be Matterport3D's, with z up. The stage config beside it, which it reads first, says that ours has y up.
-Its navmeshes lie on a grid of cells 0.2 m high that begins at the lowest vertex, so that agents float up to 0.2 m above the floor: a vertex
-that no triangle uses is laid below the house, just so deep that the grid meets the floor, and both worlds walk at the same height.
+The navmesh is ours. Those that habitat-sim makes, for other bodies, lie on a grid of cells 0.2 m high that begins at the lowest vertex, so
+that agents float up to 0.2 m above the floor: a vertex that no triangle uses is laid below the house, just so deep that the grid meets it.
 Semantics are written as HM3D's: a list of ids, colours, labels and regions, and a mesh whose vertices have those colours.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,55 +22,46 @@ from numpy.typing import NDArray
 
 from navloop.envs.embedded.mesh import SceneMesh, load_mesh
 from navloop.envs.glb import Model, read_glb, write_glb
+from navloop.envs.habitat.export_navmesh import write_navmesh
 from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import Body, SceneError
 from navloop.files import fingerprint, write_bytes, write_text, written_aside
 
-FORMAT = "navloop-stage-1"
+FORMAT = "navloop-stage-2"
 """Raised whenever the same house would be exported differently."""
 
 CELL_HEIGHT = 0.2
-"""Metres, the height of habitat-sim's navmesh cells (its default, which habitat-lab keeps)."""
+"""Metres, the height of the cells of habitat-sim's navmeshes (its default, which habitat-lab keeps)."""
 
 CLEARANCE = 0.001
 """Metres that navmeshes lie above the highest rug."""
 
-Bake = Callable[[Path, Path], None]
-"""Writes the navmesh (second path) of a GLB (first path)."""
 
-
-def export_scene(glb: Path, folder: Path, body: Body, baker: str = "", bake: Bake | None = None) -> bool:
-    """Write one house for habitat-sim, or what is missing of it; return whether it has a navmesh.
-
-    The stage config is written last, and says of which GLB, body and navmesh maker the other files are.
+def export_scene(glb: Path, folder: Path, body: Body) -> None:
+    """Write one house for habitat-sim, unless it is there. The stage config is written last, and says of which GLB and body the other files are.
 
     Args:
         glb: Of the house, its description (.json) beside it.
         folder: Gets <house>.glb, .json, .semantic.txt, _semantic.ply, .navmesh and .stage_config.json.
         body: Whose navmesh.
-        baker: What `bake` is, such as "habitat-sim 0.3.3"; "" for none. A navmesh of an earlier start stays.
-        bake: Makes a navmesh; None leaves it to habitat-sim, which makes one whenever it loads the house.
 
     Raises:
-        SceneError: If the house cannot be read.
+        SceneError: If the house cannot be read, or the body fits nowhere.
         OSError: If the folder cannot be written.
     """
-    name = glb.stem
-    source = fingerprint(glb, glb.with_suffix(".json"))
-    before = _exported(folder, name, source, body)
-    if before is not None and (before["navmesh"] or bake is None):
-        return bool(before["navmesh"])
-    if before is None:
-        _write_geometry(glb, folder)
-    marks = {"format": FORMAT, "source": source, "body": asdict(body), "navmesh": ""}
-    write_text(folder / f"{name}.stage_config.json", _stage_config(name, marks))
-    if bake is None:
-        return False
-    # habitat-sim needs the stage config to see the house upright, so it is there before the navmesh is.
-    with written_aside(folder / f"{name}.navmesh") as aside:
-        bake(folder / f"{name}.glb", aside)
-    write_text(folder / f"{name}.stage_config.json", _stage_config(name, {**marks, "navmesh": baker}))
-    return True
+    marks = {"format": FORMAT, "source": fingerprint(glb, glb.with_suffix(".json")), "body": asdict(body)}
+    if _is_exported(folder, glb.stem, marks):
+        return
+    mesh = load_mesh(glb)
+    if mesh.description is None:
+        raise SceneError(f"{glb}: no description beside it ({glb.stem}.json); generate the houses again")
+    write_text(folder / f"{glb.stem}.semantic.txt", _semantic_list(mesh.description))
+    write_bytes(folder / f"{glb.stem}_semantic.ply", _semantic_mesh(mesh))
+    with written_aside(folder / f"{glb.stem}.json") as aside:
+        shutil.copyfile(glb.with_suffix(".json"), aside)
+    write_glb(folder / glb.name, _grounded(read_glb(glb), mesh.description))
+    write_navmesh(mesh, folder / f"{glb.stem}.navmesh", body)
+    write_text(folder / f"{glb.stem}.stage_config.json", _stage_config(glb.stem, marks))
 
 
 def write_scene_dataset(path: Path) -> None:
@@ -94,34 +85,19 @@ def _upright() -> dict[str, Any]:
 def _stage_config(name: str, marks: Mapping[str, Any]) -> str:
     config: dict[str, Any] = {"render_asset": f"{name}.glb", "collision_asset": f"{name}.glb", **_upright()}
     config |= {"semantic_asset": f"{name}_semantic.ply", "semantic_descriptor_filename": f"{name}.semantic.txt"}
-    config["has_semantic_textures"] = False
-    if marks["navmesh"]:
-        config["nav_asset"] = f"{name}.navmesh"
+    config |= {"has_semantic_textures": False, "nav_asset": f"{name}.navmesh"}
     return json.dumps({**config, "user_defined": {"navloop": marks}}, indent=1) + "\n"
 
 
-def _exported(folder: Path, name: str, source: str, body: Body) -> dict[str, Any] | None:
-    """Return what the stage config says of the files there, or None where they are not all there or not of this house and body."""
+def _is_exported(folder: Path, name: str, marks: Mapping[str, Any]) -> bool:
+    """Whether all files are there, and the stage config says that they are of this house and body."""
     try:
         config = json.loads((folder / f"{name}.stage_config.json").read_text())
-        marks: dict[str, Any] = config["user_defined"]["navloop"]
-        wanted = {"format": FORMAT, "source": source, "body": asdict(body)}
-        same = all(marks[key] == value for key, value in wanted.items())
+        same = bool(config["user_defined"]["navloop"] == marks)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    endings = [".glb", ".json", ".semantic.txt", "_semantic.ply", *([".navmesh"] if marks["navmesh"] else [])]
-    return marks if same and all((folder / f"{name}{ending}").is_file() for ending in endings) else None
-
-
-def _write_geometry(glb: Path, folder: Path) -> None:
-    mesh = load_mesh(glb)
-    if mesh.description is None:
-        raise SceneError(f"{glb}: no description beside it ({glb.stem}.json); generate the houses again")
-    write_text(folder / f"{glb.stem}.semantic.txt", _semantic_list(mesh.description))
-    write_bytes(folder / f"{glb.stem}_semantic.ply", _semantic_mesh(mesh))
-    with written_aside(folder / f"{glb.stem}.json") as aside:
-        shutil.copyfile(glb.with_suffix(".json"), aside)
-    write_glb(folder / glb.name, _grounded(read_glb(glb), mesh.description))
+        return False
+    endings = [".glb", ".json", ".semantic.txt", "_semantic.ply", ".navmesh"]
+    return same and all((folder / f"{name}{ending}").is_file() for ending in endings)
 
 
 def _grounded(model: Model, description: SceneDescription) -> Model:

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from navloop.envs.habitat.detour import MAGIC, SET, SETTINGS, TILE, VERSIONS
 from navloop.envs.habitat.tiles import require_sound
 from navloop.envs.simulator import Body, SceneError
 from navloop.files import written_aside
@@ -16,9 +17,6 @@ from navloop.files import written_aside
 CACHE = "NAVLOOP_CACHE"
 """Environment variable that names the folder of the cache; without it, navloop in the user's cache folder."""
 
-_SET = struct.Struct("<4sii5f2i")  # magic, version, tiles, dtNavMeshParams
-_TILE = struct.Struct("<Ii")  # reference, bytes
-_SETTINGS = 56
 _MEND = "delete it to have it computed again, or download or export the scene again"
 
 _log = logging.getLogger(__name__)
@@ -48,13 +46,13 @@ def require_readable(path: Path) -> None:
     """
     data = path.read_bytes()
     try:
-        magic, version, tiles, *_ = _SET.unpack_from(data)
-        if magic != b"TESM" or version not in (1, 2):
+        magic, version, tiles, *_ = SET.unpack_from(data)
+        if magic != MAGIC or version not in VERSIONS:
             raise ValueError("it does not begin as one")
-        place = _SET.size + (_SETTINGS if version == 2 else 0)
+        place = SET.size + (SETTINGS.size if version == 2 else 0)
         for _ in range(tiles):
-            _, size = _TILE.unpack_from(data, place)
-            place += _TILE.size
+            _, size = TILE.unpack_from(data, place)
+            place += TILE.size
             if size < 0 or place + size > len(data):
                 raise ValueError("a tile is torn")
             require_sound(data[place : place + size])

@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-_HEADER = struct.Struct("<4si13i3f3f3ff")  # dtMeshHeader
-_VERSION = 7
-_POLYGON = np.dtype(
-    [("link", "<u4"), ("corners", "<u2", 6), ("beyond", "<u2", 6), ("flags", "<u2"), ("count", "u1"), ("area", "u1")]
-)
-_PATCH = np.dtype(
-    [("vertex", "<u4"), ("triangle", "<u4"), ("vertices", "u1"), ("triangles", "u1"), ("padding", "u1", 2)]
-)
-_NODE = np.dtype([("low", "<u2", 3), ("high", "<u2", 3), ("next", "<i4")])
-_LINK, _CROSSING, _OUTSIDE = 12, 36, 0x8000
-"""Bytes of a link, with references of 32 bits, and of a connection off the mesh; the mark of a neighbour in another tile."""
+from navloop.envs.habitat.detour import CROSSING, HEADER, LINK, NODE, PATCH, POLYGON, TILE_MAGIC, TILE_VERSION
+
+_OUTSIDE = 0x8000
+"""The mark of a neighbour in another tile."""
 
 
 def require_sound(data: bytes) -> None:
     """Check that a tile's parts fill it, that its points are in its bounds, and that whatever it refers to is there.
 
-    Source: Recast Navigation, Detour/Include/DetourNavMesh.h, version 7.
-
     Raises:
         ValueError: Saying what is wrong.
     """
-    if len(data) < _HEADER.size:
+    if len(data) < HEADER.size:
         raise ValueError("a tile is shorter than its header")
-    magic, version, *numbers = _HEADER.unpack_from(data)
-    if magic != b"VAND" or version != _VERSION:
+    magic, version, *numbers = HEADER.unpack_from(data)
+    if magic != TILE_MAGIC or version != TILE_VERSION:
         raise ValueError("a tile does not begin as one")
     _, _, _, _, polygons, vertices, links, patches, extra, triangles, nodes, crossings, _ = numbers[:13]
-    sizes = [12 * vertices, 32 * polygons, _LINK * links, 12 * patches, 12 * extra, 4 * triangles, 16 * nodes]
-    sizes.append(_CROSSING * crossings)
-    if min(sizes) < 0 or _HEADER.size + sum(sizes) != len(data):
+    sizes = [12 * vertices, 32 * polygons, LINK * links, 12 * patches, 12 * extra, 4 * triangles, 16 * nodes]
+    sizes.append(CROSSING * crossings)
+    if min(sizes) < 0 or HEADER.size + sum(sizes) != len(data):
         raise ValueError("a tile's parts do not fill it")
-    places = np.cumsum([_HEADER.size, *sizes]).tolist()
+    places = np.cumsum([HEADER.size, *sizes]).tolist()
     parts = [data[start:end] for start, end in pairwise(places)]
     _check_points(parts[0], numbers[16:22])
-    polys = np.frombuffer(parts[1], _POLYGON)
+    polys = np.frombuffer(parts[1], POLYGON)
     _check_polygons(polys, vertices)
-    _check_patches(np.frombuffer(parts[3], _PATCH), polys, extra, parts[5])
+    _check_patches(np.frombuffer(parts[3], PATCH), polys, extra, parts[5])
     _check_points(parts[4], numbers[16:22])
-    _check_tree(np.frombuffer(parts[6], _NODE), polygons)
+    _check_tree(np.frombuffer(parts[6], NODE), polygons)
 
 
 def _check_points(part: bytes, bounds: Sequence[float]) -> None:

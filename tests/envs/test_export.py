@@ -16,7 +16,6 @@ from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.episodes import read_episodes
 from navloop.envs.glb import read_glb
 from navloop.envs.habitat.export import export_houses, load_overrides
-from navloop.envs.habitat.export_navmesh import navmesh_maker
 from navloop.envs.habitat.export_scenes import CELL_HEIGHT, CLEARANCE, export_scene, semantic_colours
 from navloop.envs.scenes import SceneDescription
 from navloop.envs.simulator import Body, Camera, SceneError
@@ -69,9 +68,8 @@ def test_stage_configs_stand_the_houses_upright_and_name_files_that_are_there(sc
     for scene in scenes:
         config = json.loads(scene.with_suffix(".stage_config.json").read_text())
         assert (config["up"], config["front"]) == ([0, 1, 0], [0, 0, -1])
-        for key in ("render_asset", "collision_asset", "semantic_asset", "semantic_descriptor_filename"):
+        for key in ("render_asset", "collision_asset", "nav_asset", "semantic_asset", "semantic_descriptor_filename"):
             assert (scene.parent / config[key]).is_file(), key
-        assert ("nav_asset" in config) == scene.with_suffix(".navmesh").is_file() == bool(navmesh_maker())
 
 
 def test_a_house_looks_and_walks_as_before(houses, exported):
@@ -141,36 +139,16 @@ def test_another_export_of_the_same_houses_changes_nothing_and_mends_what_is_mis
     assert {path: (folder / path).stat().st_mtime_ns for path in times} == times
 
 
-def test_a_navmesh_is_made_when_there_is_something_to_make_it_and_kept(houses, tmp_path):
+def test_another_body_has_another_navmesh_and_one_that_fits_nowhere_is_told(houses, tmp_path):
     glb = houses / "scenes" / NAME / "train_000" / "train_000.glb"
-    folder = tmp_path / "train_000"
-    made = []
-
-    def bake(scene, path):
-        made.append(json.loads(scene.with_suffix(".stage_config.json").read_text())["up"])
-        path.write_bytes(b"navmesh")
-
-    assert not export_scene(glb, folder, Body())
-    assert export_scene(glb, folder, Body(), "maker 1", bake)
-    assert export_scene(glb, folder, Body())
-    assert export_scene(glb, folder, Body(), "maker 2", bake)
-    assert made == [[0, 1, 0]]
-    assert json.loads((folder / "train_000.stage_config.json").read_text())["nav_asset"] == "train_000.navmesh"
-    assert export_scene(glb, folder, Body(radius=0.18), "maker 1", bake)
-    assert len(made) == 2
-
-
-def test_a_navmesh_that_cannot_be_made_leaves_none_and_names_the_house(houses, tmp_path):
-    glb = houses / "scenes" / NAME / "train_000" / "train_000.glb"
-
-    def bake(scene, path):
-        path.write_bytes(b"half")
-        raise SceneError(f"{scene}: no floor")
-
-    with pytest.raises(SceneError, match=r"train_000\.glb: no floor"):
-        export_scene(glb, tmp_path, Body(), "maker", bake)
-    assert not (tmp_path / "train_000.navmesh").exists()
-    assert "nav_asset" not in json.loads((tmp_path / "train_000.stage_config.json").read_text())
+    navmesh = tmp_path / "train_000.navmesh"
+    export_scene(glb, tmp_path, Body())
+    slim = navmesh.read_bytes()
+    export_scene(glb, tmp_path, Body(radius=0.18))
+    assert navmesh.read_bytes() != slim
+    with pytest.raises(SceneError, match=r"train_000\.glb: no floor with room for a body of radius 40 m"):
+        export_scene(glb, tmp_path / "wide", Body(radius=40.0))
+    assert not (tmp_path / "wide" / "train_000.stage_config.json").exists()
 
 
 def test_an_unfinished_or_another_data_set_is_refused(houses, exported, tmp_path):
