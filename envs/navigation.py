@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -283,9 +284,13 @@ def text_space(episodes: Sequence[Episode]) -> spaces.Text:
 
 
 def characters_space(texts: Sequence[str]) -> spaces.Text:
-    """Return the smallest text space that holds these texts."""
-    characters = frozenset().union(*texts) or frozenset(" ")
-    return spaces.Text(min_length=0, max_length=max(1, *map(len, texts), 1), charset=characters)
+    """Return a text space that holds these texts, and as a rule those of other parts of their data set, so that vectors of both agree.
+
+    It has ASCII's printable characters and whatever else these use, and lengths up to 1,024, or the next power of two.
+    """
+    characters = frozenset(string.printable).union(*texts)
+    longest = max(1024, *map(len, texts), 1)
+    return spaces.Text(min_length=0, max_length=1 << (longest - 1).bit_length(), charset=characters)
 
 
 def observation_space(cameras: Sequence[Camera], instruction: spaces.Text) -> spaces.Dict:

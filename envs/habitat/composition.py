@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from navloop.envs.habitat.versions import find_habitat
 from navloop.envs.protocols import Protocol
@@ -41,7 +44,7 @@ def compose(config: str = VLN, overrides: Sequence[str] = (), *, setup: str | No
         composed = habitat.get_config(config, [*chosen, *overrides])
     except (HydraException, OmegaConfBaseException, RuntimeError) as error:
         raise ValueError(f"habitat-lab cannot compose {config} with {[*chosen, *overrides]}: {error}") from error
-    _mend_sensors(composed)
+    _mend_sensors(composed, None if setup is None else _cameras_of(setup, Path(habitat.__file__).parent, group))
     return composed
 
 
@@ -151,8 +154,17 @@ def whole_degrees(name: str, radians: float) -> int:
     return round(degrees)
 
 
-def _mend_sensors(config: Any) -> None:
-    """Put our camera of object ids in place of habitat-lab's, which NumPy 2 refuses, and drop what another set of cameras left over."""
+def _cameras_of(setup: str, lab: Path, group: str) -> set[str]:
+    """Return the names of the cameras of a set, from the list in its file."""
+    listed = yaml.safe_load((lab / "config" / "habitat" / "simulator" / group / f"{setup}.yaml").read_text())
+    return {key.rpartition(".")[2] for entry in listed["defaults"] if isinstance(entry, dict) for key in entry}
+
+
+def _mend_sensors(config: Any, chosen: Collection[str] | None) -> None:
+    """Put our camera of object ids in place of habitat-lab's, which NumPy 2 refuses, and leave only those of the set that was asked for.
+
+    A file that sizes a camera, as `vln_r2r.yaml` does, would else keep it whatever the set.
+    """
     from habitat import read_write
 
     import navloop.envs.habitat.sensors  # noqa: F401 (registers it)
@@ -160,9 +172,7 @@ def _mend_sensors(config: Any) -> None:
     with read_write(config):
         for agent in config.habitat.simulator.agents.values():
             for name, sensor in list(agent.sim_sensors.items()):
-                if (
-                    "type" not in sensor
-                ):  # the file sets its size, and the set of cameras that was asked for has none such
+                if chosen is not None and name not in chosen:
                     del agent.sim_sensors[name]
                 elif sensor.type == "HabitatSimSemanticSensor":
                     sensor.type = SENSORS["semantic"]

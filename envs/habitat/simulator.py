@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -24,8 +25,13 @@ from navloop.geometry import Pose, Vector, heading_to_quaternion, heading_vector
 REACH = 0.5
 """Metres that `set_pose` may move an agent to the navmesh."""
 
+NOTED = 0.01
+"""Metres beyond which it says so."""
+
 PLAN_CELL = 0.05
 """Metres, the cell of floor plans."""
+
+_log = logging.getLogger(__name__)
 
 
 class HabitatSimulator(Simulator):
@@ -149,6 +155,11 @@ class HabitatSimulator(Simulator):
                     f"{self._scene_id}: no navmesh within {REACH} m of {np.round(position, 3).tolist()}; "
                     "check that episodes and scenes belong together, and the agent's radius and height"
                 )
+            if (moved := float(np.linalg.norm((nearest - position)[[0, 2]]))) > NOTED:
+                _log.warning(
+                    "%s: %s is not on the navmesh; the agent is put %.2f m beside it",
+                    self._scene_id, np.round(position, 3).tolist(), moved,
+                )  # fmt: skip
             position = nearest
         self.native.set_agent_state(position.tolist(), heading_to_quaternion(pose.heading).tolist())
         self._placed, self._tilt = True, 0.0

@@ -14,9 +14,10 @@ from gymnasium import spaces
 from navloop.envs.habitat.composition import compose, compose_vln
 from navloop.envs.habitat.egl import require_device
 from navloop.envs.habitat.lifetimes import Lifetime
-from navloop.envs.habitat.scenes import find_scene
+from navloop.envs.habitat.scenes import find_scene, require_dataset
 from navloop.envs.habitat.spaces import convert_action_space, convert_observations, convert_space
 from navloop.envs.protocols import Protocol
+from navloop.envs.simulator import SceneError
 from navloop.records import Episode
 
 
@@ -33,6 +34,7 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
 
     Raises:
         NoDisplay: If EGL has no such device.
+        SceneError: If a scene of the episodes is not there; from `reset`, if it is broken.
         ValueError: If the data set's files are not there, or an action takes arguments.
     """
 
@@ -47,13 +49,14 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         require_device(int(config.habitat.simulator.habitat_sim_v0.gpu_device_id))
         if dataset is None:
             _require_episodes(config.habitat.dataset)
+            dataset = habitat.make_dataset(config.habitat.dataset.type, config=config.habitat.dataset)
+        _require_scenes(dataset.episodes)
         self._config = config
+        self._scene = ""
         self.habitat = habitat.Env(config, dataset)
         self._listed = list(self.habitat.episodes)
         self._life = Lifetime(self.habitat.sim)
-        self.habitat.sim.reconfigure = (
-            self._life.enter
-        )  # scenes stay in memory, and other simulators of the process alive
+        self.habitat.sim.reconfigure = self._enter
         self.action_space, self.action_names = convert_action_space(self.habitat.action_space)
         self.observation_space = convert_space(self.habitat.observation_space, self.habitat.episodes)
         self._reward_measure = str(config.habitat.task.get("reward_measure", "") or "")
@@ -95,6 +98,13 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         terminated = not self.habitat.task.is_episode_active
         truncated = self.habitat.episode_over and not terminated
         return self._observe(seen), self._reward(info), terminated, truncated, info
+
+    def _enter(self, config: Any, *_: Any) -> None:
+        """Take habitat-lab's place in changing scenes: they stay in memory, and other simulators of the process alive."""
+        if str(config.scene) != self._scene:
+            _require_scene(str(config.scene), str(config.scene_dataset))
+            self._scene = str(config.scene)
+        self._life.enter(config)
 
     def _start_again(self, seed: int) -> None:
         from habitat import read_write
@@ -218,3 +228,23 @@ def _require_episodes(config: Any) -> None:
         )
     if not Path(config.scenes_dir).is_dir():
         raise ValueError(f"{config.scenes_dir}: no such scenes; download them, or set habitat.dataset.scenes_dir")
+
+
+def _require_scenes(episodes: Sequence[Any]) -> None:
+    """Look for the scenes of all episodes, and into that of the first: habitat-sim ends the process over one that it cannot load."""
+    wanted = {(str(episode.scene_id), str(episode.scene_dataset_config)) for episode in episodes}
+    missing = sorted(scene for scene, dataset in wanted if dataset == "default" and not Path(scene).is_file())
+    if missing:
+        raise SceneError(
+            f"{missing[0]}: no such scene ({len(missing)} of the {len(wanted)} scenes of these episodes are not there); "
+            "download them, or set habitat.dataset.scenes_dir or habitat.simulator.scene_dataset"
+        )
+    for episode in episodes[:1]:
+        _require_scene(str(episode.scene_id), str(episode.scene_dataset_config))
+
+
+def _require_scene(scene: str, dataset: str) -> None:
+    path, file = Path(scene).resolve(), None if dataset == "default" else Path(dataset)
+    if file is not None:
+        require_dataset(file)
+    find_scene(path.parent, path.name, file)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import trimesh
@@ -18,6 +19,7 @@ for needed in ("habitat_sim", "habitat"):
 from navloop.envs.episodes import read_episodes
 from navloop.envs.follower import ShortestPathFollower
 from navloop.envs.habitat import lifetimes
+from navloop.envs.habitat.composition import compose, compose_vln
 from navloop.envs.habitat.export import export_houses
 from navloop.envs.habitat.navmeshes import CACHE
 from navloop.envs.habitat.tasks import LabEnv, lab_dataset, make_lab_vln, make_task
@@ -151,10 +153,7 @@ def test_the_same_place_looks_the_same_in_both_worlds(habitat, embedded):
         for _ in range(4):
             pose = Pose(embedded.sample_navigable_point(rng), rng.uniform(-3, 3))
             embedded.set_pose(pose)
-            try:
-                habitat.set_pose(pose)
-            except SceneError:
-                continue  # a corner that one world's free space has and the other's lacks
+            habitat.set_pose(pose)
             ours, theirs = embedded.render()["depth"], habitat.render()["depth"]
             assert theirs.dtype == np.float32 and theirs.shape == (40, 48, 1)
             assert np.median(np.abs(ours - theirs)) < 0.02
@@ -169,19 +168,17 @@ def test_the_same_actions_lead_to_the_same_places(habitat, embedded):
         for _ in range(200):
             pose = Pose(embedded.sample_navigable_point(rng), rng.uniform(-3, 3))
             embedded.set_pose(pose)
-            if not habitat.is_navigable(pose.position):
-                continue
+            assert habitat.is_navigable(pose.position)
             habitat.set_pose(pose)
             for action in (Action.LEFT, Action.FORWARD, Action.RIGHT):
                 hits = habitat.act(action), embedded.act(action)
                 agreed.append(hits[0] == hits[1])
                 if any(hits):
                     break
-                apart = (habitat.pose.position - embedded.pose.position)[[0, 2]]
-                offs.append(np.linalg.norm(apart))
+                offs.append(np.linalg.norm(habitat.pose.position - embedded.pose.position))
                 assert abs(wrap_angle(habitat.pose.heading - embedded.pose.heading)) < math.radians(0.1)
-    assert len(offs) > 500 and np.quantile(offs, 0.99) < 0.01
-    assert np.mean(agreed) >= 0.97
+    assert len(offs) > 500 and np.quantile(offs, 0.99) < 0.001 and max(offs) < 0.05
+    assert np.mean(agreed) >= 0.98
 
 
 def test_walks_are_as_long_in_both_worlds(habitat, embedded):
@@ -190,13 +187,14 @@ def test_walks_are_as_long_in_both_worlds(habitat, embedded):
     for scene in SCENES:
         habitat.load_scene(scene)
         embedded.load_scene(scene)
-        for _ in range(50):
+        for _ in range(100):
             start, goal = embedded.sample_navigable_point(rng), embedded.sample_navigable_point(rng)
             lengths = [world.geodesic_distances(start[None], goal)[0] for world in (habitat, embedded)]
-            assert np.isfinite(lengths[0]) == np.isfinite(lengths[1])
-            if lengths[1] > 1:
-                ratios.append(lengths[0] / lengths[1])
-    assert np.median(np.abs(np.array(ratios) - 1)) < 0.03
+            assert np.isfinite(lengths).all()
+            ratios.append(lengths[0] / lengths[1])
+    assert min(ratios) > 1 - 1e-4 and np.median(ratios) < 1 + 1e-4
+    # Recast searches from edge to edge, and takes the longer side of a thing now and then.
+    assert np.mean(np.array(ratios) < 1.03) > 0.95
 
 
 def test_a_goal_that_cannot_be_reached_is_infinitely_far(habitat):
@@ -215,6 +213,17 @@ def test_a_start_off_the_navmesh_is_refused(habitat):
     habitat.load_scene(SCENES[0])
     with pytest.raises(SceneError, match=r"val_unseen_000\.glb: no navmesh within 0\.5 m of \[500\.0, 0\.0, 0\.0\]"):
         habitat.set_pose(Pose(np.array([500.0, 0.0, 0.0]), 0.0))
+
+
+def test_a_start_beside_the_navmesh_is_moved_onto_it_and_told(habitat, caplog):
+    habitat.load_scene(SCENES[0])
+    free = habitat.sample_navigable_point(np.random.default_rng(1))
+    off = next(
+        free + [x, 0.0, 0.0] for x in np.arange(0, 20, 0.05) if not habitat.is_navigable(free + [x, 0.0, 0.0], 0.02)
+    )
+    habitat.set_pose(Pose(off, 0.0))
+    assert habitat.is_navigable(habitat.pose.position)
+    assert "is not on the navmesh; the agent is put 0.0" in caplog.text
 
 
 def test_points_are_drawn_by_our_generator_alone(habitat):
@@ -254,31 +263,35 @@ def test_looking_down_and_up_comes_back(scenes):
     simulator.close()
 
 
-def test_habitat_labs_own_measures_equal_ours(scenes, episodes):
-    chosen = read_episodes(episodes).episodes
-    ours = NavigationEnv(create_simulator("habitat", scenes, DIM), chosen, DIM)
-    lab = make_lab_vln(chosen, scenes, DIM)
+def _walk_in_both(ours, lab, episode, rng, strays):
+    """Walk an episode as an expert does who strays with some probability; return what each side measured at the end."""
+    _, info = ours.reset(options={"episode": episode.episode_id})
+    seen, theirs = lab.reset(options={"episode": episode.episode_id})
+    assert lab.observation_space.contains(seen) and seen["instruction"] == episode.instruction.text
+    expert = ShortestPathFollower(ours.simulator, DIM.body, episode.goal_position)
+    ended = False
+    while not ended:
+        action = int(rng.integers(0, 4)) if rng.random() < strays else int(expert.next_action())
+        frame, _, terminated, truncated, info = ours.step(action)
+        seen, _, *ends, theirs = lab.step(action)
+        assert ends == [terminated, truncated]
+        ended = terminated or truncated
+    assert np.array_equal(frame["depth"], seen["depth"])
+    return info["navigation_error"], evaluate(ours.trajectory(), episode, DIM), theirs
+
+
+@pytest.mark.parametrize("split", ["train", "val_seen", "val_unseen"])
+def test_habitat_labs_own_measures_equal_ours(exported, scenes, split):
+    file = read_episodes(exported / "datasets" / "vln" / "small" / "v1" / split / f"{split}.json.gz")
+    ours = NavigationEnv(create_simulator("habitat", scenes, DIM), file.episodes, DIM)
+    lab = make_lab_vln(file.episodes, scenes, DIM)
     rng = np.random.default_rng(12)
-    succeeded = []
-    for number, episode in enumerate(chosen):
-        _, info = ours.reset(options={"episode": episode.episode_id})
-        seen, theirs = lab.reset(options={"episode": episode.episode_id})
-        assert lab.observation_space.contains(seen) and seen["instruction"] == episode.instruction.text
-        expert = ShortestPathFollower(ours.simulator, DIM.body, episode.goal_position)
-        ended = False
-        while not ended:
-            action = int(rng.integers(0, 4)) if number % 2 and rng.random() < 0.2 else int(expert.next_action())
-            frame, _, terminated, truncated, info = ours.step(action)
-            seen, _, *ends, theirs = lab.step(action)
-            assert ends == [terminated, truncated]
-            ended = terminated or truncated
-        assert np.array_equal(frame["depth"], seen["depth"])
-        measured = evaluate(ours.trajectory(), episode, DIM)
-        assert info["navigation_error"] == pytest.approx(theirs["distance_to_goal"], abs=1e-4)
-        assert measured.success == theirs["success"] and measured.spl == pytest.approx(theirs["spl"], abs=1e-4)
-        if number % 2 == 0:
-            succeeded.append(measured.success)
-    assert np.mean(succeeded) == 1.0  # the expert finds every goal
+    for strays in (0.0, 0.1):
+        for episode in file.episodes:
+            error, measured, theirs = _walk_in_both(ours, lab, episode, rng, strays)
+            assert error == pytest.approx(theirs["distance_to_goal"], abs=1e-4)
+            assert measured.success == theirs["success"] and measured.spl == pytest.approx(theirs["spl"], abs=1e-4)
+            assert strays or measured.success == 1.0  # the expert finds every goal
     ours.close()
     lab.close()
 
@@ -495,8 +508,6 @@ class VectorFrom:
 def test_point_goals_of_habitat_lab_through_gymnasium(scenes, episodes):
     from gymnasium.utils.env_checker import check_env
 
-    from navloop.envs.habitat.composition import compose
-
     camera = "habitat.simulator.agents.main_agent.sim_sensors.depth_sensor"
     config = compose(
         "benchmark/nav/pointnav/pointnav_habitat_test.yaml",
@@ -516,6 +527,38 @@ def test_point_goals_of_habitat_lab_through_gymnasium(scenes, episodes):
         env.step(9)
     check_env(env, skip_render_check=True)
     env.close()
+
+
+def test_several_tasks_run_as_gymnasiums_vector_environment(scenes, episodes):
+    chosen = read_episodes(episodes).episodes
+    parts = [lab_dataset(chosen[:3], scenes), lab_dataset(chosen[-3:], scenes)]
+    envs = gymnasium.vector.SyncVectorEnv([lambda part=part: LabEnv(compose_vln(DIM), part) for part in parts])
+    seen, _ = envs.reset(seed=0)
+    assert seen["depth"].shape == (2, 40, 48, 1) and len(set(seen["instruction"])) == 2
+    assert envs.step(np.array([1, 1]))[1].shape == (2,)
+    envs.close()
+
+
+def test_a_set_of_cameras_leaves_no_others():
+    for setup, names in (("depth_agent", ["depth_sensor"]), ("rgb_agent", ["rgb_sensor"]), (None, None)):
+        cameras = sorted(compose(setup=setup).habitat.simulator.agents.main_agent.sim_sensors)
+        assert cameras == (names or ["depth_sensor", "rgb_sensor"])
+
+
+def test_scenes_that_a_task_lacks_are_named_before_habitat_sim_ends_the_process(scenes, episodes, tmp_path):
+    chosen = read_episodes(episodes).episodes
+    shutil.copytree(scenes, tmp_path / "scenes")
+    part = lab_dataset([chosen[0], chosen[-1]], tmp_path / "scenes")
+    torn = tmp_path / "scenes" / SCENES[1]
+    torn.write_bytes(torn.read_bytes()[:5000])
+    env = LabEnv(compose_vln(DIM), part)
+    env.reset()
+    with pytest.raises(SceneError, match=r"val_unseen_001\.glb: is torn; download or make the scene again"):
+        env.reset()
+    env.close()
+    torn.unlink()
+    with pytest.raises(SceneError, match=r"val_unseen_001\.glb: no such scene \(1 of the 2 scenes of these episodes"):
+        LabEnv(compose_vln(DIM), part)
 
 
 def test_what_a_task_lacks_is_named():

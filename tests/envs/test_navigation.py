@@ -145,7 +145,8 @@ def test_instructions_fit_the_space_in_any_script(env):
     told = [replace(env.episode, instruction=Instruction(text=text)) for text in texts]
     space = text_space(told)
     assert all(space.contains(text) for text in texts)
-    assert not space.contains("Turn right!")
+    assert space.contains("Turn right!") and not space.contains("向左转")
+    assert text_space([replace(env.episode, instruction=Instruction(text="x" * 1025))]).max_length == 2048
     assert all(env.observation_space["instruction"].contains(episode.instruction.text) for episode in env.episodes)
 
 
