@@ -19,6 +19,9 @@ from navloop.geometry import Pose
 NEAR, FAR = 0.03, 200.0
 """Metres; a camera at a body's centre is at least its radius from any wall, and the near plane's corners are nearer than that."""
 
+COLLECTED = 256
+"""Frames after which what Panda3D remembers of earlier ones is freed."""
+
 PIPES = {"panda": ("TinyOffscreenGraphicsPipe", "p3tinydisplay"), "egl": ("eglGraphicsPipe", "p3headlessgl")}
 
 
@@ -63,6 +66,7 @@ class PandaScene:
         self.root.remove_node()
         for texture in self._textures:
             texture.release_all()
+        _collect()
 
 
 class PandaRenderer:
@@ -81,12 +85,16 @@ class PandaRenderer:
         for camera in cameras:
             sizes.setdefault((camera.width, camera.height), []).append(camera)
         self._sheets = [_Sheet(group, pipe) for group in sizes.values()]
+        self._frames = 0
 
     def render(self, scene: PandaScene, pose: Pose, tilt: float = 0.0) -> dict[str, NDArray[np.uint8]]:
         """Return the frames uint8 (H, W, 3) by camera name; `tilt` in radians is added to every pitch."""
         frames: dict[str, NDArray[np.uint8]] = {}
         for sheet in self._sheets:
             frames |= sheet.render(scene, pose, tilt)
+        self._frames += 1
+        if self._frames % COLLECTED == 0:
+            _collect()
         return frames
 
     def close(self) -> None:
@@ -168,6 +176,16 @@ def _lens(camera: Camera, exact: bool) -> core.PerspectiveLens:
         lens.set_film_offset(-0.25 * pixel, 0.25 * pixel)
     lens.set_near_far(NEAR, FAR)
     return lens
+
+
+def _collect() -> None:
+    """Free states of what is drawn that nothing uses.
+
+    They hold each other, and the textures of scenes long gone: six megabytes a house. Panda3D's own main loop, which does not run here,
+    would collect them.
+    """
+    core.RenderState.garbage_collect()
+    core.TransformState.garbage_collect()
 
 
 @cache

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from glb_scenes import plain
 
+from navloop.envs.embedded.renderer import COLLECTED
 from navloop.envs.embedded.simulator import SCENES_KEPT, EmbeddedSimulator
 from navloop.envs.glb import Model, Node, Part, write_glb
 from navloop.envs.houses.generate import generate_house, write_house
@@ -146,3 +147,20 @@ def test_depth_and_colour_do_not_see_the_backs_of_surfaces(tmp_path):
         seen = simulator.render()
         np.testing.assert_allclose(seen["rgb"].astype(int), np.broadcast_to([0, 0, 255], (16, 16, 3)), atol=2)
         np.testing.assert_allclose(seen["depth"], 3.0, atol=1e-3)
+
+
+def test_scenes_that_are_gone_and_frames_that_were_drawn_leave_nothing_behind(houses):
+    core = pytest.importorskip("panda3d.core", reason="panda3d is not installed")
+    camera = Camera(name="rgb", width=32, height=32)
+    simulator = EmbeddedSimulator(houses, Body(), [camera], "panda")
+    states = []
+    for _ in range(3):
+        for name in HOUSES:
+            simulator.load_scene(name)
+            frames(simulator, poses(simulator, 2))
+        states.append(core.RenderState.get_num_states())
+    assert states[2] <= states[0]
+    places = poses(simulator, 10 * COLLECTED)
+    frames(simulator, places)
+    assert core.TransformState.get_num_states() < len(places), "four are made for every frame"
+    simulator.close()
