@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -155,8 +156,10 @@ class EmbeddedSimulator(Simulator):
         return Scene(self._path(scene_id), self._body, "egl" if self._choice == "egl" else "panda")
 
     def _path(self, scene_id: str) -> Path:
-        path = (self._folder / scene_id).resolve()
-        if not path.is_relative_to(self._folder.resolve()):
+        path = Path(
+            os.path.abspath(self._folder / scene_id)
+        )  # links, as git-annex and DVC make them, may lead anywhere
+        if not path.is_relative_to(os.path.abspath(self._folder)):
             raise SceneError(
                 f"scene id {scene_id!r} leads out of the scenes folder {self._folder}; correct the episode file"
             )

@@ -154,9 +154,12 @@ def whole_degrees(name: str, radians: float) -> int:
     return round(degrees)
 
 
-def _cameras_of(setup: str, lab: Path, group: str) -> set[str]:
-    """Return the names of the cameras of a set, from the list in its file."""
-    listed = yaml.safe_load((lab / "config" / "habitat" / "simulator" / group / f"{setup}.yaml").read_text())
+def _cameras_of(setup: str, lab: Path, group: str) -> set[str] | None:
+    """Return the names of the cameras of a set, from the list in its file; None for a set that is not habitat-lab's."""
+    path = lab / "config" / "habitat" / "simulator" / group / f"{setup}.yaml"
+    if not path.is_file():
+        return None
+    listed = yaml.safe_load(path.read_text())
     return {key.rpartition(".")[2] for entry in listed["defaults"] if isinstance(entry, dict) for key in entry}
 
 

@@ -52,6 +52,9 @@ _NO_LINK, _WALK, _EDGES = 0xFFFFFFFF, 1, 0b010101
 _MOST = 255 - CORNERS
 """Points of relief that a polygon has at most."""
 
+_POLYGONS, _VERTICES = 0x7FFF, 0xFFFF
+"""Of a tile at most: greater numbers mark neighbours in other tiles, and do not fit."""
+
 _NONE = np.zeros((0, 3))
 _ROOM = np.array([0, 0.1, 0])
 """Metres by which bounds are higher than what they hold, so that a flat floor has some."""
@@ -63,12 +66,23 @@ def navmesh_file(
     """Return a navmesh of one tile whose floor is these polygons.
 
     Args:
-        vertices: (V, 3), metres, in Habitat's frame; at most 65,535.
+        vertices: (V, 3), metres, in Habitat's frame.
         polygons: Corners of each, convex, at most `CORNERS`, counter-clockwise where z points up; neighbours share whole edges.
         body: Whose centre may be on the polygons. The settings name it, and are otherwise habitat-lab's, so that it takes the file as it is.
         relief: Triangles (T, 3, 3) of polygons, by number, whose heights are not those between their corners.
+
+    Raises:
+        ValueError: If there are more polygons, vertices or triangles of relief than such a file can hold.
     """
-    relief = {number: triangles for number, triangles in (relief or {}).items() if 3 * len(triangles) <= _MOST}
+    relief = relief or {}
+    roughest = 3 * max((len(triangles) for triangles in relief.values()), default=0)
+    for name, count, most in (
+        ("polygons", len(polygons), _POLYGONS),
+        ("vertices", len(vertices), _VERTICES),
+        ("points of relief in one polygon", roughest, _MOST),
+    ):
+        if count > most:
+            raise ValueError(f"{count} {name}, of which a navmesh of one tile holds {most}")
     boxes = _boxes(vertices, polygons, relief)
     low, high = boxes[:, 0].min(axis=0) - _ROOM, boxes[:, 1].max(axis=0) + _ROOM
     per_metre = 65000 / (high - low).max()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ def export_houses(dataset: Path, folder: Path, body: Body | None = None, progres
         _write_episodes(file, folder / "datasets" / "vln" / name / "v1" / file.split / path.name)
         episodes[file.split] = len(file.episodes)
     export = Export(folder, len(manifest["scenes"]), episodes)
-    _write_account(export, dataset, name)
+    _write_account(export, dataset, name, body)
     return export
 
 
@@ -130,13 +131,14 @@ def _unloadable(episode: Episode) -> str:
     return f"has fields beyond R2R-VLNCE's ({', '.join(further)})" if further else ""
 
 
-def _write_account(export: Export, dataset: Path, name: str) -> None:
-    write_text(export.folder / "README.md", _readme(name, sorted(export.episodes)))
+def _write_account(export: Export, dataset: Path, name: str, body: Body) -> None:
+    write_text(export.folder / "README.md", _readme(name, sorted(export.episodes), body))
     account = {
         "format": FORMAT,
         "navloop": navloop.__version__,
         "dataset": fingerprint(dataset / "dataset.json"),
         "name": name,
+        "body": asdict(body),
         "houses": export.houses,
         "episodes": dict(export.episodes),
     }
@@ -157,18 +159,17 @@ def load_overrides(name: str, split: str, folder: str = ".") -> list[str]:
         f"habitat.dataset.split={split}",
         f"habitat.dataset.data_path='{folder}/datasets/vln/{name}/v1/{{split}}/{{split}}.json.gz'",
         f"habitat.dataset.scenes_dir={folder}/scene_datasets",
-        f"habitat.simulator.scene_dataset={folder}/scene_datasets/{name}/{name}.scene_dataset_config.json",
         "habitat.task.measurements.success.success_distance=3.0",
     ]
 
 
-def _readme(name: str, splits: Sequence[str]) -> str:
+def _readme(name: str, splits: Sequence[str], body: Body) -> str:
     split = "val_unseen" if "val_unseen" in splits else splits[0] if splits else "val_unseen"
     listed = "\n".join(f'    "{override}",' for override in load_overrides(name, split))
     return f"""# {name} for Habitat
 
-Generated houses and R2R-like episodes (splits: {", ".join(splits)}). Each house has its navmesh, for an agent 1.5 m high and
-0.1 m in radius; for another body habitat-lab makes one of its own, of cells of 5 cm, whenever it loads a house.
+Generated houses and R2R-like episodes (splits: {", ".join(splits)}). Each house has its navmesh, for an agent {body.height:g} m high
+and {body.radius:g} m in radius; for another body habitat-lab makes one of its own, of cells of 5 cm, whenever it loads a house.
 
 ```python
 import habitat

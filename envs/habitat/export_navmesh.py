@@ -31,17 +31,18 @@ def write_navmesh(mesh: SceneMesh, path: Path, body: Body) -> None:
         body: Of the agent; the settings in the file are those with which habitat-lab asks for one of this body.
 
     Raises:
-        SceneError: If the body fits nowhere.
+        SceneError: If the body fits nowhere, or the house is too large or its floor too uneven for such a file.
         OSError: If the navmesh cannot be written.
     """
     try:
         free = FreeSpace.from_triangles(mesh.triangles, body)
-    except SceneError as error:
+        flat, polygons = convex_parts(free.region, CORNERS)
+        vertices = np.insert(flat, 1, 0.0, axis=1)
+        vertices[:, 1] = free.floor_height(vertices)
+        data = navmesh_file(vertices, polygons, body, _relief(free.floor, vertices, polygons))
+    except ValueError as error:
         raise SceneError(f"{path.with_suffix('.glb')}: {error}") from error
-    flat, polygons = convex_parts(free.region, CORNERS)
-    vertices = np.insert(flat, 1, 0.0, axis=1)
-    vertices[:, 1] = free.floor_height(vertices)
-    write_bytes(path, navmesh_file(vertices, polygons, body, _relief(free.floor, vertices, polygons)))
+    write_bytes(path, data)
 
 
 def _relief(floor: Floor, vertices: Vector, polygons: list[list[int]]) -> dict[int, Vector]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ from navloop.files import fingerprint, write_bytes, write_text, written_aside
 FORMAT = "navloop-stage-2"
 """Raised whenever the same house would be exported differently."""
 
+ENDINGS = (".glb", ".json", ".semantic.txt", "_semantic.ply", ".navmesh")
+"""Of a house's files, after its name; the stage config stands beside them."""
+
 CELL_HEIGHT = 0.2
 """Metres, the height of the cells of habitat-sim's navmeshes (its default, which habitat-lab keeps)."""
 
@@ -38,7 +41,9 @@ CLEARANCE = 0.001
 
 
 def export_scene(glb: Path, folder: Path, body: Body) -> None:
-    """Write one house for habitat-sim, unless it is there. The stage config is written last, and says of which GLB and body the other files are.
+    """Write one house for habitat-sim, unless it is there and whole.
+
+    The stage config is written last, and says of which GLB and body the other files are, and their fingerprint.
 
     Args:
         glb: Of the house, its description (.json) beside it.
@@ -50,8 +55,11 @@ def export_scene(glb: Path, folder: Path, body: Body) -> None:
         OSError: If the folder cannot be written.
     """
     marks = {"format": FORMAT, "source": fingerprint(glb, glb.with_suffix(".json")), "body": asdict(body)}
-    if _is_exported(folder, glb.stem, marks):
+    config = folder / f"{glb.stem}.stage_config.json"
+    files = [folder / f"{glb.stem}{ending}" for ending in ENDINGS]
+    if _is_exported(config, files, marks):
         return
+    config.unlink(missing_ok=True)  # of other files than those to come
     mesh = load_mesh(glb)
     if mesh.description is None:
         raise SceneError(f"{glb}: no description beside it ({glb.stem}.json); generate the houses again")
@@ -61,7 +69,7 @@ def export_scene(glb: Path, folder: Path, body: Body) -> None:
         shutil.copyfile(glb.with_suffix(".json"), aside)
     write_glb(folder / glb.name, _grounded(read_glb(glb), mesh.description))
     write_navmesh(mesh, folder / f"{glb.stem}.navmesh", body)
-    write_text(folder / f"{glb.stem}.stage_config.json", _stage_config(glb.stem, marks))
+    write_text(config, _stage_config(glb.stem, {**marks, "files": fingerprint(*files)}))
 
 
 def write_scene_dataset(path: Path) -> None:
@@ -89,15 +97,13 @@ def _stage_config(name: str, marks: Mapping[str, Any]) -> str:
     return json.dumps({**config, "user_defined": {"navloop": marks}}, indent=1) + "\n"
 
 
-def _is_exported(folder: Path, name: str, marks: Mapping[str, Any]) -> bool:
-    """Whether all files are there, and the stage config says that they are of this house and body."""
+def _is_exported(config: Path, files: Sequence[Path], marks: Mapping[str, Any]) -> bool:
+    """Whether the stage config says that the files are of this house and body, and they are what they were."""
     try:
-        config = json.loads((folder / f"{name}.stage_config.json").read_text())
-        same = bool(config["user_defined"]["navloop"] == marks)
+        found = json.loads(config.read_text())["user_defined"]["navloop"]
+        return bool(found == {**marks, "files": fingerprint(*files)})
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    endings = [".glb", ".json", ".semantic.txt", "_semantic.ply", ".navmesh"]
-    return same and all((folder / f"{name}{ending}").is_file() for ending in endings)
 
 
 def _grounded(model: Model, description: SceneDescription) -> Model:

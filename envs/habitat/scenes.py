@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +38,9 @@ def find_scene(scenes: Path, scene_id: str, scene_dataset: Path | None) -> Scene
     Raises:
         SceneError: If there is no such scene, or its file or the navmesh beside it is broken.
     """
-    path = (scenes / scene_id).resolve()
+    path = Path(os.path.abspath(scenes / scene_id))  # links, as git-annex and DVC make them, may lead anywhere
     if path.is_file():
-        if not path.is_relative_to(scenes.resolve()):
+        if not path.is_relative_to(os.path.abspath(scenes)):
             raise SceneError(f"scene id {scene_id!r} leads out of the scenes folder {scenes}; correct the episode file")
         _require_whole(path)
         if scene_dataset is None:
@@ -93,7 +94,7 @@ def _require_upright(path: Path) -> None:
 
 
 def _find_instance(scene_id: str, scene_dataset: Path) -> str:
-    """Return the handle of a scene instance of a data set, by its name with or without suffixes."""
+    """Return the handle of a scene instance of a data set, or of a stage, which makes one alone, by its name with or without suffixes."""
     handles = _instances(scene_dataset)
     name = Path(scene_id).name.split(".")[0]
     if name not in handles:
@@ -106,4 +107,5 @@ def _instances(scene_dataset: Path) -> set[str]:
 
     mediator: Any = MetadataMediator()
     mediator.active_dataset = str(scene_dataset)
-    return {Path(handle).name.split(".")[0] for handle in mediator.get_scene_handles()}
+    stages = mediator.stage_template_manager.get_template_handles()
+    return {Path(handle).name.split(".")[0] for handle in (*mediator.get_scene_handles(), *stages)}

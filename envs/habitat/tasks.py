@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from navloop.envs.habitat.spaces import convert_action_space, convert_observatio
 from navloop.envs.protocols import Protocol
 from navloop.envs.simulator import SceneError
 from navloop.records import Episode
+
+_log = logging.getLogger(__name__)
 
 
 class LabEnv(gymnasium.Env[dict[str, Any], Any]):
@@ -53,7 +57,8 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         _require_scenes(dataset.episodes)
         self._config = config
         self._scene = ""
-        self.habitat = habitat.Env(config, dataset)
+        with _named(str(dataset.episodes[0].scene_id)):
+            self.habitat = habitat.Env(config, dataset)
         self._listed = list(self.habitat.episodes)
         self._life = Lifetime(self.habitat.sim)
         self.habitat.sim.reconfigure = self._enter
@@ -87,6 +92,11 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         seen = self.habitat.reset()
         info = self._info()
         self._distance = info.get("distance_to_goal", math.nan)
+        if self._distance == math.inf:
+            _log.warning(
+                "episode %s in %s: no walk leads from its start to its goal, so its measures are none; check episodes, scenes and body",
+                info["episode_id"], info["scene_id"],
+            )  # fmt: skip
         return self._observe(seen), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -104,7 +114,8 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         if str(config.scene) != self._scene:
             _require_scene(str(config.scene), str(config.scene_dataset))
             self._scene = str(config.scene)
-        self._life.enter(config)
+        with _named(self._scene):
+            self._life.enter(config)
 
     def _start_again(self, seed: int) -> None:
         from habitat import read_write
@@ -232,15 +243,27 @@ def _require_episodes(config: Any) -> None:
 
 def _require_scenes(episodes: Sequence[Any]) -> None:
     """Look for the scenes of all episodes, and into that of the first: habitat-sim ends the process over one that it cannot load."""
+    if not episodes:
+        raise ValueError("a data set without episodes; check habitat.dataset.split and habitat.dataset.content_scenes")
     wanted = {(str(episode.scene_id), str(episode.scene_dataset_config)) for episode in episodes}
     missing = sorted(scene for scene, dataset in wanted if dataset == "default" and not Path(scene).is_file())
     if missing:
         raise SceneError(
             f"{missing[0]}: no such scene ({len(missing)} of the {len(wanted)} scenes of these episodes are not there); "
-            "download them, or set habitat.dataset.scenes_dir or habitat.simulator.scene_dataset"
+            "download them, set habitat.dataset.scenes_dir, or name their scene_dataset_config in the episodes"
         )
-    for episode in episodes[:1]:
-        _require_scene(str(episode.scene_id), str(episode.scene_dataset_config))
+    _require_scene(str(episodes[0].scene_id), str(episodes[0].scene_dataset_config))
+
+
+@contextmanager
+def _named(scene: str) -> Iterator[None]:
+    """Name the scene where habitat-sim's own checks fail, which name no file."""
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        raise SceneError(
+            f"{scene}: habitat-sim cannot load it, or what lies beside it ({error}); download or make it again"
+        ) from error
 
 
 def _require_scene(scene: str, dataset: str) -> None:

@@ -249,6 +249,15 @@ def test_a_model_that_trimesh_wrote_is_walked_in_too(tmp_path):
     assert simulator.render()["rgb"][-1, 48].tolist() == [0, 120, 255]
 
 
+def test_a_scene_may_be_a_link_to_where_its_file_is_kept(tmp_path):
+    write_glb(tmp_path / "kept" / "whole.glb", one_room())
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "linked.glb").symlink_to(tmp_path / "kept" / "whole.glb")
+    simulator = EmbeddedSimulator(tmp_path / "scenes", Body(), [RGB])
+    simulator.load_scene("linked.glb")
+    assert simulator.is_navigable(simulator.sample_navigable_point(np.random.default_rng(0)))
+
+
 def test_bad_scenes_are_named_with_their_mend(tmp_path):
     simulator = EmbeddedSimulator(tmp_path, Body(), [RGB])
     with pytest.raises(SceneError, match=r"gone.glb: no such scene.*navloop houses"):

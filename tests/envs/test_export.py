@@ -15,6 +15,7 @@ from navloop.envs.embedded.mesh import load_mesh
 from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.episodes import read_episodes
 from navloop.envs.glb import read_glb
+from navloop.envs.habitat import export_scenes
 from navloop.envs.habitat.export import export_houses, load_overrides
 from navloop.envs.habitat.export_scenes import CELL_HEIGHT, CLEARANCE, export_scene, semantic_colours
 from navloop.envs.scenes import SceneDescription
@@ -133,6 +134,8 @@ def test_another_export_of_the_same_houses_changes_nothing_and_mends_what_is_mis
     assert first == _files(exported)
     scene = next(folder.glob("scene_datasets/*/train_000/*.glb"))
     scene.unlink()
+    torn = next(folder.glob("scene_datasets/*/train_001/*.navmesh"))
+    torn.write_bytes(torn.read_bytes()[:2000])
     times = {path: (folder / path).stat().st_mtime_ns for path in first if "val_unseen_000" in path.parts}
     export_houses(houses, folder)
     assert _files(folder) == first
@@ -149,6 +152,25 @@ def test_another_body_has_another_navmesh_and_one_that_fits_nowhere_is_told(hous
     with pytest.raises(SceneError, match=r"train_000\.glb: no floor with room for a body of radius 40 m"):
         export_scene(glb, tmp_path / "wide", Body(radius=40.0))
     assert not (tmp_path / "wide" / "train_000.stage_config.json").exists()
+
+
+def test_an_export_that_was_killed_midway_is_not_taken_for_that_before(houses, tmp_path, monkeypatch):
+    glb = houses / "scenes" / NAME / "train_000" / "train_000.glb"
+    export_scene(glb, tmp_path, Body())
+    before = _files(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(export_scenes, "_stage_config", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            export_scene(glb, tmp_path, Body(radius=0.18))
+    assert _files(tmp_path) != before
+    export_scene(glb, tmp_path, Body())
+    assert _files(tmp_path) == before
+
+
+def test_an_export_for_another_body_says_so(houses, tmp_path):
+    export_houses(houses, tmp_path / "habitat", Body(height=0.88, radius=0.18))
+    assert "for an agent 0.88 m high\nand 0.18 m in radius" in (tmp_path / "habitat" / "README.md").read_text()
+    assert json.loads((tmp_path / "habitat" / "export.json").read_text())["body"]["radius"] == 0.18
 
 
 def test_an_unfinished_or_another_data_set_is_refused(houses, exported, tmp_path):

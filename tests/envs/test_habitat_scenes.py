@@ -66,6 +66,13 @@ def test_a_scene_id_does_not_lead_out_of_the_folder(scenes):
         find_scene(scenes / "other", f"../{HOUSE}", None)
 
 
+def test_a_scene_may_be_a_link_to_where_its_file_is_kept(scenes, tmp_path_factory):
+    kept = tmp_path_factory.mktemp("kept") / "house.glb"
+    (scenes / HOUSE).rename(kept)
+    (scenes / HOUSE).symlink_to(kept)
+    assert find_scene(scenes, HOUSE, None).handle == str(scenes / HOUSE)
+
+
 def test_a_house_that_was_not_exported_would_lie_on_its_side(scenes):
     (scenes / HOUSE).with_suffix(".stage_config.json").unlink()
     with pytest.raises(

@@ -539,6 +539,27 @@ def test_several_tasks_run_as_gymnasiums_vector_environment(scenes, episodes):
     envs.close()
 
 
+def test_a_walk_that_cannot_be_is_told(scenes, episodes, caplog):
+    episode = read_episodes(episodes).episodes[0]
+    lost = replace(episode, goal_position=episode.goal_position + [300.0, 0.0, 0.0])
+    env = LabEnv(compose_vln(DIM), lab_dataset([lost], scenes))
+    env.reset()
+    assert (
+        f"episode {episode.episode_id} in " in caplog.text and "no walk leads from its start to its goal" in caplog.text
+    )
+    env.close()
+
+
+def test_stages_of_a_data_set_go_by_their_names(exported, scenes):
+    dataset = scenes / "small" / "small.scene_dataset_config.json"
+    simulator = create_simulator("habitat", scenes, DIM, scene_dataset_config=dataset)
+    simulator.load_scene("val_unseen_000")
+    assert simulator.is_navigable(simulator.sample_navigable_point(np.random.default_rng(0)))
+    with pytest.raises(SceneError, match="no scene 'val_unseen_00' in it; did you mean"):
+        simulator.load_scene("val_unseen_00")
+    simulator.close()
+
+
 def test_a_set_of_cameras_leaves_no_others():
     for setup, names in (("depth_agent", ["depth_sensor"]), ("rgb_agent", ["rgb_sensor"]), (None, None)):
         cameras = sorted(compose(setup=setup).habitat.simulator.agents.main_agent.sim_sensors)
@@ -556,6 +577,13 @@ def test_scenes_that_a_task_lacks_are_named_before_habitat_sim_ends_the_process(
     with pytest.raises(SceneError, match=r"val_unseen_001\.glb: is torn; download or make the scene again"):
         env.reset()
     env.close()
+    torn.write_bytes((scenes / SCENES[1]).read_bytes())
+    beside = torn.with_name("val_unseen_001.stage_config.json")
+    beside.write_text(beside.read_text()[:300])
+    with pytest.raises(SceneError, match=r"val_unseen_001\.glb: habitat-sim cannot load it, or what lies beside it"):
+        LabEnv(compose_vln(DIM), lab_dataset([chosen[-1]], tmp_path / "scenes"))
+    with pytest.raises(ValueError, match="a data set without episodes"):
+        LabEnv(compose_vln(DIM), lab_dataset([], scenes))
     torn.unlink()
     with pytest.raises(SceneError, match=r"val_unseen_001\.glb: no such scene \(1 of the 2 scenes of these episodes"):
         LabEnv(compose_vln(DIM), part)

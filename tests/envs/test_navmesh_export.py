@@ -4,12 +4,17 @@ import networkx
 import numpy as np
 import pytest
 import shapely
+import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trimesh.transformations import translation_matrix
 
+from navloop.envs.embedded.freespace import FreeSpace
+from navloop.envs.embedded.mesh import SceneMesh
 from navloop.envs.embedded.simulator import EmbeddedSimulator
 from navloop.envs.habitat.convex import GRID, LONGEST, convex_parts, edges_of
 from navloop.envs.habitat.detour import CORNERS, HEADER, NODE, PATCH, POLYGON, SET, SETTINGS, TILE, navmesh_file
+from navloop.envs.habitat.export_navmesh import write_navmesh
 from navloop.envs.habitat.export_scenes import export_scene
 from navloop.envs.habitat.navmeshes import require_readable
 from navloop.envs.protocols import get_protocol
@@ -134,13 +139,47 @@ def test_the_tree_leads_to_every_polygon_once_through_boxes_that_hold_it(house):
             assert len(below) == -node["next"] - 1
 
 
-def test_a_slope_keeps_its_heights():
-    flat, polygons = convex_parts(shapely.MultiPolygon([shapely.box(0, 0, 4, 2)]), CORNERS)
-    vertices = np.column_stack([flat[:, 0], flat[:, 0] / 4, flat[:, 1]])
-    data = navmesh_file(vertices, polygons, Body())
-    assert data == navmesh_file(vertices, polygons, Body())
-    low, high = np.reshape(HEADER.unpack_from(data, SET.size + SETTINGS.size + TILE.size)[18:24], (2, 3))
-    assert (low[1], high[1]) == pytest.approx((-0.1, 1.1))
+def _height(parts, x, z):
+    """Return what a navmesh says of the height at a place: that of the triangle of relief, or of the fan, that holds it."""
+    for polygon, patch in zip(parts["polygons"], parts["patches"], strict=True):
+        corners = parts["vertices"][polygon["corners"][: polygon["count"]]]
+        if shapely.contains_xy(shapely.Polygon(corners[:, [0, 2]]), x, z):
+            first, bumps = int(patch["vertex"]), int(patch["vertices"])
+            points = np.concatenate([corners, parts["bumps"][first : first + bumps]])
+            start = int(patch["triangle"])
+            for triangle in points[parts["triangles"][start : start + int(patch["triangles"]), :3]]:
+                if shapely.contains_xy(shapely.Polygon(triangle[:, [0, 2]]), x, z):
+                    sides = np.column_stack([triangle[1] - triangle[0], triangle[2] - triangle[0]])
+                    share = np.linalg.solve(sides[[0, 2]], np.array([x, z]) - triangle[0, [0, 2]])
+                    return float(triangle[0, 1] + sides[1] @ share)
+    return None
+
+
+def test_rugs_steps_and_slopes_keep_their_heights(tmp_path):
+    room = trimesh.creation.box(extents=(6, 0.1, 4), transform=translation_matrix((0, -0.05, 0)))
+    step = trimesh.creation.box(extents=(1.5, 0.08, 1.3), transform=translation_matrix((1, 0.04, 0.5)))
+    ramp = trimesh.Trimesh([[-2.6, 0, -1], [-2.6, 0, 1], [-1, 0.3, 1], [-1, 0.3, -1]], [[0, 1, 2], [0, 2, 3]])
+    things = [room, step, ramp]
+    triangles = np.concatenate([thing.triangles for thing in things])
+    free = FreeSpace.from_triangles(triangles, Body())
+    path = tmp_path / "room.navmesh"
+    write_navmesh(SceneMesh(triangles=triangles, face_object=np.zeros(len(triangles), int), textures={}, batches=(), description=None), path, Body())  # fmt: skip
+    require_readable(path)
+    parts, rng, seen = _parts(path), np.random.default_rng(0), set()
+    for place in (free.sample(rng) for _ in range(300)):
+        height = _height(parts, place[0], place[2])
+        if height is not None:  # on an edge
+            assert height == pytest.approx(place[1], abs=1e-4)
+            seen.add(round(place[1], 2))
+    assert {0.0, 0.08} < seen and len(seen) > 10
+
+
+def test_more_than_a_file_holds_is_refused():
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 1]], dtype=float)
+    with pytest.raises(ValueError, match="32768 polygons, of which a navmesh of one tile holds 32767"):
+        navmesh_file(vertices, [[0, 1, 2]] * 32768, Body())
+    with pytest.raises(ValueError, match="300 points of relief in one polygon"):
+        navmesh_file(vertices, [[0, 1, 2]], Body(), {0: np.zeros((100, 3, 3))})
 
 
 @pytest.mark.habitat
