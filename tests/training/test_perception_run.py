@@ -238,6 +238,16 @@ def test_what_does_not_fit_is_told(data, tmp_path, task, changes, message):
         evaluate_perception(config(data, task, **placed), tmp_path / "run")
 
 
+def test_what_a_later_task_lacks_is_told_before_the_first_looks_at_a_film(data, tmp_path):
+    for wrong, message in (
+        ({"task": "retrieval"}, "task retrieval: .*test.jsonl, line 1: has no caption"),
+        ({"task": "knn", "train": [str(data / "gone.jsonl")]}, "task knn: .*gone.jsonl: no such list of videos"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate_perception(config(data, TASKS[0], wrong), tmp_path / wrong["task"])
+        assert not (tmp_path / wrong["task"] / "features").exists()
+
+
 def test_a_recipe_fault_names_its_line_and_the_nearest_field(data, tmp_path):
     text = "kind: perception\nclips:\n  manifest: [a]\ntasks:\n  - task: knn\n    temprature: 0.1\n  - task: probe\n    folds: 1\n"
     (tmp_path / "r.yaml").write_text(text)

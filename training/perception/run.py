@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -22,8 +23,9 @@ from navloop.configs.perception_tasks import TaskConfig
 from navloop.runs import RunFolder
 from navloop.training.fingerprints import list_fingerprint
 from navloop.training.listings import ManifestError
-from navloop.training.perception.features import FeatureStore
+from navloop.training.perception.features import FeatureStore, Rehearsal, Rehearsed
 from navloop.training.perception.outcomes import Outcome, Perception, gather, outcome_of, read_outcome, write_outcome
+from navloop.training.perception.results import Findings
 from navloop.training.perception.subject import Subject, load_subject
 from navloop.training.perception.task import TASKS, Bench
 
@@ -49,7 +51,10 @@ def evaluate_perception(recipe: PerceptionEvalConfig, folder: Path, console: Con
     subject = load_subject(recipe)
     outcomes: list[Outcome] = []
     with RunFolder(folder).open(dump(recipe), _data(recipe, subject), recipe.RESUMABLE):
-        store = FeatureStore(recipe, subject, folder, console)
+        store, rehearsal = (kind(recipe, subject, folder, console) for kind in (FeatureStore, Rehearsal))
+        for task in recipe.tasks:
+            if read_outcome(folder, task, subject) is None:
+                _rehearse(task, recipe, subject, rehearsal)
         for task in recipe.tasks:
             outcome = read_outcome(folder, task, subject)
             if outcome is None:
@@ -62,14 +67,24 @@ def evaluate_perception(recipe: PerceptionEvalConfig, folder: Path, console: Con
     return found
 
 
+def _rehearse(task: TaskConfig, recipe: PerceptionEvalConfig, subject: Subject, rehearsal: FeatureStore) -> None:
+    """Take a task as far as its first videos, so that what its list or the encoder lacks is told before hours over those of other tasks."""
+    with suppress(Rehearsed):
+        _run(task, Bench(task, recipe, subject, rehearsal))
+
+
 def _measure(task: TaskConfig, recipe: PerceptionEvalConfig, subject: Subject, store: FeatureStore) -> Outcome:
     began = time.perf_counter()
     bench = Bench(task, recipe, subject, store)
+    findings = _run(task, bench)
+    return outcome_of(task, findings, bench.used, time.perf_counter() - began)
+
+
+def _run(task: TaskConfig, bench: Bench) -> Findings:
     try:
-        findings = TASKS[task.task](task, bench)
+        return TASKS[task.task](task, bench)
     except ValueError as error:
         raise ValueError(f"task {task.title}: {error}") from error
-    return outcome_of(task, findings, bench.used, time.perf_counter() - began)
 
 
 def _data(recipe: PerceptionEvalConfig, subject: Subject) -> dict[str, str]:
