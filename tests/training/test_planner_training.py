@@ -95,7 +95,7 @@ def by_heart(tours, tmp_path_factory) -> Path:
         episodes={"val_seen": train},
         evaluate=16,
         oracle={"iterations": 1},
-        learning={"epochs": 100, "batch": 8, "lr": 3e-3},
+        learning={"epochs": 250, "batch": 8, "lr": 2e-3},
         checkpoint_every=500,
     )
     folder = tmp_path_factory.mktemp("runs") / "by_heart"
