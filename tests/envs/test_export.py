@@ -149,8 +149,10 @@ def test_another_body_has_another_navmesh_and_one_that_fits_nowhere_is_told(hous
     slim = navmesh.read_bytes()
     export_scene(glb, tmp_path, Body(radius=0.18))
     assert navmesh.read_bytes() != slim
-    with pytest.raises(SceneError, match=r"train_000\.glb: no floor with room for a body of radius 40 m"):
-        export_scene(glb, tmp_path / "wide", Body(radius=40.0))
+    with pytest.raises(
+        SceneError, match=r"train_000\.glb: no floor with room for a body of radius 0.1 m and height 5 m"
+    ):
+        export_scene(glb, tmp_path / "wide", Body(height=5.0))
     assert not (tmp_path / "wide" / "train_000.stage_config.json").exists()
 
 
