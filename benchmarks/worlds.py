@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -32,6 +33,8 @@ class Gaps:
     agreed_forward: list[bool] = field(default_factory=list)
     geodesic: list[float] = field(default_factory=list)
     depth: list[float] = field(default_factory=list)
+    colour: list[float] = field(default_factory=list)
+    objects: list[float] = field(default_factory=list)
 
 
 def run(console: Console, folder: Path, seconds: float) -> None:
@@ -40,7 +43,9 @@ def run(console: Console, folder: Path, seconds: float) -> None:
         return
     scenes, names = _export(folder)
     protocol = get_protocol("houses")
-    protocol = protocol.with_cameras([replace(protocol.cameras[0], name="depth", kind="depth", width=128, height=128)])
+    kinds: tuple[Literal["rgb", "depth", "semantic"], ...] = ("rgb", "depth", "semantic")
+    small = replace(protocol.cameras[0], width=128, height=128)
+    protocol = protocol.with_cameras([replace(small, name=kind, kind=kind) for kind in kinds])
     worlds = create_simulator("embedded", scenes, protocol), create_simulator("habitat", scenes, protocol)
     gaps, rng = Gaps(), np.random.default_rng(0)
     for name in names:
@@ -67,8 +72,10 @@ def _measure(embedded: Simulator, habitat: Simulator, gaps: Gaps, rng: np.random
         embedded.set_pose(pose)
         habitat.set_pose(pose)
         if number < VIEWS:
-            views = embedded.render()["depth"], habitat.render()["depth"]
-            gaps.depth.append(float(np.median(np.abs(views[0] - views[1]))))
+            ours, theirs = embedded.render(), habitat.render()
+            gaps.depth.append(float(np.median(np.abs(ours["depth"] - theirs["depth"]))))
+            gaps.colour.append(float(np.abs(ours["rgb"].astype(float) - theirs["rgb"]).mean()))
+            gaps.objects.append(float((ours["semantic"] != theirs["semantic"]).mean()))
         _walk(embedded, habitat, gaps, rng)
     for _ in range(PAIRS):
         start, goal = (_common_place(embedded, habitat, rng).position for _ in range(2))
@@ -109,6 +116,8 @@ def _table(gaps: Gaps, title: str) -> Table:
         ("heading, degrees", gaps.heading, 1.0),
         ("geodesic distance, %", gaps.geodesic, 100.0),
         ("depth, median of a view, mm", gaps.depth, 1000.0),
+        ("colour, mean of a view, of 255", gaps.colour, 1.0),
+        ("pixels of a view that show another object, %", gaps.objects, 100.0),
     )
     for name, values, unit in rows:
         array = np.array(values) * unit

@@ -156,9 +156,8 @@ class EmbeddedSimulator(Simulator):
         return Scene(self._path(scene_id), self._body, "egl" if self._choice == "egl" else "panda")
 
     def _path(self, scene_id: str) -> Path:
-        path = Path(
-            os.path.abspath(self._folder / scene_id)
-        )  # links, as git-annex and DVC make them, may lead anywhere
+        # Links, as git-annex and DVC make them, may lead anywhere.
+        path = Path(os.path.abspath(self._folder / scene_id))
         if not path.is_relative_to(os.path.abspath(self._folder)):
             raise SceneError(
                 f"scene id {scene_id!r} leads out of the scenes folder {self._folder}; correct the episode file"

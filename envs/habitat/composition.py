@@ -175,7 +175,8 @@ def _mend_sensors(config: Any, chosen: Collection[str] | None) -> None:
     with read_write(config):
         for agent in config.habitat.simulator.agents.values():
             for name, sensor in list(agent.sim_sensors.items()):
-                if chosen is not None and name not in chosen:
+                # A file sizes cameras that an override took away, too: of those there is no type.
+                if (chosen is not None and name not in chosen) or "type" not in sensor:
                     del agent.sim_sensors[name]
                 elif sensor.type == "HabitatSimSemanticSensor":
                     sensor.type = SENSORS["semantic"]

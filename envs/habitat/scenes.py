@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +53,21 @@ def find_scene(scenes: Path, scene_id: str, scene_dataset: Path | None) -> Scene
             f"{path}: no such scene; check the scenes folder {scenes}, download the scenes, or name a scene_dataset_config"
         )
     return SceneSource(_find_instance(scene_id, scene_dataset), None)
+
+
+@contextmanager
+def loading(scene: Path | str) -> Iterator[None]:
+    """Name the scene where habitat-sim's own checks fail, which name no file.
+
+    Raises:
+        SceneError: In place of AssertionError and RuntimeError.
+    """
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        raise SceneError(
+            f"{scene}: habitat-sim cannot load it, or what lies beside it ({error}); download or make it again"
+        ) from error
 
 
 def require_dataset(path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from navloop.envs.habitat.composition import compose_simulator
 from navloop.envs.habitat.egl import require_device
 from navloop.envs.habitat.ground import Ground
-from navloop.envs.habitat.scenes import SceneSource, find_scene, require_dataset
+from navloop.envs.habitat.scenes import SceneSource, find_scene, loading, require_dataset
 from navloop.envs.habitat.stages import Stage, Stages
 from navloop.envs.habitat.versions import find_habitat
 from navloop.envs.scenes import SceneDescription
@@ -106,12 +106,8 @@ class HabitatSimulator(Simulator):
             return
         source = find_scene(self._folder, scene_id, self._dataset)
         self._scene_id, self._stage, self._placed = None, None, False
-        try:
+        with loading(source.file or source.handle):
             self._stage = self._stages.take(self, source)
-        except (AssertionError, RuntimeError) as error:  # habitat-sim's own checks, which name no file
-            raise SceneError(
-                f"{source.file or source.handle}: habitat-sim cannot load it, or what lies beside it ({error}); download or make it again"
-            ) from error
         self._scene_id = scene_id
 
     def _make(self, source: SceneSource) -> Stage:

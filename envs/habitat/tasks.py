@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gymnasium import spaces
 from navloop.envs.habitat.composition import compose, compose_vln
 from navloop.envs.habitat.egl import require_device
 from navloop.envs.habitat.lifetimes import Lifetime
-from navloop.envs.habitat.scenes import find_scene, require_dataset
+from navloop.envs.habitat.scenes import find_scene, loading, require_dataset
 from navloop.envs.habitat.spaces import convert_action_space, convert_observations, convert_space
 from navloop.envs.protocols import Protocol
 from navloop.envs.simulator import SceneError
@@ -57,7 +57,7 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         _require_scenes(dataset.episodes)
         self._config = config
         self._scene = ""
-        with _named(str(dataset.episodes[0].scene_id)):
+        with loading(str(dataset.episodes[0].scene_id)):
             self.habitat = habitat.Env(config, dataset)
         self._listed = list(self.habitat.episodes)
         self._life = Lifetime(self.habitat.sim)
@@ -114,7 +114,7 @@ class LabEnv(gymnasium.Env[dict[str, Any], Any]):
         if str(config.scene) != self._scene:
             _require_scene(str(config.scene), str(config.scene_dataset))
             self._scene = str(config.scene)
-        with _named(self._scene):
+        with loading(self._scene):
             self._life.enter(config)
 
     def _start_again(self, seed: int) -> None:
@@ -255,19 +255,8 @@ def _require_scenes(episodes: Sequence[Any]) -> None:
     _require_scene(str(episodes[0].scene_id), str(episodes[0].scene_dataset_config))
 
 
-@contextmanager
-def _named(scene: str) -> Iterator[None]:
-    """Name the scene where habitat-sim's own checks fail, which name no file."""
-    try:
-        yield
-    except (AssertionError, RuntimeError) as error:
-        raise SceneError(
-            f"{scene}: habitat-sim cannot load it, or what lies beside it ({error}); download or make it again"
-        ) from error
-
-
 def _require_scene(scene: str, dataset: str) -> None:
-    path, file = Path(scene).resolve(), None if dataset == "default" else Path(dataset)
+    path, file = Path(os.path.abspath(scene)), None if dataset == "default" else Path(dataset)
     if file is not None:
         require_dataset(file)
     find_scene(path.parent, path.name, file)

@@ -35,7 +35,8 @@ def require_sound(data: bytes) -> None:
     _check_points(parts[0], numbers[16:22])
     polys = np.frombuffer(parts[1], POLYGON)
     _check_polygons(polys, vertices)
-    _check_patches(np.frombuffer(parts[3], PATCH), polys, extra, parts[5])
+    ground = polys[: max(polygons - crossings, 0)]  # connections off the mesh come last, and have no details
+    _check_patches(np.frombuffer(parts[3], PATCH), ground, extra, parts[5])
     _check_points(parts[4], numbers[16:22])
     _check_tree(np.frombuffer(parts[6], NODE), polygons)
 
@@ -57,15 +58,15 @@ def _check_polygons(polygons: NDArray[np.void], vertices: int) -> None:
 
 def _check_patches(patches: NDArray[np.void], polygons: NDArray[np.void], extra: int, part: bytes) -> None:
     triangles = np.frombuffer(part, "u1").reshape(-1, 4)[:, :3]
-    if len(patches) > len(polygons):
-        raise ValueError("a tile has details of polygons that are not there")
+    if len(patches) != len(polygons):
+        raise ValueError("a tile has not as many details as polygons")
     ends = (
         patches["vertex"].astype(np.int64) + patches["vertices"],
         patches["triangle"].astype(np.int64) + patches["triangles"],
     )
     if (ends[0] > extra).any() or (ends[1] > len(triangles)).any():
         raise ValueError("a tile has details beyond its end")
-    for patch, polygon in zip(patches, polygons, strict=False):  # crossings come last, and have no details
+    for patch, polygon in zip(patches, polygons, strict=True):
         first = int(patch["triangle"])
         corners = triangles[first : first + int(patch["triangles"])]
         if corners.size and corners.max() >= int(polygon["count"]) + int(patch["vertices"]):

@@ -23,6 +23,7 @@ from navloop.envs.habitat.composition import compose, compose_vln
 from navloop.envs.habitat.export import export_houses
 from navloop.envs.habitat.navmeshes import CACHE
 from navloop.envs.habitat.tasks import LabEnv, lab_dataset, make_lab_vln, make_task
+from navloop.envs.habitat.versions import find_habitat
 from navloop.envs.metrics import evaluate
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.panorama import StackedViews, panorama
@@ -564,6 +565,9 @@ def test_a_set_of_cameras_leaves_no_others():
     for setup, names in (("depth_agent", ["depth_sensor"]), ("rgb_agent", ["rgb_sensor"]), (None, None)):
         cameras = sorted(compose(setup=setup).habitat.simulator.agents.main_agent.sim_sensors)
         assert cameras == (names or ["depth_sensor", "rgb_sensor"])
+    group = f"habitat/simulator/{find_habitat().sensor_group}@habitat.simulator.agents.main_agent=depth_agent"
+    composed = compose("benchmark/nav/pointnav/pointnav_habitat_test.yaml", [group])  # the file sizes a colour camera
+    assert list(composed.habitat.simulator.agents.main_agent.sim_sensors) == ["depth_sensor"]
 
 
 def test_scenes_that_a_task_lacks_are_named_before_habitat_sim_ends_the_process(scenes, episodes, tmp_path):
