@@ -35,9 +35,9 @@ from navloop.encoders.masking import tube_mask
 from navloop.encoders.pixels import to_pixels
 from navloop.encoders.sizes import ENCODERS
 from navloop.training.augmentation import augment
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding
 from navloop.training.loading import Decoders, create_loader
-from navloop.training.manifests import ClipRow
 from navloop.training.quarantine import Quarantine
 from navloop.training.samplers import Clip, strided_training
 from navloop.training.videos import write_video

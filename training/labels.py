@@ -83,10 +83,11 @@ def label_of(value: Any, place: str, labels: Labels) -> int | None:
 
 
 def integer(value: Any) -> int | None:
-    """Return a whole number, or text that is one; None for all else."""
+    """Return a whole number of 64 bits, or text that is one; None for all else."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         return None
+    return number if -(1 << 63) <= number < 1 << 63 else None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 COLUMNS: dict[int, tuple[str, ...]] = {
     1: ("video",),
@@ -35,15 +35,15 @@ def is_store(path: Path) -> bool:
     return (path / STORE_ABOUT).is_file()
 
 
-def read_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """Yield (place, record) of a list; a record is a mapping, or the error that stands there."""
+def read_records(path: Path, file: TextIO) -> Iterator[tuple[str, Any]]:
+    """Yield (place, record) of a list that is open, line by line; a record is a mapping, or the error that stands there."""
     if path.suffix == ".json":
-        yield from _json_records(path, text)
+        yield from _json_records(path, file)
         return
     if path.suffix in (".jsonl", ".ndjson"):
-        yield from _json_lines(path, text)
+        yield from _json_lines(path, file)
         return
-    yield from _table_records(path, text)
+    yield from _table_records(path, file)
 
 
 def shown(value: Any) -> str:
@@ -73,8 +73,10 @@ def require_same_classes(folders: Sequence[Path]) -> None:
             )
 
 
-def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: captions may hold other separators of Unicode
+def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(
+        lines, 1
+    ):  # of a file, not of splitlines: captions may hold other separators of Unicode
         place = f"{path}, line {number}"
         try:
             if line.strip():
@@ -83,9 +85,9 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
             yield place, ManifestError(f"{place}: not JSON ({error}); write one object a line")
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _json_records(path: Path, file: TextIO) -> Iterator[tuple[str, Any]]:
     try:
-        data = json.loads(text)
+        data = json.load(file)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ManifestError(f"{path}: not JSON ({error})") from None
     if not isinstance(data, list):
@@ -94,11 +96,11 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         yield f"{path}, entry {number}", record
 
 
-def _table_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+def _table_records(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """Read lines of fields, separated by what the first line has of comma, tab and semicolon, else by blanks."""
     columns: Sequence[str] | None = None
     first = True
-    for place, fields in _fields(path, text):
+    for place, fields in _fields(path, lines):
         if first and any(field.lower() in VIDEO_KEYS for field in fields):
             columns, first = [field.lower() for field in fields], False
             continue
@@ -110,24 +112,26 @@ def _table_records(path: Path, text: str) -> Iterator[tuple[str, Any]]:
             yield place, ManifestError(f"{place}: has {len(fields)} fields, not {_wanted(columns)}")
 
 
-def _fields(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+def _fields(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield the fields of each line that has any, and where it begins: a quoted caption may go on over several.
 
     Raises:
         ManifestError: If a quotation mark is left open, after which no line can be told from the next.
     """
-    separator = _separator(text.lstrip().partition("\n")[0])
+    numbered = dropwhile(lambda entry: not entry[1].strip(), enumerate(lines, 1))
+    number, first = next(numbered, (1, ""))
+    separator, skipped = _separator(first.lstrip()), number - 1
+    rest = chain([first], (line for _, line in numbered))
     if separator is None:
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                yield f"{path}, line {number}", line.split()
+        blanks = ((number, line.split()) for number, line in enumerate(rest, skipped + 1))
+        yield from ((f"{path}, line {number}", found) for number, found in blanks if found)
         return
-    reader, number = csv.reader(io.StringIO(text), delimiter=separator, strict=True), 1
+    reader = csv.reader(rest, delimiter=separator, strict=True)
     try:
         for fields in reader:
             if any(field.strip() for field in fields):
                 yield f"{path}, line {number}", [field.strip() for field in fields]
-            number = reader.line_num + 1
+            number = skipped + reader.line_num + 1
     except csv.Error as error:
         raise ManifestError(
             f"{path}, line {number}: its quotation marks do not pair up ({error}); close them, and double those within a field"

@@ -13,9 +13,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from navloop.configs.videos import ClipsConfig
+from navloop.training.clip_rows import ClipRow
 from navloop.training.clips import ClipBatch
 from navloop.training.decoding import UnreadableError
-from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.manifests import read_manifests
 from navloop.training.places import MAX_STAND_INS, ClipDataset, Pass, Place, Sample
 from navloop.training.quarantine import Fault, Quarantine
 

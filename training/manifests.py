@@ -7,13 +7,15 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from navloop.configs.videos import ViewsConfig, check_label_maps
 from navloop.training.annotations import SUFFIXES, read_annotations
+from navloop.training.clip_rows import ClipRow, ClipRows
 from navloop.training.label_maps import read_index_list
 from navloop.training.labels import Labels, integer, label_of, read_labels
 from navloop.training.listings import (
@@ -33,36 +35,7 @@ LOGGER = logging.getLogger(__name__)
 SHOWN_FAULTS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipRow:
-    """One video, or one segment of it.
-
-    Attributes:
-        path: File, frame folder or image; absolute, or relative to the working folder.
-        place: Where the row stands: file and line.
-        start: Seconds at which the segment begins; None at the start.
-        end: Seconds at which it ends; None at the end.
-        first: Number of the first frame: that of its file in a frame folder, from 0 in a video; None for the lowest.
-        total: How many frames there are from `first`; None for all.
-        stride: In place of the config's, for lists that mix data sets; None takes the config's.
-        captions: What happens in it, in other words each; empty where the list has none.
-        label: Class; None where the list has none.
-        scene: What it shares with other rows that are like it (`scene_id`); None where the list does not say.
-    """
-
-    path: str
-    place: str
-    start: float | None = None
-    end: float | None = None
-    first: int | None = None
-    total: int | None = None
-    stride: int | None = None
-    captions: tuple[str, ...] = ()
-    label: int | None = None
-    scene: str | None = None
-
-
-def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> tuple[ClipRow, ...]:
+def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "captions"]] = ()) -> ClipRows:
     """Return the rows of all lists of a config, in order.
 
     Args:
@@ -74,16 +47,15 @@ def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "caption
     """
     if "label" in need:
         check_class_folders(config)
-    rows = tuple(
-        row
-        for path, labels in zip(config.manifest, _labels_of_lists(config), strict=True)
-        for row in read_manifest(Path(path), labels)
+    labels = _labels_of_lists(config)
+    rows = ClipRows(
+        row for path, known in zip(config.manifest, labels, strict=True) for row in _listed(Path(path), known)
     )
     for field in need:
-        bare = [row for row in rows if getattr(row, field) in (None, ())]
-        if bare:
+        bare = rows.without(field)
+        if bare.size:
             raise ManifestError(
-                f"{bare[0].place}: has no {field}, nor have {len(bare) - 1} of the other {len(rows) - 1} rows; "
+                f"{rows[int(bare[0])].place}: has no {field}, nor have {bare.size - 1} of the other {len(rows) - 1} rows; "
                 f"this stage needs {field} in every row"
             )
     return rows
@@ -104,7 +76,7 @@ def check_class_folders(*configs: ViewsConfig) -> None:
     require_same_classes([path for path in lists if path.is_dir()])
 
 
-def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
+def read_manifest(path: Path, labels: Labels) -> ClipRows:
     """Return the rows of one list, of a folder with a folder a class, or of a store of walks.
 
     Relative paths start at the folder of the list.
@@ -112,52 +84,80 @@ def read_manifest(path: Path, labels: Labels) -> list[ClipRow]:
     Raises:
         ManifestError: If it cannot be read, or lines are wrong.
     """
+    return ClipRows(_listed(path, labels))
+
+
+def _listed(path: Path, labels: Labels) -> Iterator[ClipRow]:
     if is_store(path):
-        return _walks(path, labels)
-    if path.is_dir():
-        return _class_folders(path, labels)
+        yield from _walks(path, labels)
+    elif path.is_dir():
+        yield from _class_folders(path, labels)
+    else:
+        yield from _file_rows(path, labels)
+
+
+def _file_rows(path: Path, labels: Labels) -> Iterator[ClipRow]:
+    """Yield the rows of a list; what is wrong with others is told at the end. Each set of fields that lines have is looked at once."""
+    faults: list[str] = []
+    unread: set[str] = set()
+    known: set[frozenset[str]] = set()
+    good = wrong = 0
+    for place, record in _records(path):
+        try:
+            if isinstance(record, ManifestError):
+                raise record
+            if (
+                path.suffix not in SUFFIXES
+                and isinstance(record, Mapping)
+                and (names := frozenset(record)) not in known
+            ):
+                known.add(names)
+                unread |= check_fields(record, place)
+            row = _row(record, place, path.parent, labels)
+        except ManifestError as error:
+            faults += [str(error)] if wrong < SHOWN_FAULTS else []
+            wrong += 1
+        else:
+            good += 1
+            yield row
+    tell_unread(path, unread)
+    if wrong:
+        more = [f"... and {wrong - SHOWN_FAULTS} more lines"] if wrong > SHOWN_FAULTS else []
+        raise ManifestError("\n".join([*faults, *more, *_guess(path, faults[0])]))
+    if not good:
+        raise ManifestError(f"{path}: lists no videos")
+
+
+def _records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (place, record) of a list, or of what an annotations file says; a list is never in memory whole."""
+    with _opened(path) as file:
+        said = file.read() if path.suffix in SUFFIXES else None
+        if said is None:
+            yield from read_records(path, file)
+    if said is not None:
+        yield from read_annotations(path, said)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            yield file
     except FileNotFoundError:
         raise ManifestError(
             f"{path}: no such list of videos; name a .jsonl, .json, .csv, text or annotations .yaml file, or a folder"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    rows, faults = _read_rows(path, text, labels)
-    if faults:
-        more = [f"... and {len(faults) - SHOWN_FAULTS} more lines"] if len(faults) > SHOWN_FAULTS else []
-        raise ManifestError("\n".join([*faults[:SHOWN_FAULTS], *more, *_guess(path, text, faults[0])]))
-    if not rows:
-        raise ManifestError(f"{path}: lists no videos")
-    return rows
 
 
-def _read_rows(path: Path, text: str, labels: Labels) -> tuple[list[ClipRow], list[str]]:
-    """Return the rows of a list, and what is wrong with the others. Each set of fields that lines have is looked at once."""
-    rows: list[ClipRow] = []
-    faults: list[str] = []
-    unread: set[str] = set()
-    known: set[frozenset[str]] = set()
-    official = path.suffix in SUFFIXES
-    for place, record in read_annotations(path, text) if official else read_records(path, text):
-        try:
-            if isinstance(record, ManifestError):
-                raise record
-            if not official and isinstance(record, Mapping) and (names := frozenset(record)) not in known:
-                known.add(names)
-                unread |= check_fields(record, place)
-            rows.append(_row(record, place, path.parent, labels))
-        except ManifestError as error:
-            faults.append(str(error))
-    tell_unread(path, unread)
-    return rows, faults
-
-
-def _guess(path: Path, text: str, fault: str) -> list[str]:
+def _guess(path: Path, fault: str) -> list[str]:
     """Return what to try where the first line is wrong and looks like names of columns: no digit, path or object is in it."""
-    if not fault.startswith(f"{path}, line 1: ") or re.search(r"[\d./{]", text.lstrip().partition("\n")[0]):
+    if not fault.startswith(f"{path}, line 1: "):
         return []
+    with _opened(path) as file:
+        if re.search(r"[\d./{]", file.readline()):
+            return []
     return [f"if line 1 names the columns, call that of the paths `video`; the others that are read: {', '.join(READ)}"]
 
 

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset
 
 from navloop.configs.videos import ClipsConfig
 from navloop.training.augmentation import augment, view_crops
+from navloop.training.clip_rows import ClipRow, ClipRows
 from navloop.training.decoding import Decoding, UnreadableError
-from navloop.training.manifests import ClipRow
 from navloop.training.quarantine import Fault
 from navloop.training.readers import Films, Video, open_video
 from navloop.training.samplers import TRAINING, VIEWS, Clip, each_second
@@ -105,12 +105,12 @@ class ClipDataset(Dataset[Place]):
     """What each place of a pass holds: a function of (seed, epoch, place) and the files alone."""
 
     def __init__(self, rows: Sequence[ClipRow], config: ClipsConfig, training: bool) -> None:
-        self._rows = rows
+        self._rows = ClipRows(rows)
         self._config = config
         self._plan: Pass | None = None
         self._order = np.arange(0)
-        self._captioned = all(row.captions for row in rows)
-        self._labelled = all(row.label is not None for row in rows)
+        self._captioned = not self._rows.without("captions").size
+        self._labelled = not self._rows.without("label").size
         cropped = config.augmentation.crop in ("multiscale", "resized") and training
         # A crop that is resized afterwards may come from a reduced frame, but from an undistorted one.
         side, squash = (config.short_side, False) if cropped else (config.resized_side, config.squash)

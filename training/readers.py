@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, Frames, UnreadableError, VideoFile, explained
-from navloop.training.manifests import ClipRow
 from navloop.training.packets import Indices, Seconds
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

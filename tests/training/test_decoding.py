@@ -7,8 +7,8 @@ import decord
 import numpy as np
 import pytest
 
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError, VideoFile
-from navloop.training.manifests import ClipRow
 from navloop.training.readers import Films, open_video
 from navloop.training.videos import write_video
 

@@ -58,6 +58,4 @@ def test_the_tiny_recipes_have_the_golden_loss_curves(films, tmp_path, golden):
     contrastive = learn("contrastive_tiny")
     first = learn("classification_tiny", f"weights={masked}/autoencoder.safetensors")
     second = learn("classification_multimodal_tiny", f"weights={contrastive}/encoder.safetensors")
-    learn(
-        "coordination_tiny", f"masked={first}/classifier.safetensors", f"multimodal={second}/classifier.safetensors"
-    )
+    learn("coordination_tiny", f"masked={first}/classifier.safetensors", f"multimodal={second}/classifier.safetensors")

@@ -9,9 +9,10 @@ import torch
 
 from navloop.configs.videos import AugmentationConfig, ClipsConfig
 from navloop.training.augmentation import view_crops
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.loading import Decoders, create_loader
-from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.manifests import read_manifests
 from navloop.training.quarantine import Fault, Quarantine, TooManyUnreadableError
 from navloop.training.readers import open_video
 from navloop.training.samplers import VIEWS, Clip

@@ -102,6 +102,26 @@ def test_a_quotation_mark_that_is_left_open_swallows_no_line(tmp_path, text):
         read_manifest(path, ANY)
 
 
+@pytest.mark.parametrize("line", ["a.mp4 7", "a.mp4,7", 'a.mp4,"7"'])
+def test_lines_are_counted_from_the_first_of_the_file_also_where_it_is_blank(tmp_path, line):
+    (row,) = read_manifest(path := write(tmp_path, "train.csv", f"\n  \n{line}\n"), ANY)
+    assert (row.place, row.label) == (f"{path}, line 3", 7)
+
+
+def test_names_that_are_no_utf_8_are_kept(tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    (tmp_path / "turn").mkdir()
+    (tmp_path / "turn" / name).touch()
+    (row,) = read_manifest(tmp_path, ANY)
+    assert row.path == str(tmp_path / "turn" / name) and Path(row.path).exists()
+
+
+@pytest.mark.parametrize("field", ["label", "total"])
+def test_a_number_of_more_than_64_bits_is_refused(tmp_path, field):
+    with pytest.raises(ManifestError, match=rf"line 1: {field} is 10{{30}}"):
+        read_manifest(write(tmp_path, "a.jsonl", json.dumps({"video": "a.mp4", field: 10**30})), ANY)
+
+
 def test_a_semicolon_is_a_part_of_a_name_where_no_column_is_named(tmp_path):
     (row,) = read_manifest(write(tmp_path, "train.csv", "a;b.mp4 7\n"), ANY)
     assert (row.path, row.label) == (str(tmp_path / "a;b.mp4"), 7)

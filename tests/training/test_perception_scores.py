@@ -14,7 +14,7 @@ from torch.distributions import Dirichlet
 from torch.nn import functional as F
 
 from navloop.encoders.losses import concentrations, evidential_loss, evidential_uncertainty
-from navloop.training.manifests import ClipRow
+from navloop.training.clip_rows import ClipRow
 from navloop.training.perception.classes import class_scores, mean_class, mean_probabilities, ranks_of
 from navloop.training.perception.linear import fit_probe, fold_of, held_out_hits
 from navloop.training.perception.neighbours import neighbour_votes

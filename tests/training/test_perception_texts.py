@@ -16,7 +16,7 @@ from navloop.configs.generation import Greedy
 from navloop.configs.perception import PerceptionEvalConfig
 from navloop.encoders import create_encoder, save_encoder
 from navloop.encoders.text import tokenize
-from navloop.training.manifests import ClipRow
+from navloop.training.clip_rows import ClipRow
 from navloop.training.perception.choice import check_choices, choice_ranks
 from navloop.training.perception.prompts import TEMPLATES, fill
 from navloop.training.perception.readers import Described, described

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
-from navloop.training.manifests import ClipRow
 from navloop.training.readers import Films, open_video
 from navloop.training.videos import write_video
 

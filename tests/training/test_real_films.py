@@ -12,8 +12,8 @@ from rich.console import Console
 
 from navloop.configs.loader import load
 from navloop.encoders import load_encoder
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding
-from navloop.training.manifests import ClipRow
 from navloop.training.pretraining import pretrain
 from navloop.training.readers import open_video
 from navloop.weights import read_weights

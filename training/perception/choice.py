@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from navloop.configs.perception_texts import ChoiceTaskConfig
-from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.clip_rows import ClipRow
+from navloop.training.manifests import read_manifests
 from navloop.training.perception.readers import encode_texts
 from navloop.training.perception.results import Findings, measure_mean
 from navloop.training.perception.task import TASKS, Bench

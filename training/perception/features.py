@@ -19,10 +19,11 @@ from torch.nn import functional as F
 from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.videos import ClipsConfig, ViewsConfig
 from navloop.files import fingerprint
+from navloop.training.clip_rows import ClipRow
 from navloop.training.clips import ClipBatch
 from navloop.training.fingerprints import list_fingerprint
 from navloop.training.loading import create_loader
-from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.manifests import read_manifests
 from navloop.training.perception.progress import EmbeddingProgress
 from navloop.training.perception.readouts import Readout, read_out, readings
 from navloop.training.perception.results import Groups, groups_of

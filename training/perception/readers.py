@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from navloop.training.manifests import ClipRow
+from navloop.training.clip_rows import ClipRow
 from navloop.training.perception.subject import Subject
 
 TEXT_BATCH = 256

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from navloop.geometry import Vector
-from navloop.training.manifests import ClipRow
+from navloop.training.clip_rows import ClipRow
 from navloop.training.statistics import bootstrap_ends
 
 Weighted = Callable[[Vector], float]

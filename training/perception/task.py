@@ -20,8 +20,9 @@ from navloop.configs.perception_tasks import TaskConfig
 from navloop.configs.videos import ViewsConfig
 from navloop.files import fingerprint
 from navloop.registry import Registry
+from navloop.training.clip_rows import ClipRow
 from navloop.training.clips import ClipBatch
-from navloop.training.manifests import ClipRow, read_manifests
+from navloop.training.manifests import read_manifests
 from navloop.training.perception.features import Embedded, FeatureStore, Seen
 from navloop.training.perception.readouts import Readout
 from navloop.training.perception.results import Findings

@@ -15,8 +15,8 @@ from PIL import Image
 from navloop.envs.simulator import Action
 from navloop.geometry import Pose, heading_to_quaternion
 from navloop.records import SOURCES, Episode, Instruction, Trajectory
+from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
-from navloop.training.manifests import ClipRow
 from navloop.training.readers import FrameFolder
 from navloop.training.store import Record, Store, StoreAbout, StoredEpisode, StoreError, StoreWriter, open_store
 from navloop.training.walks import Frames
