@@ -59,6 +59,14 @@ class PretrainConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _sides_are_named(self) -> Self:
+        if "label" in self.NEEDS and self.clips.augmentation.mirror and self.clips.classes is None:
+            raise ValueError(
+                "clips.augmentation.mirror turns left into right in the names of classes, and there are none; name them (clips.classes)"
+            )
+        return self
+
     def data_files(self) -> tuple[str, ...]:
         """Return the lists or folders of videos, and what else decides the clips and their labels."""
         labels = (*self.clips.label_maps, *self.held_out_label_maps, self.clips.classes)

@@ -60,9 +60,22 @@ class AugmentationConfig(Config):
     area: _Range = Field(default=(0.08, 1.0), description="Least and largest share of the frame in a resized crop.")
     aspect: _Range = Field(default=(0.75, 1.3333), description="Least and largest width over height of a resized crop.")
     flip: float = Field(
-        default=0.0, ge=0, le=1, description="Chance of a mirrored clip; keep 0 where left and right matter."
+        default=0.0, ge=0, le=1, description="Chance of a flipped clip; keep 0 where left and right matter."
+    )
+    mirror: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Chance of a clip in a mirror, which left and right change places in too: in its caption, and in its class by name "
+        "(clips.classes). 0.5 where left and right matter.",
     )
     erasing: float = Field(default=0.0, ge=0, le=1, description="Chance that a box of the clip is filled with noise.")
+
+    @model_validator(mode="after")
+    def _one_way_round(self) -> Self:
+        if self.flip and self.mirror:
+            raise ValueError("flip and mirror both turn clips over; keep mirror where left and right matter, else flip")
+        return self
 
 
 class MixConfig(Config):

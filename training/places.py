@@ -14,9 +14,11 @@ from navloop.configs.videos import ClipsConfig
 from navloop.training.augmentation import augment, view_crops
 from navloop.training.clip_rows import ClipRow, ClipRows
 from navloop.training.decoding import Decoding, UnreadableError
+from navloop.training.labels import read_labels
 from navloop.training.quarantine import Fault
 from navloop.training.readers import Films, Video, open_video
 from navloop.training.samplers import TRAINING, VIEWS, Clip, each_second
+from navloop.training.sides import mirror_classes, mirror_text
 
 MAX_STAND_INS = 16
 """Videos in a row that a place of a training batch tries; so many unreadable ones by chance means far more than any limit."""
@@ -116,6 +118,8 @@ class ClipDataset(Dataset[Place]):
         side, squash = (config.short_side, False) if cropped else (config.resized_side, config.squash)
         self._decoding = Decoding(side, squash, config.folder_fps)
         self._films = Films(self._decoding, config.memory_mb << 20)
+        self._mirror = config.augmentation.mirror if training else 0.0
+        self._opposite = mirror_classes(read_labels(config).names) if self._mirror else {}
 
     def __len__(self) -> int:
         """Return the number of places of a pass."""
@@ -159,10 +163,19 @@ class ClipDataset(Dataset[Place]):
         else:
             indices = TRAINING[config.sampler](video.num_frames, self._wanted(row), rng)
         frames = video.read(indices)
+        mirrored = self._mirror > 0 and rng.random() < self._mirror
+        if mirrored:
+            frames = np.ascontiguousarray(frames[:, :, ::-1])
         copies = np.stack([augment(frames, config, rng) for _ in range(config.repeats)])
         captions = self._rows[row].captions
         chosen = int(rng.integers(len(captions))) if captions and config.captions == "random" else 0
-        return self._made(row, copies, np.stack([video.seconds(indices)] * config.repeats), chosen)
+        made = self._made(row, copies, np.stack([video.seconds(indices)] * config.repeats), chosen)
+        return made._replace(sample=self._in_mirror(made.sample)) if mirrored else made
+
+    def _in_mirror(self, sample: Sample) -> Sample:
+        """Return what is said of a clip in a mirror; no class, where classes have no names."""
+        text = None if sample.text is None else mirror_text(sample.text)
+        return sample._replace(text=text, label=None if sample.label is None else self._opposite.get(sample.label))
 
     def _view(self, row: int) -> MadeClip:
         config, video = self._config, self._open(row)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from navloop.envs.simulator import Action
 from navloop.records import Tour
-from navloop.training.mirroring import mirror_actions, mirror_text
+from navloop.training.mirroring import mirror_actions
+from navloop.training.sides import mirror_text
 from navloop.training.walks import Walk, WalkFolder
 
 FAITHFUL = 0.8

@@ -15,7 +15,8 @@ from torch import Tensor
 from navloop.agent.policies import ACTIONS
 from navloop.configs.imitation import LearningConfig
 from navloop.records import Tour
-from navloop.training.mirroring import mirror_actions, mirror_frames, mirror_text
+from navloop.training.mirroring import mirror_actions, mirror_frames
+from navloop.training.sides import mirror_text
 from navloop.training.walks import Frames, Walk, WalkFolder
 
 BUCKETS = 16

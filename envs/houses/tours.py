@@ -209,11 +209,13 @@ def walk(site: Site, start: Pose, goal: Vector, length: float) -> GroundTruth | 
         if action == Action.STOP:
             break
         bumps += walker.act(action)
+        if bumps > MOST_BUMPS:
+            return None
         if action == Action.FORWARD:
             locations.append(walker.pose.position)
     walked = float(np.linalg.norm(np.diff(locations, axis=0), axis=1).sum())
     left = float(site.geodesics.distances(locations[-1][None], goal)[0])
-    if actions[-1] != Action.STOP or left > site.body.step or bumps > MOST_BUMPS or walked * LEAST_EFFICIENCY > length:
+    if actions[-1] != Action.STOP or left > site.body.step or walked * LEAST_EFFICIENCY > length:
         return None
     return GroundTruth(
         locations=np.array(locations), actions=np.array(actions), forward_steps=actions.count(int(Action.FORWARD))

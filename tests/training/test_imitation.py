@@ -24,7 +24,8 @@ from navloop.training.agent_learner import imitation_losses, inflection_weights
 from navloop.training.checkpoints import CheckpointError
 from navloop.training.collection import encode_missing
 from navloop.training.imitation import School, train_by_imitation
-from navloop.training.mirroring import mirror_actions, mirror_frames, mirror_text
+from navloop.training.mirroring import mirror_actions, mirror_frames
+from navloop.training.sides import mirror_text
 from navloop.training.walk_batches import LessonBatch, Lessons
 from navloop.training.walks import Frames, WalkFolder, WalksError
 

@@ -12,7 +12,7 @@ from navloop.training.augmentation import view_crops
 from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.loading import Decoders, create_loader
-from navloop.training.manifests import read_manifests
+from navloop.training.manifests import ManifestError, read_manifests
 from navloop.training.quarantine import Fault, Quarantine, TooManyUnreadableError
 from navloop.training.readers import open_video
 from navloop.training.samplers import VIEWS, Clip
@@ -329,6 +329,53 @@ def test_a_frame_a_second_is_padded_where_the_video_is_short(folder, training):
 def test_a_frame_a_second_takes_the_video_as_one_clip(folder):
     with pytest.raises(ValueError, match="clips 2: the sampler `seconds` takes a whole video as 1 clip"):
         config(folder, sampler="seconds", clips=2)
+
+
+def sided(folder, tmp_path, mirror, **fields):
+    """The films of `folder` as two classes, with words that take sides, seen in a mirror by that chance."""
+    lines = [
+        {
+            "video": str(folder / f"{n}.mp4"),
+            "caption": f"turn {side} at door {n}, right beside it",
+            "label": f"turn_{side}",
+        }
+        for n, side in enumerate(["left", "right"] * 4)
+    ]
+    (tmp_path / "sided.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "classes.txt").write_text("stop\nturn_right\nturn_left\n")
+    asked = {"classes": str(tmp_path / "classes.txt"), "sampler": "seconds", "size": 48} | fields
+    augmentation = AugmentationConfig(crop="center", mirror=mirror)
+    return config(tmp_path, augmentation=augmentation, **asked).model_copy(
+        update={"manifest": (str(tmp_path / "sided.jsonl"),)}
+    )
+
+
+def test_in_a_mirror_frames_words_and_classes_change_sides(folder, tmp_path):
+    (plain,), (turned,), (some,) = (
+        create_loader(sided(folder, tmp_path, mirror), batch=8, seed=3, epoch=0) for mirror in (0.0, 1.0, 0.5)
+    )
+    assert torch.equal(turned.frames, plain.frames.flip(3)) and not torch.equal(turned.frames, plain.frames)
+    for one, other in zip(plain.texts, turned.texts, strict=True):
+        assert {one.replace("turn left", "turn right"), one.replace("turn right", "turn left")} == {one, other}
+    assert (plain.labels + turned.labels).tolist() == [3] * 8 and 0 not in plain.labels
+    over = (some.labels != plain.labels).tolist()
+    assert 0 < sum(over) < 8
+    for row, is_over in enumerate(over):
+        seen = turned if is_over else plain
+        assert some.texts[row] == seen.texts[row] and torch.equal(some.frames[row], seen.frames[row])
+    (judged,) = create_loader(sided(folder, tmp_path, 1.0), batch=8, seed=3, epoch=0, training=False)
+    assert all("turn left" in text for text in judged.texts[::2])
+
+
+def test_classes_that_a_mirror_does_not_know_are_none_or_refused(folder, tmp_path):
+    numbered = config(folder, augmentation=AugmentationConfig(mirror=1.0))
+    assert next(iter(create_loader(numbered, batch=8, seed=0, epoch=0))).labels is None
+    asked = sided(folder, tmp_path, 0.5)
+    (tmp_path / "classes.txt").write_text("turn_left\nturn_right\nleft shoe\n")
+    with pytest.raises(ManifestError, match="class 'left shoe' is 'right shoe' in a mirror, and no class is; add it"):
+        create_loader(asked, batch=8, seed=0, epoch=0)
+    with pytest.raises(ValueError, match="flip and mirror both turn clips over"):
+        AugmentationConfig(flip=0.5, mirror=0.5)
 
 
 def test_batches_that_cannot_be_are_refused(folder):

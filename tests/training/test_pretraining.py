@@ -17,7 +17,7 @@ from full_disk import files_at_most
 from joined import run_joined
 from rich.console import Console
 
-from navloop.configs.loader import list_recipes, load
+from navloop.configs.loader import RecipeError, list_recipes, load
 from navloop.encoders import load_encoder
 from navloop.runs import RunError
 from navloop.training.cli import main
@@ -343,6 +343,15 @@ def test_shipped_recipes_run_dry(labelled, name, capsys):
     told = capsys.readouterr().out
     assert "whole stage" in told
     assert "of the average that is kept, 34.9% are the weights it began with" in told
+
+
+def test_a_mirror_needs_the_names_of_classes_where_they_are_learned():
+    mirror = ["clips.augmentation.mirror=0.5"]
+    for name in ("classification_tiny", "classification_multimodal_tiny", "coordination_tiny"):
+        with pytest.raises(RecipeError, match="turns left into right in the names of classes, and there are none"):
+            load(name, mirror, kind="pretrain")
+        assert load(name, [*mirror, "clips.classes=labels.json"], kind="pretrain").clips.augmentation.mirror == 0.5
+    assert load("contrastive_tiny", mirror, kind="pretrain").clips.augmentation.mirror == 0.5
 
 
 def test_faults_in_a_recipe_are_told_in_a_line(films, tmp_path, capsys):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from navloop.agent.content import rooms_named, turns_named
-from navloop.training.mirroring import mirror_text
+from navloop.training.sides import mirror_text
 from navloop.training.telling import agreement, tell_scores
 
 rows = st.lists(st.sampled_from("abc"), max_size=6)
