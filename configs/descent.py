@@ -14,6 +14,7 @@ class DescentConfig(Config):
     lr: float = Field(default=1e-3, gt=0, description="Highest learning rate.")
     min_lr: float = Field(default=1e-5, ge=0, description="Learning rate that the cosine ends at.")
     warmup: float = Field(default=0.03, ge=0, lt=1, description="Share of the steps in which the learning rate rises.")
+    betas: tuple[float, float] = Field(default=(0.9, 0.98), description="AdamW's.")
     weight_decay: float = Field(default=0.05, ge=0, description="Decay of weights; biases and norms have none.")
     clip: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient; null: any.")
 

@@ -70,11 +70,26 @@ class TrainConfig(Config):
         default=16, ge=1, le=1024, description="Environments that a process walks at once, in one batch."
     )
     evaluate: int = Field(
-        default=100, ge=0, description="Episodes of each validation split walked to measure; 0 measures nothing."
+        default=100,
+        ge=0,
+        description="Episodes of each validation split walked to measure; 0 measures nothing and keeps no `best`.",
+    )
+    select: Literal["val_seen", "val_unseen"] = Field(
+        default="val_seen",
+        description="Split whose SPL says which agent is kept as `best`. Numbers on it are then not held out.",
     )
     keep: int = Field(default=2, ge=1, description="Checkpoints kept, the newest.")
     checkpoint_every: int = Field(default=200, ge=1, description="Steps between checkpoints; one more an iteration.")
     log_every: int = Field(default=20, ge=1, description="Steps that a line of metrics is the mean of.")
+
+    @model_validator(mode="after")
+    def _someone_is_best(self) -> Self:
+        if self.evaluate and getattr(self.episodes, self.select) is None:
+            raise ValueError(
+                f"select is {self.select}, but episodes.{self.select} is null, so that no agent would be kept as `best`; "
+                "name its episodes, select the other split, or take evaluate=0"
+            )
+        return self
 
 
 class CollectionConfig(WalkingConfig):
@@ -94,6 +109,11 @@ class CollectionConfig(WalkingConfig):
         default=None,
         gt=0,
         description="Metres from the goal, walked, at which the expert stops; null: the length of a step. VLN-CE's stops within 0.5 m.",
+    )
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        description="Of the softmax that the policy's actions on walks to learn from are drawn from; 0 takes the likeliest. VLN-CE draws, at 1.",
     )
     off_path: float | None = Field(
         default=None,
@@ -154,10 +174,6 @@ class ImitationConfig(TrainConfig):
         description="File of encoder weights that the agent of `start` sees with from now on; null: those that it has.",
     )
     learning: LearningConfig = Field(default=LearningConfig(), description="How they are learned from.")
-    select: Literal["val_seen", "val_unseen"] = Field(
-        default="val_seen",
-        description="Split whose SPL says which iteration's agent is kept as `best`. Numbers on it are then not held out.",
-    )
 
     @model_validator(mode="after")
     def _has_walks(self) -> Self:

@@ -91,10 +91,6 @@ class PlannerTrainConfig(TrainConfig):
     predictor: PredictorConfig = Field(default=PredictorConfig(), description="How the waypoint predictor is trained.")
     oracle: OracleConfig = Field(default=OracleConfig(), description="How walks are made.")
     learning: DecidingConfig = Field(default=DecidingConfig(), description="How they are learned from.")
-    select: Literal["val_seen", "val_unseen"] = Field(
-        default="val_seen",
-        description="Split whose SPL says which iteration's agent is kept as `best`. Numbers on it are then not held out.",
-    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -104,10 +104,6 @@ class ReinforcementConfig(TrainConfig):
     )
     checkpoint_every: int = Field(default=5, ge=1, description="Iterations between checkpoints; the last has one.")
     log_every: int = Field(default=1, ge=1, description="Iterations that a line of metrics is the mean of.")
-    select: Literal["val_seen", "val_unseen"] = Field(
-        default="val_seen",
-        description="Split whose SPL says which agent is kept as `best`. Numbers on it are then not held out.",
-    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

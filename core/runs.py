@@ -64,6 +64,7 @@ class RunFolder:
 
         Raises:
             RunError: If another process writes here, the folder holds something else, or config or data differ, naming each difference.
+                A run that has left nothing yet, as where its recipe named no encoder that there is, may be begun anew with others.
             OSError: If the folder cannot be written.
         """
         self._check_is_ours()
@@ -79,8 +80,10 @@ class RunFolder:
         _locks.add(lock)
         try:
             self._take(lock)
-            self._check_same(yaml.safe_load(config), data, resumable)
-            earlier = self.starts() if self.config_file.exists() else []
+            other = self._other(yaml.safe_load(config), data, resumable)
+            if other is not None and self._made():
+                raise RunError(f"{self.path}: {other}")
+            earlier = self.starts() if other is None else []
             starts = [*earlier, {**provenance(), "data": dict(data)}]
             write_text(self.path / "provenance.json", json.dumps({"starts": starts}, indent=1) + "\n")
             write_text(self.config_file, config)  # last: a folder without it holds no run, whenever it was killed
@@ -105,12 +108,15 @@ class RunFolder:
     def _check_is_ours(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path}: not a folder; choose another with --run-dir")
-        if self.path.is_dir() and not self.config_file.exists():
-            others = [entry.name for entry in self.path.iterdir() if not entry.name.startswith(_FIRST_FILES)]
-            if others:
-                raise RunError(
-                    f"{self.path}: holds other files ({others[0]}, ...) and no run; choose another with --run-dir"
-                )
+        if self.path.is_dir() and not self.config_file.exists() and (others := self._made()):
+            raise RunError(
+                f"{self.path}: holds other files ({others[0]}, ...) and no run; choose another with --run-dir"
+            )
+
+    def _made(self) -> list[str]:
+        """Return the names of what lies in the folder besides the record of a run. Where nothing does, another run may begin."""
+        names = (entry.name for entry in self.path.iterdir())
+        return [name for name in names if not name.startswith(_FIRST_FILES) and name != self.config_file.name]
 
     def _take(self, lock: int) -> None:
         try:
@@ -123,16 +129,15 @@ class RunFolder:
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
-    def _check_same(self, config: dict[str, Any], data: Mapping[str, str], resumable: Sequence[str]) -> None:
+    def _other(self, config: dict[str, Any], data: Mapping[str, str], resumable: Sequence[str]) -> str | None:
+        """Say why the run of this folder is another one than asked for; None if it is the same, or there is none."""
         if not self.config_file.exists():
-            return
+            return None
         old = yaml.safe_load(self.config_file.read_text())
         if not isinstance(old, dict):
-            raise RunError(f"{self.config_file}: not a config; choose another folder with --run-dir")
+            return f"its {self.config_file.name} is not a config; choose another folder with --run-dir"
         if old.get("kind") != config.get("kind"):
-            raise RunError(
-                f"{self.path}: holds a run of kind {old.get('kind')}, not {config.get('kind')}; choose another with --run-dir"
-            )
+            return f"holds a run of kind {old.get('kind')}, not {config.get('kind')}; choose another with --run-dir"
         faults = [
             f"{path} was {before}, now {now}"
             for path, before, now in _differences(old, config)
@@ -140,10 +145,9 @@ class RunFolder:
         ]
         earlier = self.starts()[-1]["data"] if self.starts() else {}
         faults += [f"data of {path} was {before}, now {now}" for path, before, now in _differences(earlier, dict(data))]
-        if faults:
-            raise RunError(
-                f"{self.path}: holds a run that began differently: {'; '.join(faults)}. Take the old values or another --run-dir"
-            )
+        if not faults:
+            return None
+        return f"holds a run that began differently: {'; '.join(faults)}. Take the old values or another --run-dir"
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:

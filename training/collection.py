@@ -97,7 +97,7 @@ class Hand:
     def collect(self, order: Order) -> tuple[int, list[Walk]]:
         """Walk a part, write its frames and features, and return its number and its walks, which are not in the index yet."""
         with one_thread():
-            agent = self._load(order.agent)
+            agent = self._load(order.agent, order.rules.temperature)
             acts = None if order.rules.beta == 1 else agent
             done = list(self._rollouts.collect(acts, order.episodes, order.rules, order.seed))
             place = {episode.episode_id: number for number, episode in enumerate(order.episodes)}
@@ -122,9 +122,10 @@ class Hand:
         """Give the simulators back."""
         self._rollouts.close()
 
-    def _load(self, folder: Path) -> PolicyAgent:
+    def _load(self, folder: Path, temperature: float = 0.0) -> PolicyAgent:
         if self._agent is None or self._agent[0] != folder:
             self._agent = folder, load_agent(folder, device=self._ground.device)
+        self._agent[1].temperature = temperature
         return self._agent[1]
 
 

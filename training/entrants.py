@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from navloop.configs.entries import COMMAND, read_entry
 from navloop.configs.schema import EvalConfig
 from navloop.envs.protocols import Protocol, get_protocol
 from navloop.training.devices import find_device
+
+LOGGER = logging.getLogger(__name__)
 
 Kind = Literal["named", "saved", "program"]
 
@@ -118,12 +121,23 @@ def _look_up(kind: Kind, source: str, config: EvalConfig, protocol: Protocol) ->
 
 def _look_up_saved(folder: Path, config: EvalConfig, protocol: Protocol) -> Entrant:
     place = find_agent(folder)
+    agent = _load(place)
+    cameras = cameras_of(agent, protocol)
+    walked = protocol.with_cameras(list(cameras)).label
+    trained = getattr(agent, "protocol", "")
+    if trained and trained != walked:
+        LOGGER.warning(
+            "agent %r was trained under %s and is measured under %s: other frames, body or rules than it knows",
+            str(folder),
+            trained,
+            walked,
+        )
     return Entrant(
         label=_label(folder),
         kind="saved",
         source=str(place),
         weights=_digest(place),
-        cameras=_cameras(_load(place), protocol),
+        cameras=tuple(camera.name for camera in cameras),
         lanes=config.lanes or NETWORK_LANES,
     )
 

@@ -26,6 +26,7 @@ from navloop.training.devices import find_device
 from navloop.training.iterations import Iterations, IterationsReport, Parts
 from navloop.training.recollection import Texts, join_texts, recall
 from navloop.training.rollouts import Rules
+from navloop.training.starts import load_start, tell_agent
 from navloop.training.steps import draw_seed
 from navloop.training.walk_batches import LessonBatch, Lessons
 from navloop.training.walks import Walk, WalkFolder
@@ -56,8 +57,11 @@ class School(IteratedCourse):
     """
 
     def __init__(self, config: ImitationConfig) -> None:
-        super().__init__(config, config.agent, config.collection, config.learning)
+        self.start, digests = load_start(config)
+        agent = config.agent if self.start is None else self.start.config
+        super().__init__(config, agent, config.collection, config.learning)
         self.config: ImitationConfig = config
+        self.fingerprints |= digests
         self.recollections = [recall(recorded) for recorded in config.walks]
         for recorded, recollection in zip(config.walks, self.recollections, strict=True):
             self.fingerprints[recorded.folder] = recollection.fingerprint
@@ -97,15 +101,14 @@ class _Run(Iterations[LessonBatch]):
     def begin(self) -> AgentLearner:
         """Return the learner of a new agent, or of the one to start from."""
         config, protocol = self.config, self.school.protocol.label
-        if config.start is not None:
-            agent = load_agent(config.start)
-            if config.start_encoder is not None:
-                agent = change_encoder(agent, Path(config.start_encoder))
-            agent.protocol = protocol
-        else:
-            agent = create_policy_agent(
-                config.agent, list(self.school.told.own.values()), protocol=protocol, seed=config.seed
-            )
+        texts = list(self.school.told.own.values())
+        agent = self.school.start
+        if agent is None:
+            agent = create_policy_agent(config.agent, texts, seed=config.seed)
+        elif config.start_encoder is not None:
+            agent = change_encoder(agent, Path(config.start_encoder))
+        agent.protocol = protocol
+        tell_agent(agent, texts, self.console)
         return AgentLearner(agent.to(self.device), config.learning, self.ends[-1])
 
     def load(self, checkpoint: Checkpoint) -> AgentLearner:

@@ -19,8 +19,6 @@ from navloop.training.steps import DivergedError
 
 B = TypeVar("B")
 
-_BETAS = (0.9, 0.98)
-
 
 class Learner(ABC, Generic[B]):
     """Whoever learns from batches of one sort.
@@ -37,7 +35,7 @@ class Learner(ABC, Generic[B]):
     def __init__(self, groups: Sequence[dict[str, Any]], config: DescentConfig, steps: int) -> None:
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._limit = config.clip if config.clip is not None else math.inf
-        self._optimizer = AdamW(groups, lr=config.lr, betas=_BETAS)
+        self._optimizer = AdamW(groups, lr=config.lr, betas=config.betas)
         self._schedule = create_schedule(self._optimizer, steps, config.warmup, config.min_lr)
 
     @abstractmethod

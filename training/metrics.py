@@ -21,7 +21,7 @@ class MetricsLog:
 
     Args:
         folder: Of the run.
-        step: Steps that the run has done; lines beyond them, which a killed process left, are cut off.
+        step: Steps that the run has done; lines beyond them, which a killed process left, are cut off. -1 where that of step 0 is to come, too.
     """
 
     def __init__(self, folder: Path, step: int) -> None:

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from navloop.agent.policy_agent import PolicyAgent, create_policy_agent
-from navloop.agent.saving import agent_digest, load_agent, save_agent
+from navloop.agent.saving import load_agent, save_agent
 from navloop.agent.sb3.perceiving import PerceivingVecEnv, create_environments
 from navloop.agent.sb3.ppo import Round, WalkPPO
 from navloop.configs.loader import dump
@@ -30,6 +30,7 @@ from navloop.training.collection import Crew, Ground
 from navloop.training.courses import Course, Judge
 from navloop.training.devices import find_device
 from navloop.training.metrics import MetricsLog, TrainingProgress
+from navloop.training.starts import load_start, tell_agent
 from navloop.training.steps import DivergedError, draw_seed
 
 
@@ -61,12 +62,9 @@ def train_by_reinforcement(
         DivergedError: If a loss is not finite; the last checkpoint is from before.
         OSError: If something cannot be written.
     """
-    start = None if config.start is None else load_agent(config.start)
+    start, digests = load_start(config)
     course = Course(config, config.agent if start is None else start.config)
-    data = dict(course.fingerprints)
-    if config.start is not None:
-        data["start"] = agent_digest(config.start)
-    with RunFolder(folder).open(dump(config), data, config.RESUMABLE), torch.random.fork_rng():
+    with RunFolder(folder).open(dump(config), course.fingerprints | digests, config.RESUMABLE), torch.random.fork_rng():
         return _Run(config, course, start, folder, console).run()
 
 
@@ -93,6 +91,7 @@ class _Run:
             made = start or create_policy_agent(config.agent, texts, seed=config.seed)
             made.protocol = course.protocol.label
             self.agent = made.to(self.device).eval()
+            tell_agent(self.agent, texts, console)
         self.crew = Crew(self._ground(), config.workers or usable_processors())
         self.judge = Judge(course, self.crew, folder, config.select)
         torch.manual_seed(draw_seed(config.seed, 6))  # the critic's first weights
@@ -105,7 +104,7 @@ class _Run:
 
     def run(self) -> ReinforcementReport:
         """Do what is left."""
-        log = MetricsLog(self.folder, self.done)
+        log = MetricsLog(self.folder, self.done if list_checkpoints(self.folder) else -1)
         progress = TrainingProgress(self.console, self.config.ppo.iterations, self.done, "steps", resumes=self.done > 0)
         try:
             if not list_checkpoints(self.folder):

@@ -51,6 +51,7 @@ class Rules:
         late_stop: Stops of the expert's that the policy may pass over before the walk is ended; None: any number.
         max_steps: Actions of a walk; None leaves it to the protocol.
         stop_within: Geodesic metres from the goal at which the expert stops; None: the length of a step.
+        temperature: Of the softmax that the policy's actions are drawn from; 0 takes the likeliest.
     """
 
     beta: float = 0.0
@@ -59,6 +60,7 @@ class Rules:
     late_stop: int | None = None
     max_steps: int | None = None
     stop_within: float | None = None
+    temperature: float = 0.0
 
     @classmethod
     def of(cls, config: CollectionConfig, iteration: int) -> Rules:
@@ -70,6 +72,7 @@ class Rules:
             late_stop=config.late_stop,
             max_steps=config.max_steps,
             stop_within=config.stop_within,
+            temperature=config.temperature,
         )
 
 

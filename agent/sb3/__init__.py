@@ -8,6 +8,8 @@ are seen, and never again.
 try:
     import stable_baselines3  # noqa: F401
 except ModuleNotFoundError as error:
+    if error.name != "stable_baselines3":  # it is there, and lacks something itself
+        raise
     raise ValueError(
         "reinforcement is done by stable-baselines3, which is not installed: pip install 'navloop[rl]'"
     ) from error

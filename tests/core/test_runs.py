@@ -40,11 +40,19 @@ def test_each_start_is_recorded_with_its_data(tmp_path):
 )
 def test_another_config_or_other_data_is_refused(tmp_path, config, data, message):
     start(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
     before = (tmp_path / "config.yaml").read_text()
     with pytest.raises(RunError, match=re.escape(message)):
         start(tmp_path, config, data)
     assert (tmp_path / "config.yaml").read_text() == before
     assert len(RunFolder(tmp_path).starts()) == 1
+
+
+def test_a_run_that_left_nothing_may_be_begun_anew(tmp_path):
+    start(tmp_path, CONFIG.replace("seed: 1", "seed: 2"), {"episodes": "sha256:bb"})
+    start(tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == CONFIG
+    assert [record["data"] for record in RunFolder(tmp_path).starts()] == [DATA]
 
 
 def test_a_field_of_a_later_version_that_says_nothing_changes_no_run(tmp_path):
@@ -56,6 +64,7 @@ def test_a_field_of_a_later_version_that_says_nothing_changes_no_run(tmp_path):
 
 def test_a_run_of_another_kind_is_refused_in_one_line_that_names_both(tmp_path):
     start(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
     with pytest.raises(RunError) as refusal:
         start(tmp_path, "kind: houses\ntrain_houses: 3\n", {})
     assert str(refusal.value) == f"{tmp_path}: holds a run of kind eval, not houses; choose another with --run-dir"

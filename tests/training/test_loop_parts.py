@@ -83,7 +83,10 @@ def test_an_expert_walks_the_same_tours_and_the_nearest_number_of_frames(train):
     total = sum(lengths[name] for name in ids)
     assert abs(total - 200) <= max(lengths.values()) / 2
     assert len(tours.for_expert(1, 3, frames=10**6)) == 16  # all wordings of all tours, and no more
-    assert len(set(tours_of(tours.for_expert(1, 3, frames=10**6)[3:11]))) == 8
+    every = tours_of(tours.for_expert(1, 3, frames=10**6))
+    known = set(tours_of(tours.first))
+    assert len(set(every[:4])) == 4 and not known & set(every[:4]), "what nobody walked comes first"
+    assert set(every[4:8]) == known and len(set(every[8:])) == 8, "then the first agent's tours, then other wordings"
 
 
 def test_frames_of_an_expert_that_stops_early_are_those_until_then(train):

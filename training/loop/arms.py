@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from navloop.agent.saving import agent_digest
+from navloop.agent.saving import AGENTS, agent_digest
 from navloop.configs.imitation import EpisodesConfig, RecordedConfig
 from navloop.files import fingerprint
 from navloop.training.evaluation import evaluate
@@ -116,6 +116,7 @@ def learn(
         name=f"{arm.name}_{seed}",
         seed=seed,
         episodes=episodes,
+        agent=AGENTS.read_card(start[0]).config,
         start=str(start[0]),
         start_encoder=None if start[1] is None else str(start[1]),
         walks=arm.walks,

@@ -217,6 +217,11 @@ def _check_agents(plan: Plan) -> None:
             f"retrain: {config.retrain.recipe} learns by epochs, so that arms with more walks would take more steps; add "
             "learning.steps=N to retrain.set"
         )
+    if plan.retrain.agent != first.agent:
+        raise RecipeError(
+            f"retrain: {config.retrain.recipe} says another agent than first, {config.first.recipe}, and it goes on with that one; set "
+            "agent.* alike in first.set and retrain.set"
+        )
     if first.agent.perception.depth:
         raise RecipeError(
             f"first: {config.first.recipe} looks at a depth camera, and a loop records colour alone; add agent.perception.depth=false "

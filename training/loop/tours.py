@@ -64,6 +64,9 @@ class LabelledTours:
     def for_expert(self, number: int, tours: int, frames: int, stop_within: float | None = None) -> list[Episode]:
         """Return tours whose expert walks have so many frames together, the nearest number to it that whole walks give.
 
+        After those of the round come tours that nobody walked, then those that the first agent learned from, then their other wordings:
+        the control learns as much that is new as there is.
+
         Args:
             number: Of the round.
             tours: How many its source of tours walks: the same ones come first.
@@ -74,14 +77,13 @@ class LabelledTours:
         same = self.for_round(number, tours) if tours else []
         known = {episode.episode_id for episode in same}
         every = [e for tour in self._shuffled(rng) for e in self._episodes[tour] if e.episode_id not in known]
-        # A tour's other wordings come when all tours have been walked.
-        turns: Counter[Tour] = Counter()
+        turns, learned = Counter(episode.tour for episode in same), set(self._known)
         ranks = []
         for episode in every:
             tour = episode.tour
-            ranks.append(turns[tour])
+            ranks.append((turns[tour], tour in learned))
             turns[tour] += 1
-        queue = [*same, *(every[i] for i in np.argsort(ranks, kind="stable").tolist())]
+        queue = [*same, *(every[i] for i in sorted(range(len(every)), key=ranks.__getitem__))]
         ends = np.cumsum([expert_frames(episode, stop_within) for episode in queue])
         return queue[: 1 + int(np.abs(ends - frames).argmin())] if queue else []
 
