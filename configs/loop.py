@@ -187,7 +187,8 @@ class LoopConfig(Config):
         default=0.5,
         gt=0,
         le=1,
-        description="Share of the training tours that the first agent learns from; the loop and its expert arm walk the others first.",
+        description="Share of the training tours that are told to the first agent, which walks all of them unless first.set limits "
+        "collection.tours, and to the speaker; rounds and the expert arm walk the others first.",
     )
     first: PartConfig = Field(description="Recipe of training by imitation: the first agent, and the old walks.")
     retrain: PartConfig = Field(

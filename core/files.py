@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a fresh path beside `path`; on success it takes `path`'s place at once, on failure it is removed.
+    """Yield a fresh path beside `path`; on success it is flushed to disk and takes `path`'s place at once, on failure it is removed.
 
     Raises:
         OSError: If the folder cannot be written, naming it, or if the disk is full, naming the file.
@@ -29,6 +29,8 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         yield aside
         os.chmod(aside, 0o666 & ~_umask())
+        with aside.open("rb") as file:  # or a machine that fails soon after would leave the name and half of the file
+            os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
         if error.filename is None:  # a failed write knows no name: on a full disk, say which file it was
@@ -39,11 +41,9 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file or none, and flush it to disk."""
-    with written_aside(path) as aside, aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a whole file or none."""
+    with written_aside(path) as aside:
+        aside.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:

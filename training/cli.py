@@ -50,7 +50,7 @@ def _houses(options: argparse.Namespace) -> None:
 
     from navloop.training.houses import export_for_habitat, make_houses
 
-    folder, console = options.run_dir or Path("data") / config.name, Console(stderr=True)
+    folder, console = _run_dir(options, config.name, "data"), Console(stderr=True)
     make_houses(config, folder, console)
     if options.export == "habitat":
         export_for_habitat(folder, console)
@@ -61,7 +61,7 @@ def _eval(options: argparse.Namespace) -> None:
         _compare(options)
         return
     config = load(options.recipe, options.overrides, kind=("eval", "perception"))
-    options.run_dir = options.run_dir or Path("runs") / config.name
+    _run_dir(options, config.name)
     if isinstance(config, PerceptionEvalConfig):
         _eval_perception(config, options)
         return
@@ -131,7 +131,7 @@ def _replay(options: argparse.Namespace) -> None:
 
     from navloop.training.replaying import replay_walks
 
-    options.run_dir = options.run_dir or Path("data") / config.name
+    _run_dir(options, config.name, "data")
     replay_walks(config, options.run_dir, Console(stderr=True))
 
 
@@ -142,7 +142,7 @@ def _collect(options: argparse.Namespace) -> None:
 
     from navloop.training.recorder import record_walks
 
-    record_walks(config, options.run_dir or Path("data") / config.name, Console(stderr=True))
+    record_walks(config, _run_dir(options, config.name, "data"), Console(stderr=True))
 
 
 def _pretrain(options: argparse.Namespace) -> None:
@@ -155,7 +155,7 @@ def _pretrain(options: argparse.Namespace) -> None:
     if options.dry_run:
         dry_run(config, Console(width=None if sys.stdout.isatty() else 100))
         return
-    pretrain(config, options.run_dir or Path("runs") / config.name, Console(stderr=True))
+    pretrain(config, _run_dir(options, config.name), Console(stderr=True))
 
 
 def _pipeline(options: argparse.Namespace) -> None:
@@ -166,7 +166,7 @@ def _pipeline(options: argparse.Namespace) -> None:
     from navloop.training.pipeline import run_pipeline
     from navloop.training.pipeline_tables import print_pipeline
 
-    done = run_pipeline(config, options.run_dir or Path("runs") / config.name, Console(stderr=True))
+    done = run_pipeline(config, _run_dir(options, config.name), Console(stderr=True))
     print_pipeline(config, done, Console(width=None if sys.stdout.isatty() else 100))
 
 
@@ -179,7 +179,7 @@ def _loop(options: argparse.Namespace) -> None:
     from navloop.training.loop.run import run_loop
     from navloop.training.loop.table import print_loop
 
-    options.run_dir = options.run_dir or Path("runs") / config.name
+    _run_dir(options, config.name)
     found = run_loop(config, options.run_dir, Console(stderr=True))
     print_loop(config, found, Console(width=None if sys.stdout.isatty() else 100))
     print(f"page: {write_loop_report(options.run_dir, console=Console(stderr=True))}")
@@ -200,7 +200,7 @@ def _train(options: argparse.Namespace) -> None:
     config = load(options.recipe, options.overrides, kind="train")
     from rich.console import Console
 
-    options.run_dir = options.run_dir or Path("runs") / config.name
+    _run_dir(options, config.name)
     if isinstance(config, ReinforcementConfig):
         from navloop.training.reinforcement import train_by_reinforcement
 
@@ -264,6 +264,16 @@ _COMMANDS = {
     "report": _report,
     "submit": _submit,
 }
+
+
+def _run_dir(options: argparse.Namespace, name: str, below: str = "runs") -> Path:
+    """Return where a command writes: --run-dir; the run folder that was named as recipe, which it goes on with; else one called as the recipe."""
+    if options.run_dir is None:
+        recipe = Path(options.recipe)
+        renamed = any(override.startswith("name=") for override in options.overrides)
+        options.run_dir = recipe if recipe.is_dir() and not renamed else Path(below) / name
+    found: Path = options.run_dir
+    return found
 
 
 def _tell(error: Exception) -> str:

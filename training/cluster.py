@@ -136,7 +136,7 @@ def _import() -> ModuleType:
 
 def _join(ray: ModuleType, address: str) -> None:
     try:
-        ray.init(address=None if address == LOCAL else address, log_to_driver=False, include_dashboard=False)
+        ray.init(address=address, log_to_driver=False, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"cluster: no Ray cluster at {address!r} ({error}); begin one with `ray start --head`, or write cluster=local"

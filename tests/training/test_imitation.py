@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from short_tours import make_tours, recipe
 from striking import begin, kill_when
 
 from navloop.agent.policies import PolicyOutput
 from navloop.agent.saving import agent_digest, load_agent
+from navloop.configs.agents import AgentConfig
 from navloop.configs.imitation import LearningConfig
 from navloop.configs.loader import dump
 from navloop.training.agent_learner import imitation_losses, inflection_weights
@@ -26,6 +28,7 @@ from navloop.training.collection import encode_missing
 from navloop.training.imitation import School, train_by_imitation
 from navloop.training.mirroring import mirror_actions, mirror_frames
 from navloop.training.sides import mirror_text
+from navloop.training.starts import tell_agent
 from navloop.training.walk_batches import LessonBatch, Lessons
 from navloop.training.walks import Frames, WalkFolder, WalksError
 
@@ -167,6 +170,64 @@ def test_it_goes_on_from_a_saved_agent(tours, whole, tmp_path):
     )
     for name, weight in before.items():
         torch.testing.assert_close(after[name], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_an_agent_that_goes_on_is_not_taken_for_another(tours, whole, tmp_path):
+    agent = recipe(tours).agent
+    for part, field, value in (
+        ("policy", "width", 32),
+        ("perception", "encoder", "videomae_tiny_p16_t8"),
+        ("perception", "weights", "else.safetensors"),
+    ):
+        other = agent.model_copy(update={part: getattr(agent, part).model_copy(update={field: value})})
+        config = recipe(tours, start=str(whole)).model_copy(update={"agent": other})
+        with pytest.raises(
+            ValueError, match=rf"start: .* brings its own eyes and policy; agent\.{part}\.{field} is {value}"
+        ):
+            train_by_imitation(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    plain = recipe(tours, start=str(whole)).model_copy(update={"agent": AgentConfig()})  # says nothing of the agent
+    assert School(plain).start.config == agent
+    assert School(plain).fingerprints["start"] == agent_digest(whole / "best")
+
+
+def test_the_turns_of_an_agent_that_goes_on_are_what_counts(tours, whole):
+    config = recipe(tours, start=str(whole))
+    agent = config.agent.model_copy(update={"policy": config.agent.policy.model_copy(update={"turn_deg": None})})
+    episodes = config.episodes.model_copy(update={"protocol": "navid-r2r"})
+    with pytest.raises(ValueError, match="the policy reckons with turns of 15 degrees"):
+        School(config.model_copy(update={"agent": agent, "episodes": episodes}))
+
+
+def test_what_an_agent_sees_with_and_cannot_read_is_told(tours, whole, capsys):
+    agent = load_agent(whole / "best")
+    tell_agent(agent, ["walk to the zeppelin", "stop"], Console(width=200))
+    told = capsys.readouterr().out
+    assert "eyes: internvideo_mm_tiny_p16_t4, random weights (agent.perception.weights names a file), frozen" in told
+    assert "1 of 5 in the training instructions are none that it knows (zeppelin, ...)" in told
+
+
+def test_without_the_split_that_selects_there_is_no_recipe(tours):
+    episodes = recipe(tours).episodes.model_dump() | {"val_seen": None}
+    with pytest.raises(ValueError, match=r"select is val_seen, but episodes\.val_seen is null"):
+        recipe(tours, episodes=episodes)
+    assert recipe(tours, episodes=episodes, evaluate=0).evaluate == 0
+    assert recipe(tours, episodes=episodes, select="val_unseen").select == "val_unseen"
+
+
+def test_drawn_actions_stray_from_the_likeliest_and_are_the_same_again(tours, whole, tmp_path):
+    walked = {}
+    for name, temperature in (("likeliest", 0.0), ("drawn", 5.0), ("again", 5.0)):
+        config = recipe(
+            tours,
+            start=str(whole),
+            evaluate=0,
+            collection={"iterations": 2, "p": 0.0, "temperature": temperature},
+            learning={"lr": 1e-9, "min_lr": 0.0, "steps": 1},
+        )
+        train_by_imitation(config, tmp_path / name)
+        walked[name] = (tmp_path / name / "walks" / "01" / "index.jsonl").read_bytes()
+    assert walked["drawn"] == walked["again"] != walked["likeliest"]
 
 
 def test_an_encoder_that_learns_is_changed_and_leaves_no_features(tours, tmp_path):

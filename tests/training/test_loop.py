@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,16 @@ def test_a_finished_loop_is_left_as_it_is(run):
     assert {path: path.stat().st_mtime_ns for path in run[0].glob("round_01/*/last/agent/*")} == before
 
 
+def test_fewer_rounds_than_are_done_are_refused(run, tmp_path):
+    shutil.copytree(run[0] / "steps", tmp_path / "steps")
+    shutil.copy(tmp_path / "steps" / "round_01.verdict.json", tmp_path / "steps" / "round_02.verdict.json")
+    shutil.copytree(run[0] / "round_01" / "verdict", tmp_path / "round_01" / "verdict")
+    for name in ("config.yaml", "provenance.json"):
+        shutil.copy(run[0] / name, tmp_path)
+    with pytest.raises(ValueError, match="2 rounds are done here, and rounds is 1, so that its page would forget some"):
+        run_loop(write_loop(run[0].parent / "recipes"), tmp_path, Console(quiet=True))
+
+
 def test_a_part_recipe_that_changed_is_refused_by_name(run):
     config = write_loop(run[0].parent / "recipes")
     file = Path(config.retrain.recipe)
@@ -258,6 +269,7 @@ WALKS = "walks:\n- folder: none\n  episodes: none\n"
     [
         ("houses", "val_unseen_tours=0", r"houses: .* no val_unseen_tours, .* add val_unseen_tours=N to houses\.set"),
         ("first", "agent.perception.depth=true", r"first: .* add agent\.perception\.depth=false to first\.set"),
+        ("retrain", "agent.policy.width=32", r"retrain: .* says another agent than first, .* set agent\.\* alike"),
         ("first", WALKS, r"first: .* learns from recorded walks, .* leave out walks"),
         ("speaker", "start=old", r"speaker: .* says start, .* add start=null to speaker\.set"),
         ("speaker", "eyes=old", r"speaker: .* says eyes, .* add eyes=null to speaker\.set"),

@@ -135,6 +135,20 @@ def test_a_run_holds_to_the_agent_that_it_began_with(recipe, tmp_path):
         train_by_reinforcement(config, tmp_path / "second")
 
 
+def test_a_run_that_is_killed_before_its_first_checkpoint_measures_its_start_once(recipe, near, tmp_path, monkeypatch):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = recipe(episodes={"val_seen": str(near)}, ppo={"iterations": 1}, evaluate=2)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("navloop.training.reinforcement.write_state", killed)
+        train_by_reinforcement(config, tmp_path / "run")
+    assert len(metrics(tmp_path / "run")) == 1
+    train_by_reinforcement(config, tmp_path / "run")
+    assert [json.loads(line)["step"] for line in metrics(tmp_path / "run")] == [0, 1]
+
+
 def test_recipes_that_cannot_be_are_refused(recipe):
     with pytest.raises(ValidationError, match=r"ppo\.batch 33 does not divide the 64 steps"):
         recipe(ppo={"batch": 33})

@@ -93,6 +93,14 @@ def test_controls_change_what_an_agent_does(finished):
         assert same < EPISODES - 2
 
 
+def test_an_agent_under_other_eyes_than_it_was_trained_with_is_told_of(base, wanderer, caplog):
+    config = base.model_copy(update={"agents": (str(wanderer),)})
+    find_entrants(config)
+    assert not caplog.records
+    find_entrants(config.model_copy(update={"pixels": 128}))
+    assert "was trained under houses@1+rgb64 and is measured under houses@1+rgb128" in caplog.text
+
+
 def test_the_same_agent_alone_walks_the_same(base, wanderer, finished, tmp_path):
     alone = evaluate(base.model_copy(update={"agents": (f"other={wanderer}",)}), tmp_path / "run")
     lines = (tmp_path / "run" / "rows" / "other.jsonl").read_bytes()

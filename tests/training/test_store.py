@@ -183,6 +183,43 @@ def test_a_merged_store_holds_each_walk_once_and_split_gives_the_parts_back(join
     np.testing.assert_array_equal(odd.frames(2), merged.frames(5))
 
 
+def test_walks_that_differ_and_would_be_known_as_one_are_not_merged(joined, tmp_path):
+    other = tmp_path / "other"
+    with StoreWriter(other, ABOUT) as writer:
+        writer.append(made_record(2, success=True))
+        writer.finish()
+    with pytest.raises(
+        StoreError, match=r"walks of episode 2 by made with seed \d+ differ.*collect one of them with another seed"
+    ):
+        merge_stores([open_store(joined), open_store(other)], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+    with pytest.raises(ValueError, match="no stores to merge"):
+        merge_stores([], tmp_path / "merged")
+
+
+@pytest.mark.parametrize("at", [0.2, 0.4, 0.6])
+def test_a_single_wrong_bit_among_the_numbers_is_found(fresh, at):
+    path = fresh / "data/chunk-000/file-000.parquet"
+    content = bytearray(path.read_bytes())
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    pages = [group.column(c) for c in range(group.num_columns)]
+    page = pages[int(at * len(pages))]
+    content[page.data_page_offset + page.total_compressed_size - 2] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=f"{path}.*take it from a copy"):
+        for number in range(3):
+            open_store(fresh).rows(number)
+
+
+def test_other_things_among_the_parts_are_left_alone(tmp_path):
+    folder = fill(tmp_path / "store", range(3), finish=False)
+    (folder / "parts" / "notes.txt").write_text("mine")
+    (folder / "parts" / "old").mkdir()
+    assert len(open_store(folder)) == 3
+    fill(folder, [])
+    assert len(open_store(folder)) == 3 and (folder / "parts" / "notes.txt").is_file()
+
+
 def test_the_list_of_videos_is_read_by_the_stages(joined, tmp_path):
     store = open_store(joined)
     file = export_manifest(store, tmp_path / "list", keep=(1, 7))

@@ -96,6 +96,7 @@ def learn(
     arm: Arm,
     start: tuple[Path, Path | None],
     episodes: EpisodesConfig,
+    number: int,
     seed: int,
     folder: Path,
     console: Console,
@@ -107,14 +108,15 @@ def learn(
         arm: Says from what.
         start: Folder of the agent, and weights of the encoder that it is to see with from now on, if others.
         episodes: Of the first agent.
-        seed: Of the order of walks and of dropout.
+        number: Of the round.
+        seed: One of the arm's; with the loop's and the round it decides the order of walks, and dropout.
         folder: Of the run.
         console: Where to show the progress.
     """
     config = amended(
         plan.retrain,
         name=f"{arm.name}_{seed}",
-        seed=seed,
+        seed=draw_seed(plan.config.seed, number, seed) % 2**31,
         episodes=episodes,
         agent=AGENTS.read_card(start[0]).config,
         start=str(start[0]),

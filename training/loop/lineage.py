@@ -10,7 +10,7 @@ from typing import Any
 from navloop.agent.saving import agent_digest, is_agent
 from navloop.agent.speaker_saving import is_speaker, speaker_digest
 from navloop.files import write_text
-from navloop.training.loop.arms import AGENT, ENCODER, LOOP
+from navloop.training.loop.arms import AGENT, ENCODER, EXPERT, LOOP
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.steps import Step
 from navloop.training.store import open_store
@@ -72,8 +72,8 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
         fps: Actions that make a second of film.
 
     Returns:
-        "frames" and "walks" that were walked, "kept_frames" and "kept_hours" of film, "collecting" and "learning" and "judging" in seconds,
-        and "seconds_per_hour", of collecting a kept hour.
+        "frames" and "walks" that were walked, "kept_frames" and "kept_hours" of film, "collecting", "controls" (the expert's walks), "learning" (all arms) and "judging" in
+        seconds, and "seconds_per_hour", of collecting a kept hour.
     """
     prefix = f"round_{found['round']:02d}/"
     own = {name.removeprefix(prefix): step.seconds for name, step in steps.items() if name.startswith(prefix)}
@@ -88,8 +88,9 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
         "kept_frames": frames,
         "kept_hours": hours,
         "collecting": collecting,
+        "controls": own.get(EXPERT, 0.0),
         "judging": judging,
-        "learning": sum(own.values()) - collecting - judging,
+        "learning": sum(own.values()) - collecting - judging - own.get(EXPERT, 0.0),
         "seconds_per_hour": collecting / hours if hours else 0.0,
     }
 

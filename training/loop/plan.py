@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from navloop.configs.imitation import EpisodesConfig, ImitationConfig, RecordedConfig
+from navloop.configs.imitation import EpisodesConfig, ImitationConfig
 from navloop.configs.loader import RecipeError, load
 from navloop.configs.loop import JudgeConfig, LoopConfig, PartConfig
 from navloop.configs.perception import PerceptionEvalConfig
@@ -140,11 +140,6 @@ def split_file(houses: Path, split: str) -> Path:
     return houses / "episodes" / split / f"{split}.json.gz"
 
 
-def recorded_fields(walks: Sequence[RecordedConfig]) -> list[dict[str, str]]:
-    """Return recorded walks as a speaker's recipe names them."""
-    return [{"walks": one.folder, "episodes": one.episodes} for one in walks]
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.model_dump()
@@ -217,15 +212,15 @@ def _check_agents(plan: Plan) -> None:
             f"retrain: {config.retrain.recipe} learns by epochs, so that arms with more walks would take more steps; add "
             "learning.steps=N to retrain.set"
         )
-    if plan.retrain.agent != first.agent:
-        raise RecipeError(
-            f"retrain: {config.retrain.recipe} says another agent than first, {config.first.recipe}, and it goes on with that one; set "
-            "agent.* alike in first.set and retrain.set"
-        )
     if first.agent.perception.depth:
         raise RecipeError(
             f"first: {config.first.recipe} looks at a depth camera, and a loop records colour alone; add agent.perception.depth=false "
             "to first.set"
+        )
+    if plan.retrain.agent != first.agent:
+        raise RecipeError(
+            f"retrain: {config.retrain.recipe} says another agent than first, {config.first.recipe}, and it goes on with that one; set "
+            "agent.* alike in first.set and retrain.set"
         )
     if first.walks or not first.collection.iterations:
         raise RecipeError(

@@ -259,7 +259,9 @@ class Round:
         start = (self._standing.agent, encoder)
         words = f"learn on, arm {arm.name}, seed {seed}"
         return self._step(
-            f"{arm.name}_{seed}", words, lambda f: learn(self._plan, arm, start, episodes, seed, f, console)
+            f"{arm.name}_{seed}",
+            words,
+            lambda f: learn(self._plan, arm, start, episodes, self.number, seed, f, console),
         )
 
     def _retrieval(self, eyes: Mapping[str, Path]) -> dict[str, Any]:

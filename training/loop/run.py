@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -115,6 +116,11 @@ class _Loop:
     def _begin(self) -> tuple[Circle, Standing]:
         """Do what comes before the first round."""
         config, plan = self._config, self._plan
+        if (done := len(list(self._folder.glob("steps/round_*.verdict.json")))) > config.rounds:
+            raise ValueError(
+                f"{self._folder}: {done} rounds are done here, and rounds is {config.rounds}, so that its page would forget some; take "
+                f"rounds={done} or more"
+            )
         houses = self._houses()
         tours = LabelledTours(split_file(houses, "train"), config.labelled, config.seed)
         file = write_tours(self._folder / "tours" / "train.json.gz", tours.first)
@@ -153,12 +159,14 @@ class _Loop:
         )
 
     def _houses(self) -> Path:
+        houses = self._config.houses
         if self._config.dataset is not None:
             folder = Path(self._config.dataset).absolute()
             if not is_finished(self._plan.houses, folder):
+                command = ["navloop", "houses", houses.recipe, *houses.set, "--run-dir", self._config.dataset]
                 raise ValueError(
-                    f"dataset {self._config.dataset}: holds no finished data set of {self._config.houses.recipe}; make it with: "
-                    f"navloop houses {self._config.houses.recipe} --run-dir {self._config.dataset}, or set dataset to null"
+                    f"dataset {self._config.dataset}: holds no finished data set of {houses.recipe} with what houses.set says; make it "
+                    f"with: {shlex.join(command)}, or set dataset to null"
                 )
             return folder
         self._steps.do("houses", "make houses and tours", self._make_houses)

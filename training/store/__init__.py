@@ -115,20 +115,41 @@ class StoreWriter:
 def merge_stores(stores: Sequence[Store], folder: Path, where: Where | None = None) -> Store:
     """Write the walks of stores of one kind into one, films as they are, and return it finished. A walk that is in two is there once.
 
+    A walk is known by its episode, walker, seed, source and round.
+
     Args:
         stores: At least one.
         folder: New, or a store that they are added to.
         where: Which walks; None: all.
 
     Raises:
-        StoreError: If they are of several kinds, or one cannot be read.
+        StoreError: If they are of several kinds, one cannot be read, or two hold different walks that would be known as one.
+        ValueError: If there is none.
     """
+    if not stores:
+        raise ValueError("no stores to merge; name at least one")
+    chosen = [(store, range(len(store)) if where is None else store.select(where)) for store in stores]
+    _require_distinct(chosen)
     with StoreWriter(folder, stores[0].about) as writer:
-        for store in stores:
-            for index in range(len(store)) if where is None else store.select(where):
+        for store, indices in chosen:
+            for index in indices:
                 writer.adopt(store, index)
         writer.finish()
     return open_store(folder)
+
+
+def _require_distinct(chosen: Sequence[tuple[Store, Sequence[int]]]) -> None:
+    """Refuse walks that differ and have one key: but one of them would be kept."""
+    known: dict[str, tuple[Path, StoredEpisode]] = {}
+    for store, indices in chosen:
+        for index in indices:
+            episode = replace(store.told(index).episode, index=-1)
+            before, same = known.setdefault(episode.key, (store.folder, episode))
+            if same != episode:
+                raise StoreError(
+                    f"{before} and {store.folder}: walks of episode {episode.episode_id} by {episode.policy} with seed {episode.seed} differ, "
+                    "and a store holds but one; collect one of them with another seed"
+                )
 
 
 def split_store(store: Store, folders: Mapping[Path, Where]) -> dict[Path, Store]:

@@ -128,7 +128,9 @@ class Joined:
         names = {video: {moment: f"stats/{video}/{moment}" for moment in MOMENTS} for video in self._about.videos}
         wanted = [name for moments in names.values() for name in moments.values()]
         if self._statistics is None:
-            self._statistics = pq.read_table(self._path, columns=wanted, partitioning=None)
+            self._statistics = pq.read_table(
+                self._path, page_checksum_verification=True, columns=wanted, partitioning=None
+            )
         return {
             video: {m: np.ravel(self._statistics[name][number].as_py()).tolist() for m, name in moments.items()}
             for video, moments in names.items()
@@ -139,7 +141,7 @@ class Joined:
 
     def _slice(self, path: Path, first: int, count: int) -> pa.Table:
         """Return some rows of a file, reading only the row group that they are in: an episode is never in two."""
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         group, start = 0, 0
         while start + (rows := file.metadata.row_group(group).num_rows) <= first:
             group, start = group + 1, start + rows
@@ -162,7 +164,7 @@ class Joined:
 
     @cached_property
     def _tasks(self) -> pa.ChunkedArray:
-        return pq.read_table(self._path, columns=["task"])["task"]
+        return pq.read_table(self._path, page_checksum_verification=True, columns=["task"])["task"]
 
     def _read_columns(self) -> dict[str, list[Any]]:
         if not self._path.is_file():
@@ -174,7 +176,7 @@ class Joined:
                 for name in pq.read_schema(self._path).names
                 if name != "task" and name != "tasks" and not name.startswith("stats/")
             ]
-            table = pq.read_table(self._path, columns=names)
+            table = pq.read_table(self._path, page_checksum_verification=True, columns=names)
             return {name: table[name].to_pylist() for name in names}
         except (OSError, pa.ArrowException) as error:
             raise StoreError(

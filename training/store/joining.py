@@ -101,11 +101,11 @@ class _Joining:
         self._write_data(fresh, rows, numbers)
         for video in self._about.videos:
             self._write_films(fresh, rows, video)
-        self._place(TASKS, lambda path: pq.write_table(task_table(list(numbers.tasks)), path))
+        self._place(TASKS, lambda path: pq.write_table(task_table(list(numbers.tasks)), path, write_page_checksum=True))
         table = _as_table(rows)
         if self._before is not None:
             table = pa.concat_tables([self._before, table], promote_options="default")
-        self._place(EPISODES, lambda path: pq.write_table(table, path))
+        self._place(EPISODES, lambda path: pq.write_table(table, path, write_page_checksum=True))
         return table
 
     def _row(self, told: Told, number: int) -> dict[str, Any]:
@@ -238,7 +238,7 @@ class _Joining:
             require_none(self._folder)
             return None
         try:
-            return pq.read_table(path, partitioning=None)
+            return pq.read_table(path, partitioning=None, page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{path}: cannot be read ({error}); take it from a copy of the store") from error
 
@@ -259,7 +259,7 @@ def _fill(sizes: Sequence[int], megabytes: int, kinds: Sequence[bytes] | None = 
 
 
 def _write_frames(tables: Sequence[pa.Table], path: Path) -> None:
-    with pq.ParquetWriter(path, DATA_SCHEMA) as writer:
+    with pq.ParquetWriter(path, DATA_SCHEMA, write_page_checksum=True) as writer:
         waiting: list[pa.Table] = []
         for table in tables:
             waiting.append(table.cast(DATA_SCHEMA))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from navloop.training.store.tables import FRAME_SCHEMA, frame_table, trajectory_
 from navloop.training.videos import write_video
 
 PARTS = "parts"
+_KEY = re.compile(r"[0-9a-f]{24}")
 TOLD, FRAMES = "walk.json", "frames.parquet"
 FILMS = {RGB: "rgb.mp4", DEPTH: "depth.mp4"}
 """Files of a part; that of depth only where it is stored."""
@@ -121,7 +123,7 @@ def write_record(folder: Path, record: Record, about: StoreAbout) -> bool:
         write_video(aside / FILMS[RGB], record.frames.rgb, about.fps, gop=about.gop, quality=about.quality, bulk=True)
         if record.frames.depth is not None and about.depth:
             write_depth(aside / FILMS[DEPTH], record.frames.depth, about.fps, about.gop)
-        pq.write_table(frame_table(record.trajectory, record.expert_actions, about.fps), aside / FRAMES)
+        _write_rows(aside, frame_table(record.trajectory, record.expert_actions, about.fps))
         _write_told(aside, Told.of(record))
     return done[0]
 
@@ -136,7 +138,7 @@ def write_copy(folder: Path, told: Told, rows: pa.Table, films: Mapping[str, Str
     with _part(folder, told.episode.key) as (aside, done):
         for video, stretch in films.items():
             join_films([stretch], about.fps, aside / FILMS[video])
-        pq.write_table(rows.select(FRAME_SCHEMA.names).cast(FRAME_SCHEMA), aside / FRAMES)
+        _write_rows(aside, rows.select(FRAME_SCHEMA.names).cast(FRAME_SCHEMA))
         _write_told(aside, told)
     return done[0]
 
@@ -176,7 +178,7 @@ def list_parts(folder: Path) -> list[str]:
     """Return the keys of the parts that are there, sorted."""
     try:
         with os.scandir(folder / PARTS) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            return sorted(entry.name for entry in entries if _KEY.fullmatch(entry.name) and entry.is_dir())
     except FileNotFoundError:
         return []
 
@@ -209,7 +211,7 @@ def read_rows(folder: Path, key: str) -> pa.Table:
     """
     path = folder / PARTS / key / FRAMES
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         mend = (
             "it was joined since the store was opened: open it again"
@@ -217,6 +219,10 @@ def read_rows(folder: Path, key: str) -> pa.Table:
             else f"delete {path.parent}"
         )
         raise StoreError(f"{path}: cannot be read; {mend}") from error
+
+
+def _write_rows(aside: Path, table: pa.Table) -> None:
+    pq.write_table(table, aside / FRAMES, write_page_checksum=True)
 
 
 def _write_told(aside: Path, told: Told) -> None:
