@@ -27,7 +27,8 @@ class ReplayConfig(WorldConfig):
     name: str = Field(default="replay", pattern=NAME, description="Folder of the data set below data/.")
     seed: int = Field(default=0, ge=0, description="Draws the walks if not all are taken, and the words of sub-walks.")
     episodes: str = Field(
-        min_length=1, description="Episode file (.json.gz), R2R-VLNCE or RxR-VLNCE, with its _gt file beside it."
+        min_length=1,
+        description="Episode file (.json.gz), R2R-VLNCE or RxR-VLNCE, with its _gt file beside it; or a store of walks, by its folder.",
     )
     protocol: str = Field(min_length=1, description="Body and camera, by name; its languages are taken.")
     turns: Literal["recorded", "drop", "carry"] = Field(

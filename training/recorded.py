@@ -17,6 +17,8 @@ from navloop.envs.protocols import get_protocol
 from navloop.envs.simulator import SceneError
 from navloop.files import fingerprint
 from navloop.records import Episode, GroundTruth
+from navloop.training.fingerprints import list_fingerprint
+from navloop.training.listings import is_store
 
 MATTERPORT = (
     "Matterport3D scenes are licensed: sign the terms of use at https://niessner.github.io/Matterport/, mail them as it says there, and "
@@ -78,7 +80,7 @@ def read_recording(config: ReplayConfig) -> Recording:
     Raises:
         ValueError: If there are none, or a file, its ground truth or a scene is missing.
     """
-    file = read_episodes(Path(config.episodes))
+    file = _read(Path(config.episodes))
     protocol = get_protocol(config.protocol)
     spoken = select(file.episodes, languages=protocol.languages)
     if not spoken:
@@ -89,6 +91,23 @@ def read_recording(config: ReplayConfig) -> Recording:
     _require_truths(file, spoken)
     walks = draw_walks(join_wordings(spoken), config.max_walks, config.seed)
     return Recording(file.split, walks, _data_fingerprints(file, config, walks))
+
+
+def _read(path: Path) -> EpisodeFile:
+    """Return the episodes of a file; of a store of walks those that were walked, with what was done as their ground truth."""
+    if not is_store(path):
+        return read_episodes(path)
+    from navloop.training import store  # half a second that files do not need
+
+    episodes = tuple(store.list_episodes(store.open_store(path)))
+    return EpisodeFile(
+        path=path,
+        kind="r2r",
+        split=path.resolve().name,
+        episodes=episodes,
+        vocabulary=None,
+        fingerprint=list_fingerprint(path),
+    )
 
 
 def join_wordings(episodes: Iterable[Episode]) -> list[RecordedWalk]:

@@ -91,6 +91,13 @@ def test_exported_episodes_are_walked_again_as_they_were(recorded, tmp_path):
     assert (films["videos"], films["strays"]) == (6, 0) and films["largest_gap_m"] < 1e-3
     rows = [json.loads(line) for line in (tmp_path / "films" / "walks.jsonl").read_text().splitlines()]
     assert sorted("Go on." in row["captions"] for row in rows) == [False] * 3 + [True] * 3
+    again = replay_config.model_copy(update={"episodes": str(tmp_path / "kept")})  # the store by itself
+    replay_walks(again, tmp_path / "again")
+    for name in ("walks.jsonl", "strays.jsonl"):
+        told = (tmp_path / "again" / name).read_text(), (tmp_path / "films" / name).read_text()
+        assert told[0] == told[1].replace('"split": "train"', '"split": "kept"')
+    for film in (tmp_path / "films" / "videos").glob("*/*.mp4"):
+        assert film.read_bytes() == (tmp_path / "again" / film.relative_to(tmp_path / "films")).read_bytes()
 
 
 def vars_of(record):

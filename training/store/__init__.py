@@ -11,7 +11,7 @@ from typing import Any
 from typing_extensions import Self
 
 from navloop.training.decoding import UnreadableError
-from navloop.training.store.exports import export_episodes, export_manifest, list_walks, walk_folder
+from navloop.training.store.exports import export_episodes, export_manifest, list_episodes, list_walks, walk_folder
 from navloop.training.store.folder import WRITERS, found, shared, sweep
 from navloop.training.store.joining import join_parts
 from navloop.training.store.parts import PARTS, write_copy, write_record
@@ -27,6 +27,7 @@ __all__ = [
     "StoredEpisode",
     "export_episodes",
     "export_manifest",
+    "list_episodes",
     "list_walks",
     "merge_stores",
     "open_store",

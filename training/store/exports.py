@@ -86,15 +86,20 @@ def export_episodes(store: Store, path: Path, keep: Sequence[int] | None = None)
         StoreError: If a walk cannot be read.
         OSError: If they cannot be written.
     """
-    numbers = list(range(len(store)) if keep is None else keep)
-    names = names_of([store.episodes[index] for index in numbers])
-    episodes = [
-        replace(_episode(store, index), episode_id=episode_id)
-        for index, (episode_id, _) in zip(numbers, names, strict=True)
-    ]
+    episodes = list_episodes(store, keep)
     write_ground_truth(ground_truth_path(path), episodes)
     write_episodes(path, episodes)
     return path
+
+
+def list_episodes(store: Store, keep: Sequence[int] | None = None) -> list[Episode]:
+    """Return the episodes that `export_episodes` writes."""
+    numbers = list(range(len(store)) if keep is None else keep)
+    names = names_of([store.episodes[index] for index in numbers])
+    return [
+        replace(_episode(store, index), episode_id=episode_id)
+        for index, (episode_id, _) in zip(numbers, names, strict=True)
+    ]
 
 
 def walk_folder(store: Store, path: Path, keep: Sequence[int] | None = None) -> WalkFolder:
