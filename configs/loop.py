@@ -36,6 +36,10 @@ class ToursConfig(Config):
         default=None, gt=0, description="Metres from the tour at which the expert takes over; null: never."
     )
     max_steps: int | None = Field(default=90, ge=1, description="Actions of a walk at most; null: the protocol's own.")
+    keep: Literal["all", "corrected"] = Field(
+        default="all",
+        description="corrected: only walks that arrived within 0.5 m after a detour, or led back by the expert (StreamVLN's rule).",
+    )
 
 
 class GroundConfig(Config):

@@ -193,9 +193,10 @@ class Corrected:
 
     def judge(self, candidates: Sequence[Candidate]) -> list[str]:
         """Return "missed the goal" or "nothing corrected"."""
-        return [self._judge(candidate.trajectory) for candidate in candidates]
+        return [self.why_not(candidate.trajectory) for candidate in candidates]
 
-    def _judge(self, trajectory: Trajectory) -> str:
+    def why_not(self, trajectory: Trajectory) -> str:
+        """Return why a walk is not kept; empty if it is."""
         distances = trajectory.distances_to_goal
         if not distances[-1] < self.reach:
             return "missed the goal"

@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 from rich.console import Console
 from short_tours import make_tours, recipe
+from stored_walks import fill
 
 from navloop.configs.loop import JudgeConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import Metrics
+from navloop.training.filters import Corrected
 from navloop.training.loop.arms import forgotten
+from navloop.training.loop.kept import keep
 from navloop.training.loop.lineage import costs
 from navloop.training.loop.steps import Step, Steps, read_steps
+from navloop.training.loop.table import dropped
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
 from navloop.training.loop.verdict import Gap, gap, judge, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
+from navloop.training.store import open_store
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +218,21 @@ def test_costs_add_up():
     found["kept"]["corrected"] = {"walks": 4, "frames": 28}
     more = costs(found, steps, 4)
     assert (more["walks"], more["frames"], more["kept_frames"]) == (9, 148, 100)
+
+
+def test_of_walks_that_an_expert_corrected_a_rule_may_keep_some(tmp_path):
+    store = open_store(fill(tmp_path / "tours", range(8)))
+    lengths = [episode.length for episode in store.episodes]
+
+    class Long(Corrected):
+        def why_not(self, trajectory):
+            return "" if len(trajectory.actions) > 4 else "too short"
+
+    found = keep({"tours": store}, [], 1, tmp_path / "some", Long())
+    kept = open_store(tmp_path / "some" / "store")
+    assert sorted(episode.length for episode in kept.episodes) == sorted(n for n in lengths if n > 4)
+    assert found["dropped"] == {"tours": {"too short": sum(n <= 4 for n in lengths)}}
+    every = keep({"tours": store}, [], 1, tmp_path / "all")
+    assert every["walks"] == 8 and every["dropped"] == {"tours": {}}
+    told = {"described": {"sources": {}}, "kept": found}
+    assert dropped(told, "tours") == {"too short": sum(n <= 4 for n in lengths)}

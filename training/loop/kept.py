@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from navloop.agent.policies.words import split_words
 from navloop.configs.imitation import RecordedConfig
+from navloop.training.filters import Corrected
 from navloop.training.loop.descriptions import Account
 from navloop.training.loop.sources import DESCRIBED
 from navloop.training.spoken_walks import FAITHFUL
@@ -29,24 +31,30 @@ class NothingKept(ValueError):
     """No walk of a round is kept; the message names the round and the mend."""
 
 
-def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, folder: Path) -> dict[str, Any]:
+def keep(
+    stores: Mapping[str, Store], accounts: Sequence[Account], number: int, folder: Path, rule: Corrected | None = None
+) -> dict[str, Any]:
     """Write what a round keeps into a folder, ready to be learned from.
 
-    Of sources that are described, that is what no filter dropped, with the description as instruction; of others, everything.
+    Of sources that are described, that is what no filter dropped, with the description as instruction; of others, everything, or what
+    the rule lets pass.
 
     Args:
         stores: The round's walks, by source.
         accounts: What is said of those that are described.
         number: Of the round.
+        rule: For walks that nobody describes; None keeps all.
         folder: Gets a store, `walks` and `train.json.gz` to imitate, and `manifest.jsonl`, films with words that say what they show.
 
     Returns:
-        What is kept of each source (`count`), and walks and frames together.
+        What is kept of each source (`count`), what the rule dropped ("dropped", numbers by source and reason), and walks and frames together.
 
     Raises:
         NothingKept: If nothing at all is kept.
     """
-    chosen = _choose(stores, accounts)
+    told = {source: store for source, store in stores.items() if source not in DESCRIBED}
+    verdicts = {source: _verdicts(store, rule) for source, store in told.items()}
+    chosen = _choose(verdicts, accounts)
     if not chosen:
         raise NothingKept(
             f"{folder}: no walk of round {number} is kept, so there is nothing to learn from; loosen `filters`, or walk labelled tours "
@@ -59,7 +67,12 @@ def keep(stores: Mapping[str, Store], accounts: Sequence[Account], number: int, 
     kept = open_store(folder / STORE)
     lay_out(kept, folder)
     counts = {source: count([one for one in kept.episodes if one.source == source]) for source in stores}
-    return {"sources": counts, "walks": len(kept), "frames": sum(episode.length for episode in kept.episodes)}
+    return {
+        "sources": counts,
+        "dropped": {source: dict(Counter(why for why in found if why)) for source, found in verdicts.items()},
+        "walks": len(kept),
+        "frames": sum(episode.length for episode in kept.episodes),
+    }
 
 
 def leave_out(source: str, kept: Path, folder: Path) -> dict[str, Any]:
@@ -111,13 +124,20 @@ def filmed(folder: Path) -> tuple[str, ...]:
     return (str(manifest),) if manifest.stat().st_size else ()
 
 
-def _choose(stores: Mapping[str, Store], accounts: Sequence[Account]) -> list[tuple[str, int, dict[str, Any]]]:
+def _verdicts(store: Store, rule: Corrected | None) -> list[str]:
+    """Return why each walk is not kept; empty for those that are."""
+    return ["" if rule is None else rule.why_not(store.trajectory(index)) for index in range(len(store))]
+
+
+def _choose(
+    verdicts: Mapping[str, Sequence[str]], accounts: Sequence[Account]
+) -> list[tuple[str, int, dict[str, Any]]]:
     """Return source, number and what is to be told otherwise of each walk that is kept."""
     chosen: list[tuple[str, int, dict[str, Any]]] = [
         (source, index, {"why": "an expert says what is right at every step"})
-        for source, store in stores.items()
-        if source not in DESCRIBED
-        for index in range(len(store))
+        for source, found in verdicts.items()
+        for index, why in enumerate(found)
+        if not why
     ]
     for account in accounts:
         if not account.dropped:

@@ -26,7 +26,7 @@ from navloop.training.loop.plan import episodes_of, read_plan, split_file
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.steps import Step, read_steps
 from navloop.training.loop.summary import SUMMARY, is_loop
-from navloop.training.loop.table import doubt_of, gap_words, learned_from, tell_round
+from navloop.training.loop.table import doubt_of, dropped, gap_words, learned_from, tell_round
 from navloop.training.rollout import ReplayError
 from navloop.training.store import open_store
 from navloop.training.tables import SHARES, number
@@ -142,7 +142,7 @@ def _sources(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     for source, walked in found["collected"].items():
         told = found["described"]["sources"].get(source)
         kept = found["kept"]["sources"][source]
-        reasons = {} if told is None else {k: v for k, v in told.items() if k not in ("candidates", "kept")}
+        reasons = dropped(found, source)
         asked = walked["walks"] if told is None else told["candidates"]
         rows.append(
             {

@@ -18,6 +18,7 @@ from navloop.envs.episodes import read_episodes
 from navloop.provenance import usable_processors
 from navloop.training.collection import Crew, Ground
 from navloop.training.devices import find_device
+from navloop.training.filters import Corrected
 from navloop.training.loop.arms import (
     AGENT,
     BEFORE,
@@ -178,7 +179,9 @@ class Round:
 
     def _keep(self, folder: Path, collected: Mapping[str, Any]) -> dict[str, Any]:
         stores = {source: open_store(self._folder(source) / STORE) for source in collected}
-        found = keep(stores, read_accounts(self._folder("described")), self.number, folder)
+        tours = self._config.sources.tours
+        rule = Corrected() if tours is not None and tours.keep == "corrected" else None
+        found = keep(stores, read_accounts(self._folder("described")), self.number, folder, rule)
         ground = self._config.sources.ground
         if ground is not None and ground.corrected and found["sources"]["ground"]["walks"]:
             found |= {"corrected": self._correct(folder)}

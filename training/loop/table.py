@@ -47,6 +47,14 @@ def learned_from(arm: str) -> str:
     return _ARMS[arm] if arm in _ARMS else f"{_ARMS[LOOP]}, but not {arm.removeprefix(WITHOUT)}"
 
 
+def dropped(found: Mapping[str, Any], source: str) -> dict[str, int]:
+    """Return why walks of a source are not kept, and how many for each reason, the most frequent first."""
+    told = found["described"]["sources"].get(source)
+    if told is None:
+        return dict(found["kept"]["dropped"].get(source, {}))
+    return {why: count for why, count in told.items() if why not in ("candidates", "kept")}
+
+
 def yield_table(found: Mapping[str, Any]) -> Table:
     """Return what a round's sources gave: walks, what came of them, what is kept."""
     table = _table(f"Round {found['round']}: walks")
@@ -55,7 +63,7 @@ def yield_table(found: Mapping[str, Any]) -> Table:
     for source, walked in found["collected"].items():
         told = found["described"]["sources"].get(source)
         kept = found["kept"]["sources"][source]
-        reasons = {} if told is None else {k: v for k, v in told.items() if k not in ("candidates", "kept")}
+        reasons = dropped(found, source)
         table.add_row(
             source,
             f"{walked['walks']:,}",
