@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from navloop.agent.policies.words import split_words
 from navloop.configs.imitation import RecordedConfig
 from navloop.training.filters import Corrected
@@ -47,7 +49,7 @@ def keep(
         folder: Gets a store, `walks` and `train.json.gz` to imitate, and `manifest.jsonl`, films with words that say what they show.
 
     Returns:
-        What is kept of each source (`count`), what the rule dropped ("dropped", numbers by source and reason), and walks and frames together.
+        What is kept of each source (`count`), what the rule dropped ("dropped", numbers by source and reason), and walks, frames, and frames of films together.
 
     Raises:
         NothingKept: If nothing at all is kept.
@@ -65,13 +67,14 @@ def keep(
             writer.adopt(stores[source], index, round=number, **changes)
         writer.finish()
     kept = open_store(folder / STORE)
-    lay_out(kept, folder)
+    films = lay_out(kept, folder)
     counts = {source: count([one for one in kept.episodes if one.source == source]) for source in stores}
     return {
         "sources": counts,
         "dropped": {source: dict(Counter(why for why in found if why)) for source, found in verdicts.items()},
         "walks": len(kept),
         "frames": sum(episode.length for episode in kept.episodes),
+        "films": films,
     }
 
 
@@ -106,11 +109,24 @@ def count(walks: Sequence[StoredEpisode]) -> dict[str, int]:
     }
 
 
-def lay_out(store: Store, folder: Path) -> None:
-    """Write walks of a finished store as imitation and the stages of pretraining read them, into the folder that holds it."""
+def lay_out(store: Store, folder: Path, films: int | None = None) -> int:
+    """Write walks of a finished store as imitation and the stages of pretraining read them, into the folder that holds it.
+
+    Args:
+        store: Of the walks.
+        folder: That holds it.
+        films: Frames that the films of the list have together, the nearest number that whole walks give; None: all that there are.
+
+    Returns:
+        The frames of those films.
+    """
     export_episodes(store, folder / EPISODES)
     walk_folder(store, folder / WALKS)
-    export_manifest(store, folder / MANIFEST, [n for n in range(len(store)) if _shows_its_words(store, n)])
+    showing = [number for number in range(len(store)) if _shows_its_words(store, number)]
+    ends = np.cumsum([0, *(store.episodes[number].length for number in showing)])
+    count = len(showing) if films is None else int(np.abs(ends - films).argmin())
+    export_manifest(store, folder / MANIFEST, showing[:count])
+    return int(ends[count])
 
 
 def recorded(folder: Path) -> RecordedConfig:

@@ -195,8 +195,7 @@ class Round:
         assert tours is not None
         where = self._folder("corrected")
         found = self._circle.sources.walk_described(where, self.number, self._standing.agent, told, tours)
-        lay_out(open_store(where / STORE), where)
-        return found
+        return {**found, "films": lay_out(open_store(where / STORE), where)}
 
     def _new_walks(self, kept: Path) -> tuple[RecordedConfig, ...]:
         corrected = self._folder("corrected")
@@ -210,9 +209,10 @@ class Round:
         """Let an expert walk what the control learns from; None where there is no such arm."""
         if not self._config.arms.expert:
             return None
-        frames = int(kept["frames"]) + int(kept.get("corrected", {}).get("frames", 0))
+        again = kept.get("corrected", {})
+        frames, films = (int(kept[name]) + int(again.get(name, 0)) for name in ("frames", "films"))
         words = "let an expert walk as many frames, for the control"
-        return self._step("expert", words, lambda where: self._walk_expert(where, frames))
+        return self._step("expert", words, lambda where: self._walk_expert(where, frames, films))
 
     def _arms(self, kept: Mapping[str, Any], control: Mapping[str, Any] | None) -> list[Arm]:
         """Return the arms; of a source that nothing was kept of there is none that leaves it out."""
@@ -240,11 +240,11 @@ class Round:
             manifests=(*standing.manifests, *(film for folder in folders for film in filmed(folder))),
         )
 
-    def _walk_expert(self, folder: Path, frames: int) -> dict[str, Any]:
+    def _walk_expert(self, folder: Path, frames: int, films: int) -> dict[str, Any]:
         tours = self._config.sources.tours
         found = self._circle.sources.walk_expert(folder, self.number, 0 if tours is None else tours.count, frames)
-        lay_out(open_store(folder / STORE), folder)
-        return {**found, "wanted": frames}
+        shown = lay_out(open_store(folder / STORE), folder, films)
+        return {**found, "wanted": frames, "films": shown, "films_wanted": films}
 
     def _see(self, arm: Arm) -> Path:
         unseen = self._circle.unseen

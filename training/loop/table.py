@@ -150,9 +150,11 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
             f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
         )
     if (control := found.get("control")) is not None:
-        lines.append(
-            f"the arm expert learned from {control['frames']:,} new frames, {100 * control['frames'] / control['wanted']:.0f}% of the loop's"
-        )
+        learned = f"the arm expert learned from {control['frames']:,} new frames, {100 * control['frames'] / control['wanted']:.0f}% of the loop's"
+        if config.encoder is not None and control["films_wanted"]:
+            share = 100 * control["films"] / control["films_wanted"]
+            learned += f"; its encoder from {control['films']:,} frames of film, {share:.0f}%"
+        lines.append(learned)
     if found.get("forgotten") is not None:
         lost = 100 * found["forgotten"]
         lines.append(
