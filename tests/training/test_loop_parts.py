@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def test_a_step_is_done_once_and_counts_its_starts(tmp_path):
     assert calls == [tmp_path / "round_01" / "tours"] * 2
     assert done == again == read_steps(tmp_path)["round_01/tours"]
     assert done.starts == 2 and done.found == {"seeds": [1, 2]}
+
+
+def test_steps_come_in_their_order_whatever_the_clock_says(tmp_path):
+    steps = Steps(tmp_path, Console(quiet=True))
+    for hour, name in enumerate(("first", "speaker", "round_01/tours")):
+        steps.do(name, "", lambda folder: {})
+        os.utime(tmp_path / "steps" / f"{name.replace('/', '.')}.json", (1e9 - 3600 * hour,) * 2)
+    assert list(read_steps(tmp_path)) == ["first", "speaker", "round_01/tours"]
 
 
 def test_a_torn_record_of_a_step_is_named(tmp_path):

@@ -23,6 +23,7 @@ class Step:
         words: What it is, for people.
         seconds: Wall time of the start that finished it.
         starts: How often it was begun; a step that was killed was begun again.
+        number: Its place in the order of steps, from 1.
         found: What it came to, as JSON has it.
     """
 
@@ -30,6 +31,7 @@ class Step:
     words: str
     seconds: float
     starts: int
+    number: int = 0
     found: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -79,7 +81,8 @@ class Steps:
         write_text(begun, str(starts))
         began = time.monotonic()
         found = dict(work(self.folder / name))
-        step = Step(name=name, words=words, seconds=round(time.monotonic() - began, 3), starts=starts, found=found)
+        seconds = round(time.monotonic() - began, 3)
+        step = Step(name=name, words=words, seconds=seconds, starts=starts, number=number, found=found)
         write_text(file, json.dumps(asdict(step), indent=1, allow_nan=False) + "\n")
         begun.unlink(missing_ok=True)
         return _read(file) or step  # as a later start finds it, lists for tuples
@@ -91,9 +94,9 @@ def read_steps(folder: Path) -> dict[str, Step]:
     Raises:
         ValueError: If one of their files is broken, naming it.
     """
-    files = sorted((folder / "steps").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    files = sorted((folder / "steps").glob("*.json"))
     found = [step for file in files if (step := _read(file)) is not None]
-    return {step.name: step for step in found}
+    return {step.name: step for step in sorted(found, key=lambda step: step.number)}
 
 
 def _read(file: Path) -> Step | None:
