@@ -42,7 +42,7 @@ def tell_agent(agent: PolicyAgent, texts: list[str], console: Console | None) ->
     seen = agent.config.perception
     weights = f"weights of {seen.weights}" if seen.weights else "random weights (agent.perception.weights names a file)"
     learns = "trained with the policy" if seen.trainable else "frozen"
-    console.print(f"eyes: {seen.encoder or 'an encoder'}, {weights}, {learns}", highlight=False)
+    console.print(f"eyes: {seen.encoder or 'an encoder'}, {weights}, {learns}", highlight=False, soft_wrap=True)
     reader = agent.policy.reader
     if isinstance(reader, Vocabulary):
         known, words = set(reader.words), [word for text in texts for word in split_words(text)]
@@ -52,6 +52,7 @@ def tell_agent(agent: PolicyAgent, texts: list[str], console: Console | None) ->
             console.print(
                 f"words: {len(strange):,} of {len(words):,} in the training instructions are none that it knows ({listed}, ...)",
                 highlight=False,
+                soft_wrap=True,
             )
 
 
