@@ -30,7 +30,7 @@ ONLY_IN = {
     "habitat_sim": ("envs/habitat/",),
     "decord": (),  # the benchmarks measure against it
     "av": ("training/videos.py", "training/decoding.py", "training/packets.py", "training/store/"),
-    "pyarrow": ("training/store/",),
+    "pyarrow": ("training/store/", "training/clip_rows.py"),
     "panda3d": ("envs/embedded/",),
     "embreex": ("envs/embedded/",),
     "stable_baselines3": ("agent/sb3/",),
