@@ -26,6 +26,7 @@ from navloop.training.pretraining import pretrain
 from navloop.training.reinforcement import train_by_reinforcement
 from navloop.training.replaying import replay_walks
 from navloop.training.results import Evaluation, intervals
+from navloop.training.tables import ends
 
 NAVIGATION = ("success", "spl")
 """Metrics of agents that a pipeline tells."""
@@ -70,11 +71,12 @@ def _navigation_scores(found: Evaluation) -> Mapping[str, Score]:
         for metric in METRICS:
             interval = values[metric.name]
             if metric.name in NAVIGATION and interval is not None:
+                low, high = ends(interval, metric) or (None, None)
                 scores[f"{agent} {metric.label}"] = Score(
                     metric=metric.label,
                     value=interval.mean,
-                    low=interval.low,
-                    high=interval.high,
+                    low=low,
+                    high=high,
                     units=interval.episodes,
                     scenes=interval.scenes,
                 )
