@@ -142,6 +142,15 @@ def test_walks_are_chosen_by_columns_or_by_a_function(mixed):
     ]
 
 
+def test_things_to_know_may_be_numbers_here_and_words_there(tmp_path):
+    with StoreWriter(tmp_path / "store", ABOUT) as writer:
+        for number, grade in enumerate(("good", 3.5, None)):
+            extra = {"extra": {"grade": grade}} if grade is not None else {}
+            writer.append(made_record(number, **extra))
+        writer.finish()
+    assert open_store(tmp_path / "store").table(["extra/grade"]).column(0).to_pylist() == ["good", "3.5", None]
+
+
 def test_statistics_are_those_of_all_frames(joined):
     store = open_store(joined)
     poses = np.concatenate([store.trajectory(index).positions[:-1] for index in range(len(store))])

@@ -114,7 +114,7 @@ class Store:
         )
 
     def table(self, columns: Sequence[str] | None = None, where: Where | None = None) -> pa.Table:
-        """Return a table of the walks, one a row: what is told of them, and `metrics/<name>`.
+        """Return a table of the walks, one a row: what is told of them, `metrics/<name>`, and `extra/<name>`, as text where some of it is.
 
         Args:
             columns: Which; None: all.
@@ -122,7 +122,7 @@ class Store:
         """
         rows = [_columns(episode) for episode in self.episodes]
         names = dict.fromkeys([*PLAIN, *(name for row in rows for name in row)])
-        table = pa.table({name: pa.array([row.get(name) for row in rows], PLAIN.get(name)) for name in names})
+        table = pa.table({name: pa.array(_alike([row.get(name) for row in rows]), PLAIN.get(name)) for name in names})
         if isinstance(where, pc.Expression):
             table = table.filter(where)
         elif where is not None:
@@ -219,6 +219,13 @@ PLAIN = {
     **dict.fromkeys(("protocol", "world"), pa.string()),
 }
 """Columns of `Store.table` that are there whatever is stored."""
+
+
+def _alike(values: Sequence[Any]) -> Sequence[Any]:
+    """Return a column's values, numbers as text where others are text."""
+    if {isinstance(value, str) for value in values if value is not None} != {True, False}:
+        return values
+    return [None if value is None else str(value) for value in values]
 
 
 def _columns(episode: StoredEpisode) -> dict[str, Any]:
