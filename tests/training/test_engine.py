@@ -24,12 +24,7 @@ from navloop.weights import digest, read_weights
 FILES = ("model.safetensors", "ema.safetensors", "encoder.safetensors", "autoencoder.safetensors")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(folder, chosen, create=create_stage):

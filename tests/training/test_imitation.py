@@ -32,13 +32,7 @@ from navloop.training.starts import tell_agent
 from navloop.training.walk_batches import LessonBatch, Lessons
 from navloop.training.walks import Frames, WalkFolder, WalksError
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,7 @@ QUIET = Console(quiet=True)
 SEVEN = [f"{number}.mp4" for number in range(7)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="session")

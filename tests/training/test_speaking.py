@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from short_tours import make_tours, recipe
 
 from navloop.agent.saving import load_agent
@@ -25,13 +24,7 @@ from navloop.training.telling import tell_scores
 from navloop.training.told_tours import texts_of
 from navloop.training.walks import Walk, WalkFolder
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -29,12 +29,7 @@ MULTIMODAL, VICLIP = "internvideo_mm_tiny_p16_t4", "viclip_tiny_p16_t4"
 QUIET = Console(quiet=True)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def recipe(encoder=MULTIMODAL, **changes):

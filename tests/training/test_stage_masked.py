@@ -14,13 +14,7 @@ from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
 from navloop.training.stages.stage import Share
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generator(seed: int = 3) -> torch.Generator:

@@ -28,13 +28,7 @@ from navloop.training.stages.contrastive import require_same_start
 from navloop.training.stages.stage import Share
 from navloop.weights import read_weights
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 MASKED, MULTIMODAL, VICLIP, BOTH = (
