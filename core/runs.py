@@ -81,7 +81,9 @@ class RunFolder:
         try:
             self._take(lock)
             other = self._other(yaml.safe_load(config), data, resumable)
-            if other is not None and self._made():
+            if other is not None and (
+                self._made() or not self.starts()
+            ):  # without a record of starts it is not our config
                 raise RunError(f"{self.path}: {other}")
             earlier = self.starts() if other is None else []
             starts = [*earlier, {**provenance(), "data": dict(data)}]
@@ -135,7 +137,7 @@ class RunFolder:
             return None
         old = yaml.safe_load(self.config_file.read_text())
         if not isinstance(old, dict):
-            return f"its {self.config_file.name} is not a config; choose another folder with --run-dir"
+            raise RunError(f"{self.config_file}: not a config; choose another folder with --run-dir")
         if old.get("kind") != config.get("kind"):
             return f"holds a run of kind {old.get('kind')}, not {config.get('kind')}; choose another with --run-dir"
         faults = [

@@ -34,7 +34,7 @@ def mirror_classes(names: Mapping[str, int]) -> dict[int, int]:
         ManifestError: If there is no such class.
     """
     numbers = {name.replace("_", " "): number for name, number in names.items()}
-    mirrored = {name: mirror_text(name) for name in numbers}
+    mirrored = {name: _SIDE.sub(_swapped, name) for name in numbers}
     if alone := [name for name, other in mirrored.items() if other not in numbers]:
         raise ManifestError(
             f"class {alone[0]!r} is {mirrored[alone[0]]!r} in a mirror, and no class is; add it, or set clips.augmentation.mirror to 0"
@@ -49,5 +49,9 @@ def _other(found: re.Match[str], text: str) -> str:
         return word
     if word.lower() == "left" and _GONE.search(before):
         return word
-    other = {"left": "right", "right": "left"}[word.lower()]
-    return other.capitalize() if word[0].isupper() else other
+    return _swapped(found)
+
+
+def _swapped(found: re.Match[str]) -> str:
+    other = {"left": "right", "right": "left"}[found[0].lower()]
+    return other.capitalize() if found[0][0].isupper() else other

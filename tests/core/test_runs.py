@@ -48,6 +48,14 @@ def test_another_config_or_other_data_is_refused(tmp_path, config, data, message
     assert len(RunFolder(tmp_path).starts()) == 1
 
 
+def test_a_config_that_no_run_wrote_is_not_written_over(tmp_path):
+    for text, said in ((CONFIG.replace("seed: 1", "seed: 2"), "seed was 2, now 1"), ("- a\n", "not a config")):
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(RunError, match=said):
+            start(tmp_path)
+        assert (tmp_path / "config.yaml").read_text() == text
+
+
 def test_a_run_that_left_nothing_may_be_begun_anew(tmp_path):
     start(tmp_path, CONFIG.replace("seed: 1", "seed: 2"), {"episodes": "sha256:bb"})
     start(tmp_path)

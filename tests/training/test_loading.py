@@ -16,6 +16,7 @@ from navloop.training.manifests import ManifestError, read_manifests
 from navloop.training.quarantine import Fault, Quarantine, TooManyUnreadableError
 from navloop.training.readers import open_video
 from navloop.training.samplers import VIEWS, Clip
+from navloop.training.sides import mirror_classes
 from navloop.training.videos import write_video
 
 VIDEOS, COUNT = 9, 24
@@ -371,6 +372,7 @@ def test_classes_that_a_mirror_does_not_know_are_none_or_refused(folder, tmp_pat
     numbered = config(folder, augmentation=AugmentationConfig(mirror=1.0))
     assert next(iter(create_loader(numbered, batch=8, seed=0, epoch=0))).labels is None
     asked = sided(folder, tmp_path, 0.5)
+    assert mirror_classes({"left_ahead": 0, "right_ahead": 1, "stop": 2}) == {0: 1, 1: 0, 2: 2}
     (tmp_path / "classes.txt").write_text("turn_left\nturn_right\nleft shoe\n")
     with pytest.raises(ManifestError, match="class 'left shoe' is 'right shoe' in a mirror, and no class is; add it"):
         create_loader(asked, batch=8, seed=0, epoch=0)

@@ -163,6 +163,8 @@ def test_fewer_rounds_than_are_done_are_refused(run, tmp_path):
         shutil.copy(run[0] / name, tmp_path)
     with pytest.raises(ValueError, match="2 rounds are done here, and rounds is 1, so that its page would forget some"):
         run_loop(write_loop(run[0].parent / "recipes"), tmp_path, Console(quiet=True))
+    for name in ("config.yaml", "provenance.json"):
+        assert (tmp_path / name).read_bytes() == (run[0] / name).read_bytes()
 
 
 def test_a_part_recipe_that_changed_is_refused_by_name(run):

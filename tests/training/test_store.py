@@ -148,7 +148,12 @@ def test_things_to_know_may_be_numbers_here_and_words_there(tmp_path):
             extra = {"extra": {"grade": grade}} if grade is not None else {}
             writer.append(made_record(number, **extra))
         writer.finish()
-    assert open_store(tmp_path / "store").table(["extra/grade"]).column(0).to_pylist() == ["good", "3.5", None]
+        writer.append(made_record(3, extra={"sure": True}))
+        writer.append(made_record(4, extra={"sure": 0.5}))
+        writer.finish()
+    table = open_store(tmp_path / "store").table()
+    assert table["extra/grade"].to_pylist() == ["good", "3.5", None, None, None]
+    assert table["extra/sure"].to_pylist() == [None, None, None, 1.0, 0.5]
 
 
 def test_statistics_are_those_of_all_frames(joined):
@@ -202,6 +207,9 @@ def test_walks_that_differ_and_would_be_known_as_one_are_not_merged(joined, tmp_
     ):
         merge_stores([open_store(joined), open_store(other)], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+    with pytest.raises(StoreError, match="walks of episode 2"):
+        merge_stores([open_store(joined)], other)
+    assert len(open_store(other)) == 1
     with pytest.raises(ValueError, match="no stores to merge"):
         merge_stores([], tmp_path / "merged")
 
@@ -218,6 +226,22 @@ def test_a_single_wrong_bit_among_the_numbers_is_found(fresh, at):
     with pytest.raises(StoreError, match=f"{path}.*take it from a copy"):
         for number in range(3):
             open_store(fresh).rows(number)
+
+
+def test_a_wrong_bit_in_what_is_told_of_the_walks_is_found(fresh):
+    path = fresh / "meta/episodes/chunk-000/file-000.parquet"
+    content = path.read_bytes()
+    group, tried = pq.ParquetFile(path).metadata.row_group(0), []
+    for number in range(group.num_columns):
+        page, damaged = group.column(number), bytearray(content)
+        if page.path_in_schema not in ("task", "key", "length") and "images.rgb/mean" not in page.path_in_schema:
+            continue
+        damaged[page.data_page_offset + page.total_compressed_size - 2] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=f"{path}: cannot be read .* take it from a copy"):
+            open_store(fresh).told(2)
+        tried.append(page.path_in_schema)
+    assert len(tried) == 4
 
 
 def test_other_things_among_the_parts_are_left_alone(tmp_path):

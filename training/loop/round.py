@@ -210,7 +210,7 @@ class Round:
         if not self._config.arms.expert:
             return None
         again = kept.get("corrected", {})
-        frames, films = (int(kept[name]) + int(again.get(name, 0)) for name in ("frames", "films"))
+        frames, films = (int(kept.get(name, 0)) + int(again.get(name, 0)) for name in ("frames", "films"))
         words = "let an expert walk as many frames, for the control"
         return self._step("expert", words, lambda where: self._walk_expert(where, frames, films))
 

@@ -78,8 +78,17 @@ def run_loop(config: LoopConfig, folder: Path, console: Console) -> LoopFound:
         OSError: If something cannot be written.
     """
     plan = read_plan(config)
+    _require_no_fewer(folder, config.rounds)
     with RunFolder(folder).open(dump(config), plan.fingerprints, config.RESUMABLE):
         return _Loop(plan, folder, console).run()
+
+
+def _require_no_fewer(folder: Path, rounds: int) -> None:
+    """Refuse fewer rounds than are done, before anything is written."""
+    if (done := len(list(folder.glob("steps/round_*.verdict.json")))) > rounds:
+        raise ValueError(
+            f"{folder}: {done} rounds are done here, and rounds is {rounds}, so that its page would forget some; take rounds={done} or more"
+        )
 
 
 class _Loop:
@@ -116,11 +125,6 @@ class _Loop:
     def _begin(self) -> tuple[Circle, Standing]:
         """Do what comes before the first round."""
         config, plan = self._config, self._plan
-        if (done := len(list(self._folder.glob("steps/round_*.verdict.json")))) > config.rounds:
-            raise ValueError(
-                f"{self._folder}: {done} rounds are done here, and rounds is {config.rounds}, so that its page would forget some; take "
-                f"rounds={done} or more"
-            )
         houses = self._houses()
         tours = LabelledTours(split_file(houses, "train"), config.labelled, config.seed)
         file = write_tours(self._folder / "tours" / "train.json.gz", tours.first)

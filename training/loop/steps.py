@@ -94,7 +94,9 @@ def read_steps(folder: Path) -> dict[str, Step]:
     Raises:
         ValueError: If one of their files is broken, naming it.
     """
-    files = sorted((folder / "steps").glob("*.json"))
+    files = sorted(
+        (folder / "steps").glob("*.json"), key=lambda file: file.stat().st_mtime_ns
+    )  # of old ones, without numbers
     found = [step for file in files if (step := _read(file)) is not None]
     return {step.name: step for step in sorted(found, key=lambda step: step.number)}
 

@@ -51,7 +51,7 @@ def dropped(found: Mapping[str, Any], source: str) -> dict[str, int]:
     """Return why walks of a source are not kept, and how many for each reason, the most frequent first."""
     told = found["described"]["sources"].get(source)
     if told is None:
-        return dict(found["kept"]["dropped"].get(source, {}))
+        return dict(found["kept"].get("dropped", {}).get(source, {}))
     return {why: count for why, count in told.items() if why not in ("candidates", "kept")}
 
 
@@ -151,7 +151,7 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         )
     if (control := found.get("control")) is not None:
         learned = f"the arm expert learned from {control['frames']:,} new frames, {100 * control['frames'] / control['wanted']:.0f}% of the loop's"
-        if config.encoder is not None and control["films_wanted"]:
+        if config.encoder is not None and control.get("films_wanted"):
             share = 100 * control["films"] / control["films_wanted"]
             learned += f"; its encoder from {control['films']:,} frames of film, {share:.0f}%"
         lines.append(learned)

@@ -11,6 +11,7 @@ from typing import Any
 from typing_extensions import Self
 
 from navloop.training.decoding import UnreadableError
+from navloop.training.listings import is_store
 from navloop.training.store.exports import export_episodes, export_manifest, list_episodes, list_walks, walk_folder
 from navloop.training.store.folder import WRITERS, found, shared, sweep
 from navloop.training.store.joining import join_parts
@@ -130,7 +131,8 @@ def merge_stores(stores: Sequence[Store], folder: Path, where: Where | None = No
     if not stores:
         raise ValueError("no stores to merge; name at least one")
     chosen = [(store, range(len(store)) if where is None else store.select(where)) for store in stores]
-    _require_distinct(chosen)
+    there = [open_store(folder)] if is_store(folder) else []
+    _require_distinct([*((store, range(len(store))) for store in there), *chosen])
     with StoreWriter(folder, stores[0].about) as writer:
         for store, indices in chosen:
             for index in indices:

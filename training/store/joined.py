@@ -6,6 +6,7 @@ The table is what counts: it is written last and replaced at once, so that files
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -128,9 +129,7 @@ class Joined:
         names = {video: {moment: f"stats/{video}/{moment}" for moment in MOMENTS} for video in self._about.videos}
         wanted = [name for moments in names.values() for name in moments.values()]
         if self._statistics is None:
-            self._statistics = pq.read_table(
-                self._path, page_checksum_verification=True, columns=wanted, partitioning=None
-            )
+            self._statistics = self._read(wanted)
         return {
             video: {m: np.ravel(self._statistics[name][number].as_py()).tolist() for m, name in moments.items()}
             for video, moments in names.items()
@@ -164,20 +163,26 @@ class Joined:
 
     @cached_property
     def _tasks(self) -> pa.ChunkedArray:
-        return pq.read_table(self._path, page_checksum_verification=True, columns=["task"])["task"]
+        return self._read(["task"])["task"]
 
     def _read_columns(self) -> dict[str, list[Any]]:
         if not self._path.is_file():
             require_none(self._folder)
             return {"key": []}
+        table = self._read(None)
+        return {name: table[name].to_pylist() for name in table.column_names}
+
+    def _read(self, columns: Sequence[str] | None) -> pa.Table:
+        """Return columns of what is told of the walks; None: all but tasks and statistics.
+
+        Raises:
+            StoreError: If they cannot be read, naming the file.
+        """
         try:
-            names = [
-                name
-                for name in pq.read_schema(self._path).names
-                if name != "task" and name != "tasks" and not name.startswith("stats/")
-            ]
-            table = pq.read_table(self._path, page_checksum_verification=True, columns=names)
-            return {name: table[name].to_pylist() for name in names}
+            if columns is None:
+                names = pq.read_schema(self._path).names
+                columns = [name for name in names if name not in ("task", "tasks") and not name.startswith("stats/")]
+            return pq.read_table(self._path, page_checksum_verification=True, columns=list(columns), partitioning=None)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
                 f"{self._path}: cannot be read ({_first_line(error)}); take it from a copy of the store"

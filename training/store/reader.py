@@ -222,10 +222,12 @@ PLAIN = {
 
 
 def _alike(values: Sequence[Any]) -> Sequence[Any]:
-    """Return a column's values, numbers as text where others are text."""
-    if {isinstance(value, str) for value in values if value is not None} != {True, False}:
+    """Return a column's values, numbers as text where others are text, and truths as numbers where others are numbers."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) < 2:
         return values
-    return [None if value is None else str(value) for value in values]
+    kind = str if str in kinds else float
+    return [None if value is None else kind(value) for value in values]
 
 
 def _columns(episode: StoredEpisode) -> dict[str, Any]:
