@@ -81,9 +81,8 @@ class RunFolder:
         try:
             self._take(lock)
             other = self._other(yaml.safe_load(config), data, resumable)
-            if other is not None and (
-                self._made() or not self.starts()
-            ):  # without a record of starts it is not our config
+            # Without a record of starts the config is somebody's own, and not to be written over.
+            if other is not None and (self._made() or not self.starts()):
                 raise RunError(f"{self.path}: {other}")
             earlier = self.starts() if other is None else []
             starts = [*earlier, {**provenance(), "data": dict(data)}]

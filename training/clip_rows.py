@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _PART = 1 << 16
+"""Rows of a batch: all but the last have as many, so that a row's number says where it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

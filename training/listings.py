@@ -74,9 +74,8 @@ def require_same_classes(folders: Sequence[Path]) -> None:
 
 
 def _json_lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(
-        lines, 1
-    ):  # of a file, not of splitlines: captions may hold other separators of Unicode
+    # Lines of a file, not of splitlines: captions may hold other separators of Unicode.
+    for number, line in enumerate(lines, 1):
         place = f"{path}, line {number}"
         try:
             if line.strip():

@@ -94,9 +94,8 @@ def read_steps(folder: Path) -> dict[str, Step]:
     Raises:
         ValueError: If one of their files is broken, naming it.
     """
-    files = sorted(
-        (folder / "steps").glob("*.json"), key=lambda file: file.stat().st_mtime_ns
-    )  # of old ones, without numbers
+    # By age first, for those of an older version, which have no numbers.
+    files = sorted((folder / "steps").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
     found = [step for file in files if (step := _read(file)) is not None]
     return {step.name: step for step in sorted(found, key=lambda step: step.number)}
 
