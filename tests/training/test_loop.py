@@ -231,6 +231,7 @@ def test_the_page_needs_nothing_else(run):
     assert page.count("<video") == page.count("data:video/mp4;base64,") >= 3
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+    assert '<th scope="row">chance</th>' in page, "what encoders find is told beside chance"
 
 
 def test_the_page_of_a_package_that_is_no_checkout_names_no_commit(run, monkeypatch):

@@ -200,12 +200,14 @@ def _examples(
 
 
 def _retrieval(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return retrieval before and after, a row an encoder."""
+    """Return retrieval before and after, a row an encoder, and what chance finds."""
     if not found:
         return None
-    scores = list(next(iter(found.values())))
+    first = next(iter(found.values()))
+    scores = list(first)
+    chance = [_score({**first[name], "value": first[name]["chance"], "low": None}) for name in scores]
     rows = [{"arm": arm, "cells": [_score(own[name]) for name in scores if name in own]} for arm, own in found.items()]
-    return {"headings": [name.removeprefix("retrieval ") for name in scores], "rows": rows}
+    return {"headings": [name.removeprefix("retrieval ") for name in scores], "chance": chance, "rows": rows}
 
 
 def _score(one: Mapping[str, Any]) -> dict[str, str]:
