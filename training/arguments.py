@@ -13,6 +13,8 @@ from navloop.configs.kinds import COMMANDS, KINDS, TASKS, VARIANTS, Recipe
 from navloop.configs.loader import list_recipes
 from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.perception_tasks import TaskConfig
+from navloop.training.store_arguments import ABOUT as STORES
+from navloop.training.store_arguments import add_actions
 
 _ABOUT = {
     "houses": "generate a data set of houses and of tours through them",
@@ -137,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         "--episodes", nargs="+", type=Path, metavar="FILE", help="check a file against these episode files"
     )
     _add_debug(submit)
+    store = commands.add_parser("store", help=STORES, description=STORES.capitalize() + ".")
+    for action in add_actions(store):
+        _add_debug(action)
     return parser
 
 

@@ -252,6 +252,14 @@ def _submit(options: argparse.Namespace) -> None:
     print(f"{path}: {words}")
 
 
+def _store(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from navloop.training.store.command import run_store
+
+    run_store(options, Console(width=None if sys.stdout.isatty() else 100))
+
+
 _COMMANDS = {
     "houses": _houses,
     "eval": _eval,
@@ -263,6 +271,7 @@ _COMMANDS = {
     "loop": _loop,
     "report": _report,
     "submit": _submit,
+    "store": _store,
 }
 
 

@@ -262,22 +262,3 @@ def create_filters(
             Novel(apart=config.apart, text=config.text_overlap, frames=config.frame_cosine, known=tuple(known))
         )
     return tuple(filters)
-
-
-def refuse_scenes(episodes: Iterable[Episode], never: Collection[str], what: str = "walks") -> None:
-    """Refuse episodes in scenes that are kept for validation.
-
-    Args:
-        episodes: Of whatever is to be collected.
-        never: Scene ids.
-        what: Name of the file or source, for the message.
-
-    Raises:
-        ValueError: If there is one, naming scenes.
-    """
-    found = sorted({episode.scene_id for episode in episodes} & set(never))
-    if found:
-        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        raise ValueError(
-            f"{what}: {found[0]}{others} is kept for validation; nothing may be learned there, choose other scenes"
-        )

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from navloop.configs.schema import LengthsConfig
-from navloop.envs.episodes import read_episodes
 from navloop.envs.houses.splits import episodes_of, tour_to_json
 from navloop.envs.houses.tours import draw_tours
 from navloop.processes import end_with_the_parent
@@ -63,15 +62,6 @@ def draw_ground(
     jobs = [_Job(scenes, scene, share, seed, lengths) for scene, share in zip(houses, shares, strict=True) if share]
     found = [episode for drawn in _each(jobs, workers) for episode in drawn]
     return [replace(e, episode_id=f"g{i}", trajectory_id=f"g{i}") for i, e in enumerate(found, start=1)]
-
-
-def scenes_of(*files: Path) -> frozenset[str]:
-    """Return the ids of all scenes of episode files: what `never` is for validation splits.
-
-    Raises:
-        EpisodeError: If a file cannot be read.
-    """
-    return frozenset(episode.scene_id for file in files for episode in read_episodes(file, None).episodes)
 
 
 def _houses(scenes: Path, among: Sequence[str] | None, never: frozenset[str]) -> list[str]:

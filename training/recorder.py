@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,6 @@ from rich.console import Console
 
 from navloop.configs.collect import CollectConfig
 from navloop.configs.loader import dump
-from navloop.envs.episodes import read_episodes
 from navloop.envs.protocols import Protocol
 from navloop.provenance import usable_processors
 from navloop.records import Episode
@@ -28,6 +27,7 @@ from navloop.training.recording import EXPERT, Part, Recorder, blank, depth_of
 from navloop.training.rollouts import protocol_of
 from navloop.training.store import StoreAbout, StoreWriter, open_store
 from navloop.training.tours import by_tour
+from navloop.training.unseen import refuse_scenes, scenes_of
 
 MEASURING = re.compile(r"(val|test)(_(seen|unseen|train|challenge|standard|public|guide|follower))*", re.IGNORECASE)
 """Names of splits that agents are measured on, which nobody may learn from."""
@@ -74,7 +74,7 @@ def record_walks(config: CollectConfig, folder: Path, console: Console | None = 
     entrant = find_walker(config)
     selection = read_selection(config.entry())
     episodes = draw_episodes(config, selection.spoken)
-    refuse_scenes(config.never, episodes)
+    refuse_scenes({e.scene_id for e in episodes}, scenes_of(*config.never), config.episodes)
     protocol = protocol_of(config.ground(), depth_of(config, entrant))
     about = about_of(config, protocol)
     data = selection.data | ({} if entrant is None or entrant.weights is None else {"weights": entrant.weights})
@@ -102,24 +102,6 @@ def refuse_measuring(config: CollectConfig) -> None:
             raise ValueError(
                 f"{path}: {name} is a split that agents are measured on, and walks are recorded to learn from; "
                 "name the file of a train split"
-            )
-
-
-def refuse_scenes(files: Iterable[str], episodes: Sequence[Episode]) -> None:
-    """Check that no episode is in a scene of some episode files.
-
-    Raises:
-        ValueError: If one is, naming scenes and file; or if a file cannot be read.
-    """
-    walked = {episode.scene_id for episode in episodes}
-    for name in files:
-        leaked = sorted(
-            walked & {episode.scene_id for episode in read_episodes(Path(name), ground_truth=None).episodes}
-        )
-        if leaked:
-            more = f" and {len(leaked) - 1} more" if len(leaked) > 1 else ""
-            raise ValueError(
-                f"{leaked[0]}{more}: a scene to walk in is one of {name}, which agents are measured on; leave its episodes out"
             )
 
 

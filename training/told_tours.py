@@ -14,10 +14,9 @@ from navloop.files import fingerprint
 from navloop.records import Episode, Tour
 from navloop.training.courses import Course
 from navloop.training.evaluation import select_episodes
-from navloop.training.filters import refuse_scenes
-from navloop.training.new_ground import scenes_of
 from navloop.training.spoken_walks import Texts
 from navloop.training.tours import by_tour
+from navloop.training.unseen import refuse_scenes, scenes_of
 from navloop.training.walks import WalkFolder
 
 
@@ -66,7 +65,7 @@ class ToldCourse(Course):
             raise ValueError(f"{folder.path}: holds no walks; name a folder that does, or leave it out of recorded")
         unseen = self.config.episodes.val_unseen
         never = scenes_of(Path(unseen)) - {episode.scene_id for episode in self.episodes} if unseen else ()
-        refuse_scenes(file.episodes, never, recorded.episodes)
+        refuse_scenes({episode.scene_id for episode in file.episodes}, never, recorded.episodes)
         self.fingerprints[f"recorded.{recorded.episodes}"] = file.fingerprint
         self.fingerprints[f"recorded.{recorded.walks}"] = fingerprint(folder.index)
         return folder, texts_of(file.episodes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_walks import candidate, episode, straight
+from made_walks import candidate, straight
 
 from navloop.configs.filters import FiltersConfig
 from navloop.training.filters import (
@@ -20,10 +20,10 @@ from navloop.training.filters import (
     Novel,
     Reproduced,
     create_filters,
-    refuse_scenes,
     sift,
 )
 from navloop.training.twins import overlap, word_pairs
+from navloop.training.unseen import refuse_scenes
 
 
 def test_the_first_reason_counts_and_later_filters_do_not_see_what_is_gone():
@@ -181,7 +181,7 @@ def test_filters_that_keep_nothing_are_refused(fields, words):
 
 
 def test_validation_scenes_are_refused_at_the_door():
-    given = [episode(scene=scene) for scene in ("t/1.glb", "val/2.glb", "val/3.glb")]
-    refuse_scenes(given, {"val/9.glb"})
-    with pytest.raises(ValueError, match=r"free walks: val/2.glb and 1 more is kept for validation"):
+    given = ["t/1.glb", "val/2.glb", "val/3.glb"]
+    refuse_scenes(given, {"val/9.glb"}, "free walks")
+    with pytest.raises(ValueError, match=r"free walks: val/2.glb and 1 more is kept to measure agents in"):
         refuse_scenes(given, {"val/2.glb", "val/3.glb"}, "free walks")

@@ -10,8 +10,9 @@ from short_tours import SHORT
 
 from navloop.configs.imitation import EpisodesConfig
 from navloop.envs.episodes import read_episodes, write_episodes, write_ground_truth
-from navloop.training.new_ground import draw_ground, scenes_of
+from navloop.training.new_ground import draw_ground
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
+from navloop.training.unseen import scenes_of
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import operator
+import re
 import shutil
 from dataclasses import replace
 
+import av
 import decord
 import numpy as np
 import pyarrow.compute as pc
@@ -32,6 +37,7 @@ from navloop.training.store import (
     split_store,
     walk_folder,
 )
+from navloop.training.store.checking import check_walks
 
 FILM = "videos/observation.images.rgb/chunk-000/file-000.mp4"
 
@@ -314,9 +320,106 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 
 def test_a_newer_format_is_refused(fresh):
     file = fresh / "navloop.json"
-    file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
-    with pytest.raises(StoreError, match=r"format 2 is newer than 1, the newest that this navloop reads"):
+    file.write_text(file.read_text().replace('"format": 2', '"format": 3'))
+    with pytest.raises(StoreError, match=r"format 3 is newer than 2, the newest that this navloop reads"):
         open_store(fresh)
+
+
+def test_a_store_of_the_first_format_is_read_and_added_to(fresh):
+    file = fresh / "navloop.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({"format": 1, "about": told["about"] | {"turn": math.radians(15)}}))
+    path = fresh / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.drop_columns([name for name in table.column_names if name.startswith("films/")]), path)
+    assert open_store(fresh).about == ABOUT
+    store = open_store(fill(fresh, range(3, 5)))
+    assert [store.stretch(number).digest is None for number in range(5)] == [True] * 3 + [False] * 2
+    assert not any(one.fault for one in check_walks(store))
+
+
+@pytest.fixture
+def flipped(fresh):
+    """A store with one wrong bit in the picture data of walk 1."""
+    store = open_store(fresh)
+    stretch = store.stretch(1)
+    with av.open(str(fresh / FILM)) as film:
+        packets = [packet for packet in film.demux(video=0) if packet.size]
+    content = bytearray((fresh / FILM).read_bytes())
+    packet = packets[stretch.first + 1]
+    content[packet.pos + packet.size - 3] ^= 0x04
+    (fresh / FILM).write_bytes(content)
+    return fresh
+
+
+def test_a_single_wrong_bit_in_a_film_is_found_and_not_copied(flipped, tmp_path):
+    store = open_store(flipped)
+    assert [bool(one.fault) for one in check_walks(store)] == [False, True, False]
+    with pytest.raises(StoreError, match=f"{flipped / FILM}.* are not those that were written"):
+        merge_stores([store], tmp_path / "copy")
+    assert len(merge_stores([store], tmp_path / "rest", ["index!=1"])) == 2
+
+
+def test_a_wrong_bit_in_the_film_of_a_part_stops_the_joining(tmp_path):
+    folder = fill(tmp_path / "store", range(2), finish=False)
+    film = min(folder.glob("parts/*/rgb.mp4"))
+    with av.open(str(film)) as opened:
+        packet = [packet for packet in opened.demux(video=0) if packet.size][-1]
+    content = bytearray(film.read_bytes())
+    content[packet.pos + packet.size - 3] ^= 0x04
+    film.write_bytes(content)
+    with pytest.raises(StoreError, match=f"{film}.* delete its folder to lose this walk alone"):
+        fill(folder, [])
+
+
+def test_the_digest_of_a_film_is_that_of_its_packets_wherever_they_are(joined, tmp_path):
+    store = open_store(joined)
+    copy = merge_stores([store], tmp_path / "copy", ["index>3", "index<=5"])
+    assert [copy.stretch(n).digest for n in range(2)] == [store.stretch(n).digest for n in (4, 5)]
+    with av.open(str(joined / FILM)) as film:
+        packets = [bytes(packet) for packet in film.demux(video=0) if packet.size]
+        sets = film.streams.video[0].codec_context.extradata
+    first = store.stretch(4).first
+    expected = hashlib.sha256(sets + b"".join(packets[first : first + store.episodes[4].length])).hexdigest()
+    assert store.stretch(4).digest == expected
+
+
+@given(
+    column=st.sampled_from(["length", "metrics/spl", "success", "source", "index"]),
+    sign=st.sampled_from(["=", "!=", ">=", "<=", ">", "<"]),
+    of=st.integers(0, 6),
+)
+def test_conditions_are_those_of_python(mixed, column, sign, of):
+    store = open_store(mixed)
+    table = store.table()
+    value = table[column][of].as_py()
+    compare = {"=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, ">": operator.gt}
+    expected = [n for n, one in enumerate(table[column].to_pylist()) if compare.get(sign, operator.lt)(one, value)]
+    assert list(store.select([f"{column} {sign} {value}"])) == expected
+    assert list(store.select([f"{column}{sign}{value}", "index>=0"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("spl>0.1", "has no column 'spl'; did you mean metrics/spl?"),
+        ("nothing=1", "has no column 'nothing'; it has episode_id, "),
+        ("length", "expected COLUMN, one of = != >= <= > <, and a value"),
+        ("length>long", "'long' is not a whole number"),
+        ("success=perhaps", "'perhaps' is not true or false"),
+    ],
+)
+def test_conditions_that_cannot_be_read_are_told(mixed, condition, told):
+    with pytest.raises(StoreError, match=re.escape(told)):
+        open_store(mixed).select([condition])
+
+
+def test_walks_in_scenes_that_agents_are_measured_in_are_not_merged(joined, tmp_path):
+    with pytest.raises(ValueError, match=r"made/1.glb is kept to measure agents in"):
+        merge_stores([open_store(joined)], tmp_path / "merged", never=["made/1.glb"])
+    assert not (tmp_path / "merged").exists()
+    kept = merge_stores([open_store(joined)], tmp_path / "merged", ["scene_id!=made/1.glb"], never=["made/1.glb"])
+    assert {episode.scene_id for episode in kept.episodes} == {"made/0.glb", "made/2.glb"}
 
 
 @pytest.mark.parametrize("name", [FILM, "data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"])

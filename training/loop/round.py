@@ -42,9 +42,9 @@ from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
 from navloop.training.loop.steps import Steps
 from navloop.training.loop.verdict import Reach, Seeds, gap, judge, reach, to_json
-from navloop.training.new_ground import scenes_of
 from navloop.training.steps import draw_seed
 from navloop.training.store import open_store
+from navloop.training.unseen import scenes_of
 
 GAPS = ("spl", "success", "ndtw")
 """Metrics in which arms are compared."""
@@ -160,7 +160,7 @@ class Round:
                 follower=self._standing.agent,
                 crew=crew,
                 filters=self._config.filters,
-                never=scenes_of(*(Path(file) for file in sources.never)),
+                never=scenes_of(*sources.never),
                 known=self._known(),
                 encoder=encoder if isinstance(encoder, MultimodalEncoder) else None,
                 seed=draw_seed(self._config.seed, self.number, 2) % 2**31,

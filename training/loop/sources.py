@@ -16,10 +16,11 @@ from navloop.configs.loop import FreeConfig, GroundConfig, ToursConfig
 from navloop.provenance import usable_processors
 from navloop.records import Episode
 from navloop.training.loop.tours import LabelledTours, write_tours
-from navloop.training.new_ground import draw_ground, scenes_of
+from navloop.training.new_ground import draw_ground
 from navloop.training.recorder import record_walks
 from navloop.training.recording import EXPERT
 from navloop.training.steps import draw_seed
+from navloop.training.unseen import scenes_of
 
 STORE, EPISODES = "store", "train.json.gz"
 """What a source leaves in its folder: the walks, and the episodes that they were to be."""
@@ -61,7 +62,7 @@ class Sources:
 
     def walk_ground(self, folder: Path, number: int, config: GroundConfig) -> dict[str, Any]:
         """Draw ways through houses that nobody has described, and let the expert walk them."""
-        never = scenes_of(*(Path(file) for file in self.never), Path(self.episodes.train))
+        never = scenes_of(*self.never, self.episodes.train)
         drawn = draw_ground(
             Path(self.episodes.scenes),
             config.count,

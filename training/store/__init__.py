@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from navloop.training.store.joining import join_parts
 from navloop.training.store.parts import PARTS, write_copy, write_record
 from navloop.training.store.reader import Store, Where, open_store
 from navloop.training.store.schema import Record, StoreAbout, StoredEpisode, StoreError
+from navloop.training.unseen import refuse_scenes
 
 __all__ = [
     "Record",
@@ -114,7 +115,9 @@ class StoreWriter:
         self.close()
 
 
-def merge_stores(stores: Sequence[Store], folder: Path, where: Where | None = None) -> Store:
+def merge_stores(
+    stores: Sequence[Store], folder: Path, where: Where | None = None, *, never: Collection[str] = ()
+) -> Store:
     """Write the walks of stores of one kind into one, films as they are, and return it finished. A walk that is in two is there once.
 
     A walk is known by its episode, walker, seed, source and round.
@@ -123,14 +126,17 @@ def merge_stores(stores: Sequence[Store], folder: Path, where: Where | None = No
         stores: At least one.
         folder: New, or a store that they are added to.
         where: Which walks; None: all.
+        never: Scenes that are kept for validation.
 
     Raises:
         StoreError: If they are of several kinds, one cannot be read, or two hold different walks that would be known as one.
-        ValueError: If there is none.
+        ValueError: If there is none, or a walk is in a scene that is kept for validation. Nothing is written then.
     """
     if not stores:
         raise ValueError("no stores to merge; name at least one")
     chosen = [(store, range(len(store)) if where is None else store.select(where)) for store in stores]
+    for store, indices in chosen:
+        refuse_scenes({store.episodes[index].scene_id for index in indices}, never, str(store.folder))
     there = [open_store(folder)] if is_store(folder) else []
     _require_distinct([*((store, range(len(store))) for store in there), *chosen])
     with StoreWriter(folder, stores[0].about) as writer:

@@ -63,7 +63,7 @@ def _line(episode: StoredEpisode, stretch: Stretch, fps: float, folder: Path) ->
         "video": os.path.relpath(stretch.path, folder),
         "start": stretch.first / fps,
         "end": (stretch.first + stretch.length) / fps,
-        "captions": [episode.instruction],
+        **({"captions": [episode.instruction]} if episode.instruction else {}),  # of free walks nobody said a word yet
         "episode_id": episode.episode_id,
         "trajectory_id": episode.trajectory_id,
         "scene_id": episode.scene_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -23,18 +24,26 @@ TICKS = 512
 
 
 class Stretch(NamedTuple):
-    """Some consecutive frames of a film, the first one a key frame."""
+    """Some consecutive frames of a film, the first one a key frame.
+
+    Attributes:
+        path: Of the film.
+        first: Number of the first frame.
+        length: How many frames.
+        digest: SHA-256 of their packets, as `film_digest` has it; None where nobody wrote it down.
+    """
 
     path: Path
     first: int
     length: int
+    digest: str | None = None
 
 
 def join_films(stretches: Iterable[Stretch], fps: int, path: Path) -> None:
     """Write the packets of films one after the other into the film `path`, as they are.
 
     Raises:
-        UnreadableError: If one of them cannot be read, or ends too soon, naming it.
+        UnreadableError: If one of them cannot be read, ends too soon, or is not what its digest says, naming it.
         OSError: If the film cannot be written.
     """
     clock, done = Fraction(1, TICKS * fps), 0
@@ -53,6 +62,19 @@ def join_films(stretches: Iterable[Stretch], fps: int, path: Path) -> None:
                     done += 1
 
 
+def film_digest(stretch: Stretch, fps: int) -> str:
+    """Return the SHA-256 of a stretch's packets and of its coder's parameter sets, whatever film they are in. 64 hex digits.
+
+    Raises:
+        UnreadableError: If it cannot be read, ends too soon, or is not what its own digest says, naming the film.
+    """
+    with explained(str(stretch.path)), av.open(str(stretch.path)) as film:
+        digest = _begin_digest(film.streams.video[0])
+        for packet in _packets(film, stretch, fps):
+            digest.update(bytes(packet))
+    return digest.hexdigest()
+
+
 def film_parameters(path: Path) -> bytes:
     """Return what films must share to be joined: codec, size and the coder's parameter sets."""
     with explained(str(path)), av.open(str(path)) as film:
@@ -65,14 +87,23 @@ def _packets(film: Any, stretch: Stretch, fps: int) -> Iterator[Any]:
     """Yield the packets of a stretch; there is one a frame, in the order they are shown."""
     stream = film.streams.video[0]
     _seek(film, stream, stretch.first, fps)
-    count = 0
+    count, seen = 0, _begin_digest(stream)
     for packet in film.demux(stream):
         if packet.size and _number(packet, fps) >= stretch.first:
+            seen.update(bytes(packet))
             yield packet
             count += 1
             if count == stretch.length:
-                return
-    raise ValueError(f"has {count} of the {stretch.length} frames from number {stretch.first} on")
+                break
+    else:
+        raise ValueError(f"has {count} of the {stretch.length} frames from number {stretch.first} on")
+    if stretch.digest not in (None, seen.hexdigest()):
+        raise ValueError(f"frames {stretch.first} to {stretch.first + stretch.length} are not those that were written")
+
+
+def _begin_digest(stream: Any) -> hashlib._Hash:
+    """A digest of what every packet of a stream is decoded with."""
+    return hashlib.sha256(stream.codec_context.extradata or b"")
 
 
 def _number(shown: Any, fps: int) -> int:

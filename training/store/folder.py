@@ -8,12 +8,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from navloop.files import write_bytes
 from navloop.training.listings import STORE_ABOUT
-from navloop.training.store.schema import FORMAT, StoreAbout, StoreError
+from navloop.training.store.schema import FORMAT, StoreAbout, StoreError, to_degrees
 
 BESIDE = ("config.yaml", "provenance.json")
 """Files of a run (`navloop.runs`) that may be there before the store is."""
@@ -40,7 +40,10 @@ def read_about(folder: Path) -> StoreAbout:
             raise StoreError(
                 f"{path}: format {data['format']} is newer than {FORMAT}, the newest that this navloop reads; install a newer one"
             )
-        return StoreAbout(**data["about"])
+        about = StoreAbout(**data["about"])
+        if data["format"] == 1 and about.protocol_fingerprint:  # imported walks have none
+            return replace(about, turn=to_degrees(about.turn))
+        return about
     except FileNotFoundError:
         raise StoreError(f"{folder}: holds no store, there is no {STORE_ABOUT}; name the folder of one") from None
     except StoreError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
 from navloop.training.readers import FrameFolder
 from navloop.training.store import Record, Store, StoreAbout, StoredEpisode, StoreError, StoreWriter, open_store
+from navloop.training.unseen import refuse_scenes
 from navloop.training.walks import Frames
 
 START = -1
@@ -28,7 +29,9 @@ _MATTERPORT = re.compile(r"[A-Za-z0-9]{11}")
 """Name of a Matterport3D house."""
 
 
-def import_annotations(file: Path, folder: Path, *, turn: float = 15.0, step: float = 0.25) -> Store:
+def import_annotations(
+    file: Path, folder: Path, *, turn: float = 15.0, step: float = 0.25, never: Collection[str] = ()
+) -> Store:
     """Write walks from an annotations.json and the folders of frames beside it into a store, and return it finished.
 
     An item is {"id", "video": "images/<scene>_<set>_<walk>", "instructions": [...], "actions": [-1, 1, ...]}, its frames are numbered images in
@@ -40,11 +43,14 @@ def import_annotations(file: Path, folder: Path, *, turn: float = 15.0, step: fl
         folder: Of the store, new or begun.
         turn: Degrees of LEFT and RIGHT.
         step: Metres of FORWARD.
+        never: Scenes that are kept for validation.
 
     Raises:
         StoreError: If the annotations cannot be read, or do not fit their frames, naming the item.
+        ValueError: If a walk is in a scene that is kept for validation. Nothing is written then.
     """
     items = _read_items(file)
+    refuse_scenes({_scene(item) for item in items}, never, str(file))
     about = _about(file, items[0], turn, step)
     with StoreWriter(folder, about) as writer:
         there = open_store(folder).keys
@@ -92,14 +98,14 @@ def _records(file: Path, item: Mapping[str, Any], about: StoreAbout, there: froz
     actions = _actions(file, item)
     trajectory = reckon(actions, about)
     texts = [item["instructions"]] if isinstance(item["instructions"], str) else list(item["instructions"])
-    scene, _, walk = Path(item["video"]).name.partition("_")
+    walk = Path(item["video"]).name.partition("_")[2]
     start = Pose(trajectory.positions[0], 0.0)
     rgb: NDArray[np.uint8] | None = None
     for number, text in enumerate(texts):
         ids: dict[str, Any] = {
             "episode_id": f"{item['id']}" if number == 0 else f"{item['id']}.{number}",
             "trajectory_id": walk or str(item["id"]),
-            "scene_id": f"mp3d/{scene}/{scene}.glb" if _MATTERPORT.fullmatch(scene) else scene,
+            "scene_id": _scene(item),
         }
         told = StoredEpisode(
             **ids, instruction=text, policy="expert", seed=0, source="imported", success=trajectory.stopped
@@ -115,6 +121,11 @@ def _records(file: Path, item: Mapping[str, Any], about: StoreAbout, there: froz
             instruction=Instruction(text=text),
         )
         yield Record(about=told, task=task, trajectory=trajectory, expert_actions=actions, frames=Frames(rgb))
+
+
+def _scene(item: Mapping[str, Any]) -> str:
+    scene = Path(item["video"]).name.partition("_")[0]
+    return f"mp3d/{scene}/{scene}.glb" if _MATTERPORT.fullmatch(scene) else scene
 
 
 def reckon(actions: NDArray[np.int64], about: StoreAbout) -> Trajectory:

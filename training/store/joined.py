@@ -26,6 +26,7 @@ DATA = "data/chunk-{:03d}/file-{:03d}.parquet"
 VIDEOS = "videos/{}/chunk-{:03d}/file-{:03d}.mp4"
 TASKS, INFO, STATS = "meta/tasks.parquet", "meta/info.json", "meta/stats.json"
 METRIC = "metrics/"
+FILM_DIGEST = "films/"
 
 TOLD = {
     "key": pa.string(),
@@ -47,7 +48,7 @@ TOLD = {
     "stopped": pa.bool_(),
     "task": pa.string(),
 }
-"""Columns that navloop adds to a LeRobotDataset's table of episodes, besides `metrics/<name>`: what `Told` holds."""
+"""Columns that navloop adds to a LeRobotDataset's table of episodes, besides `metrics/<name>` and `films/<video>`: what `Told` holds."""
 
 _ROWS_HELD = 8
 """Row groups of frames that a reader keeps."""
@@ -58,7 +59,8 @@ def told_row(told: Told) -> dict[str, Any]:
     episode = told.episode
     plain = {f.name: getattr(episode, f.name) for f in fields(episode) if f.name in TOLD}
     metrics = {f"{METRIC}{name}": float(value) for name, value in episode.metrics.items()}
-    return (plain | metrics) | {
+    films = {f"{FILM_DIGEST}{video}": digest for video, digest in told.films.items()}
+    return (plain | metrics | films) | {
         "key": episode.key,
         "extra": json.dumps(dict(episode.extra), ensure_ascii=False),
         "task": json.dumps(dict(told.task), ensure_ascii=False),
@@ -100,6 +102,7 @@ class Joined:
             end_distance=self._columns["end_distance"][number],
             stopped=self._columns["stopped"][number],
             pictures=self._pictures(number),
+            films={video: digest for video in self._about.videos if (digest := self._digest(number, video))},
         )
 
     def frames(self, number: int) -> pa.Table:
@@ -122,7 +125,12 @@ class Joined:
         """Return where a walk's film is."""
         begins: float = self._columns[f"videos/{video}/from_timestamp"][number]
         path = self._folder / VIDEOS.format(video, *self._place(number, f"videos/{video}"))
-        return Stretch(path, round(begins * self._about.fps), self.episodes[number].length)
+        return Stretch(path, round(begins * self._about.fps), self.episodes[number].length, self._digest(number, video))
+
+    def _digest(self, number: int, video: str) -> str | None:
+        """What a walk's film has to be; None where nobody wrote it down."""
+        digests: list[str | None] | None = self._columns.get(f"{FILM_DIGEST}{video}")
+        return None if digests is None else digests[number]
 
     def _pictures(self, number: int) -> dict[str, dict[str, list[float]]]:
         """Statistics of what was seen, flat as parts have them."""

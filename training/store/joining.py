@@ -158,7 +158,9 @@ class _Joining:
             sizes = [path.stat().st_size for path in paths]
             number = self._files_there(f"videos/{video}")
             for places in _fill(sizes, VIDEO_MEGABYTES, kinds):
-                stretches = [Stretch(paths[place], 0, rows[place]["length"]) for place in places]
+                stretches = [
+                    Stretch(paths[place], 0, rows[place]["length"], fresh[place].films.get(video)) for place in places
+                ]
                 chunk, file = divmod(number, CHUNK)
                 join = partial(join_films, stretches, self._about.fps)
                 self._place(VIDEOS.format(video, chunk, file), join)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from navloop.envs.episode_rows import format_episode
 from navloop.records import Trajectory
 from navloop.training.store.depth import write_depth
-from navloop.training.store.films import Stretch, join_films
+from navloop.training.store.films import Stretch, film_digest, join_films
 from navloop.training.store.folder import sync
 from navloop.training.store.meta import picture_statistics
 from navloop.training.store.schema import (
@@ -58,6 +58,7 @@ class Told:
         end_distance: Geodesic metres to the goal there.
         stopped: Whether the last action was STOP.
         pictures: Statistics of what was seen, by video.
+        films: SHA-256 of what was seen as it is coded, by video (`films.film_digest`); empty where a navloop wrote that took none.
     """
 
     episode: StoredEpisode
@@ -66,6 +67,7 @@ class Told:
     end_distance: float
     stopped: bool
     pictures: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    films: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record) -> Told:
@@ -92,6 +94,7 @@ class Told:
             "end_distance": repr(self.end_distance),
             "stopped": self.stopped,
             "pictures": {name: dict(found) for name, found in self.pictures.items()},
+            "films": dict(self.films),
         }
 
     @classmethod
@@ -104,6 +107,7 @@ class Told:
             end_distance=float(data["end_distance"]),
             stopped=data["stopped"],
             pictures=data["pictures"],
+            films=data.get("films", {}),
         )
 
     def trajectory(self, frames: pa.Table) -> Trajectory:
@@ -124,7 +128,7 @@ def write_record(folder: Path, record: Record, about: StoreAbout) -> bool:
         if record.frames.depth is not None and about.depth:
             write_depth(aside / FILMS[DEPTH], record.frames.depth, about.fps, about.gop)
         _write_rows(aside, frame_table(record.trajectory, record.expert_actions, about.fps))
-        _write_told(aside, Told.of(record))
+        _write_told(aside, replace(Told.of(record), films=_digests(aside, about, len(record.trajectory))))
     return done[0]
 
 
@@ -139,7 +143,7 @@ def write_copy(folder: Path, told: Told, rows: pa.Table, films: Mapping[str, Str
         for video, stretch in films.items():
             join_films([stretch], about.fps, aside / FILMS[video])
         _write_rows(aside, rows.select(FRAME_SCHEMA.names).cast(FRAME_SCHEMA))
-        _write_told(aside, told)
+        _write_told(aside, replace(told, films=_digests(aside, about, len(rows))))
     return done[0]
 
 
@@ -227,6 +231,10 @@ def _write_rows(aside: Path, table: pa.Table) -> None:
 
 def _write_told(aside: Path, told: Told) -> None:
     (aside / TOLD).write_text(json.dumps(told.to_json(), allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _digests(aside: Path, about: StoreAbout, length: int) -> dict[str, str]:
+    return {video: film_digest(Stretch(aside / FILMS[video], 0, length), about.fps) for video in about.videos}
 
 
 def _require_fit(record: Record, about: StoreAbout) -> None:

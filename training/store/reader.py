@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from navloop.envs.episode_rows import parse_episode
 from navloop.records import Episode, Trajectory
 from navloop.training.decoding import UnreadableError
+from navloop.training.store.conditions import parse_conditions
 from navloop.training.store.depth import PIXELS, to_metres
 from navloop.training.store.films import FilmReader, Stretch
 from navloop.training.store.folder import read_about
@@ -26,8 +27,8 @@ from navloop.training.store.schema import DEPTH, RGB, Record, StoredEpisode, Sto
 from navloop.training.store.tables import column
 from navloop.training.walks import Frames, Walk
 
-Where: TypeAlias = "Callable[[StoredEpisode], bool] | pc.Expression"
-"""Which walks: a function of what is told of one, or an expression over the columns of `Store.table`."""
+Where: TypeAlias = "Callable[[StoredEpisode], bool] | pc.Expression | Sequence[str]"
+"""Which walks: a function of what is told of one; or, over the columns of `Store.table`, an expression, or conditions as `conditions` reads them."""
 
 
 class Store:
@@ -118,22 +119,26 @@ class Store:
 
         Args:
             columns: Which; None: all.
-            where: Which walks, as an expression over columns, or as a function of what is told.
+            where: Which walks.
+
+        Raises:
+            StoreError: If a condition cannot be read, or is on no column.
         """
         rows = [_columns(episode) for episode in self.episodes]
         names = dict.fromkeys([*PLAIN, *(name for row in rows for name in row)])
         table = pa.table({name: pa.array(_alike([row.get(name) for row in rows]), PLAIN.get(name)) for name in names})
-        if isinstance(where, pc.Expression):
-            table = table.filter(where)
-        elif where is not None:
+        if callable(where):
             table = table.take([number for number, episode in enumerate(self.episodes) if where(episode)])
+        elif where is not None:
+            asked = where if isinstance(where, pc.Expression) else self._conditions(where, table.schema)
+            table = table.filter(asked)
         return table if columns is None else table.select(list(columns))
 
     def select(self, where: Where) -> tuple[int, ...]:
-        """Return the numbers of the walks that a condition holds for."""
-        if isinstance(where, pc.Expression):
-            return tuple(self.table(("index",), where)["index"].to_pylist())
-        return tuple(number for number, episode in enumerate(self.episodes) if where(episode))
+        """Return the numbers of the walks that are meant. Raises StoreError."""
+        if callable(where):
+            return tuple(number for number, episode in enumerate(self.episodes) if where(episode))
+        return tuple(self.table(("index",), where)["index"].to_pylist())
 
     @property
     def stats(self) -> Mapping[str, Mapping[str, Any]]:
@@ -158,8 +163,9 @@ class Store:
         number = range(len(self))[index]
         if number < len(self._joined):
             return self._joined.film(number, video)
-        episode = self.episodes[number]
-        return Stretch(self.folder / PARTS / episode.key / FILMS[video], 0, episode.length)
+        part = self._parts[number - len(self._joined)]
+        path = self.folder / PARTS / part.episode.key / FILMS[video]
+        return Stretch(path, 0, part.episode.length, part.films.get(video))
 
     def told(self, index: int) -> Told:
         """Return all that is known of a walk without opening its frames. Raises StoreError."""
@@ -174,6 +180,9 @@ class Store:
         if number < len(self._joined):
             return self._joined.frames(number)
         return read_rows(self.folder, self.episodes[number].key)
+
+    def _conditions(self, texts: Sequence[str], columns: pa.Schema) -> pc.Expression:
+        return parse_conditions([texts] if isinstance(texts, str) else texts, columns, str(self.folder))
 
     def _look(self) -> tuple[Joined, list[Told]]:
         """See joined walks and parts at one moment.

@@ -18,8 +18,8 @@ from navloop.records import Episode, Trajectory
 from navloop.training.rollouts import Rollout
 from navloop.training.walks import Frames, Walk
 
-FORMAT = 1
-"""Version of what navloop adds to LeRobotDataset v3.0; a store of a higher one is refused."""
+FORMAT = 2
+"""Version of what navloop adds to LeRobotDataset v3.0; a store of a higher one is refused. In 1, walks of a protocol had their turn in radians."""
 
 RGB, DEPTH = "observation.images.rgb", "observation.images.depth"
 """Keys of the videos."""
@@ -86,7 +86,7 @@ class StoreAbout:
             protocol=protocol.label,
             protocol_fingerprint=protocol.fingerprint,
             world=world,
-            turn=protocol.body.turn,
+            turn=to_degrees(protocol.body.turn),
             step=protocol.body.step,
             width=camera.width,
             height=camera.height,
@@ -236,6 +236,11 @@ class Record:
             expert_actions=walk.expert_actions,
             frames=rollout.frames,
         )
+
+
+def to_degrees(radians: float) -> float:
+    """Return degrees without the last digits, in which equal turns differ."""
+    return round(math.degrees(radians), 9)
 
 
 def walk_of(about: StoredEpisode, trajectory: Trajectory, expert_actions: NDArray[np.int64]) -> Walk:

@@ -1,0 +1,93 @@
+"""`navloop store` from the shell: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import pytest
+from stored_walks import fill
+
+from navloop.configs.videos import ViewsConfig
+from navloop.envs.episodes import read_episodes
+from navloop.training.cli import main
+from navloop.training.manifests import read_manifests
+from navloop.training.store import open_store
+
+FILM = "videos/observation.images.rgb/chunk-000/file-000.mp4"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return fill(tmp_path / "store", range(6))
+
+
+def run(capsys, *words):
+    code = main(["store", *map(str, words)])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+def test_what_a_store_holds_is_shown(store, capsys):
+    fill(store, range(6, 8), finish=False)
+    code, said = run(capsys, "show", store)
+    assert code == 0
+    assert "houses@1 in embedded, 32 x 32 pixels, turns of 15 degrees, steps of 0.25 m" in said
+    assert "8 walks, 32 frames, 8 tours, 8 instructions, 3 scenes; 2 of all are not joined yet" in said
+    row = next(line.split() for line in said.splitlines() if line.strip().startswith("tours"))
+    assert row == ["tours", "made", "8", "32", "0", "50.0", "3.5"]
+    code, said = run(capsys, "show", store, "--where", "success=true", "length>3")
+    assert "of 8 walks: 2 walks, 12 frames" in said
+
+
+def test_merged_walks_are_exported_for_the_stages_and_for_replay(store, tmp_path, capsys):
+    more = fill(tmp_path / "more", range(4, 9))
+    code, said = run(capsys, "merge", store, more, "--into", tmp_path / "all", "--where", "success=true")
+    assert code == 0 and "all: 4 walks" in said
+    assert [episode.episode_id for episode in open_store(tmp_path / "all").episodes] == ["1", "3", "5", "7"]
+    code, said = run(capsys, "export", tmp_path / "all", "--to", tmp_path / "out" / "list.jsonl", "--where", "index>0")
+    assert code == 0 and "3 walks" in said
+    views = ViewsConfig(manifest=(str(tmp_path / "out" / "list.jsonl"),), frames=2, size=32)
+    assert [row.captions for row in read_manifests(views, need=["captions"])] == [
+        (f"Walk number {number}.",) for number in (3, 5, 7)
+    ]
+    code, _ = run(capsys, "export", tmp_path / "all", "--to", tmp_path / "out" / "walks.json.gz")
+    episodes = read_episodes(tmp_path / "out" / "walks.json.gz").episodes
+    assert code == 0 and [episode.ground_truth is not None for episode in episodes] == [True] * 4
+
+
+def test_a_damaged_walk_is_listed_with_how_to_keep_the_others(store, tmp_path, capsys):
+    code, said = run(capsys, "check", store)
+    assert code == 0 and "all 6 walks are whole" in said
+    content = bytearray((store / FILM).read_bytes())
+    content[content.rindex(b"mdat") + 400] ^= 0x20
+    (store / FILM).write_bytes(content)
+    code, said = run(capsys, "check", store)
+    assert code == 2 and "1 of 6 walks are damaged:" in said and str(store / FILM) in said
+    words = said.strip().splitlines()[-1].split("navloop store ")[1].replace("NEW", str(tmp_path / "new"))
+    code, said = run(capsys, *words.replace("'", "").split())
+    assert code == 0 and "new: 5 walks" in said
+
+
+def test_scenes_that_agents_are_measured_in_are_refused(store, tmp_path, capsys):
+    run(capsys, "export", store, "--to", tmp_path / "val_unseen.json.gz", "--where", "scene_id=made/1.glb")
+    never = tmp_path / "val_unseen.json.gz"
+    code, said = run(capsys, "merge", store, "--into", tmp_path / "all", "--never", never)
+    assert code == 2 and "made/1.glb is kept to measure agents in" in said and not (tmp_path / "all").exists()
+    code, said = run(
+        capsys, "merge", store, "--into", tmp_path / "all", "--where", "scene_id!=made/1.glb", "--never", never
+    )
+    assert code == 0 and "all: 4 walks" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["show", "nowhere"], "nowhere: holds no store"),
+        (["show", "STORE", "--where", "ndtw>1"], "has no column 'ndtw'"),
+        (["merge", "STORE", "--into", "OUT", "--where", "length>99"], "no walk is meant by length>99"),
+        (["export", "STORE", "--to", "OUT"], "expected a .jsonl file for a list of videos, or .json.gz for episodes"),
+        (["import", "nowhere.json", "--into", "OUT"], "nowhere.json: annotations cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_told(store, tmp_path, capsys, words, told):
+    code, said = run(capsys, *({"STORE": store, "OUT": tmp_path / "out"}.get(word, word) for word in words))
+    assert code == 2 and told in " ".join(said.split())
+    assert not (tmp_path / "out").exists()
