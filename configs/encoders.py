@@ -31,7 +31,9 @@ class PixelsConfig(Config):
         default="crop", description="crop: resize the short side, then take the centre; squash: resize both sides."
     )
     resize_to: int | None = Field(
-        default=None, ge=8, description="Side that frames are resized to before the centre is cut out; null: `size`."
+        default=None,
+        ge=8,
+        description="Side that frames of another size are resized to before the centre is cut out; null: `size`.",
     )
     interpolation: Literal["nearest", "bilinear", "bicubic"] = Field(
         default="bicubic", description="How frames of another size are resized."

@@ -14,7 +14,8 @@ from navloop.configs.encoders import PixelsConfig
 def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, dtype: torch.dtype) -> Tensor:
     """Resize, scale and normalise frames.
 
-    They cross to the device as uint8, a quarter of the bytes; frames that have the right size are not resampled.
+    They cross to the device as uint8, a quarter of the bytes. Frames that have the encoder's size are taken as they are: they were cut to it
+    before, by augmentation, as a view to test on, or by the camera, and enlarging them to crop them again would lose their edges.
 
     Args:
         frames: uint8 (B, T, H, W, 3), RGB.
@@ -45,6 +46,8 @@ def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, 
 
 def _resized(images: Tensor, config: PixelsConfig) -> Tensor:
     size, (height, width) = config.size, images.shape[-2:]
+    if (height, width) == (size, size):
+        return images
     side, short = config.resize_to or size, min(height, width)
     target = (side, side) if config.resize == "squash" else (height * side // short, width * side // short)
     if target != (height, width):

@@ -131,6 +131,16 @@ def test_released_encoders_see_frames_as_their_own_code_shows_them(name: str) ->
     assert pixels.model_copy(update={"size": 224}) == expected
 
 
+@pytest.mark.parametrize("name", [name for name in _NAMES if "base" in name] + ["internvideo_mm_tiny_p16_t4"])
+def test_frames_of_the_encoder_s_size_are_seen_whole_and_once(name: str) -> None:
+    config = encoder_config(name)
+    pixels = config.video.pixels if isinstance(config, (MultimodalConfig, UniFormerConfig)) else config.pixels  # type: ignore[union-attr]
+    frames = torch.randint(0, 256, (1, 2, pixels.size, pixels.size, 3), dtype=torch.uint8)
+    seen = to_pixels(frames, pixels, "cpu", torch.float32)
+    plain = (frames / 255 - torch.tensor(pixels.mean)) / torch.tensor(pixels.std)
+    torch.testing.assert_close(seen, plain.permute(0, 4, 1, 2, 3), atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("turned", [np.s_[:, ::-1], np.s_[..., ::-1], np.s_[:, :, ::-1, ::-1]], ids=str)
 def test_arrays_that_run_backwards_are_taken(turned: tuple[object, ...]) -> None:
     clip = frames(8, 8).numpy()

@@ -1,0 +1,127 @@
+"""What an encoder still knows after a round: films found by their words, and videos that are not of houses at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+
+from navloop.configs.perception import PerceptionEvalConfig
+from navloop.training.loop.arms import BEFORE, LOOP
+from navloop.training.loop.plan import EyesPlan, amended
+from navloop.training.perception.run import evaluate_perception
+
+RECALL = "R@5"
+"""What is watched of retrieval."""
+
+Scores: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""By task and metric: "value", "low", "high", "chance", "kind", and the "task" that they are of."""
+
+Step: TypeAlias = Callable[[str, str, Callable[[Path], dict[str, Any]]], dict[str, Any]]
+"""Does a step of a round, given its name, what it does in words, and how; returns what it came to."""
+
+
+def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: Step, console: Console) -> dict[str, Any]:
+    """Measure encoders, a step each, and return what they know and what the loop's lost.
+
+    Args:
+        plan: Says what is measured.
+        encoders: Weights, by arm; `BEFORE` and `LOOP` are among them.
+        films: List of the films of validation tours.
+        step: Does a step.
+        console: Where to show the progress.
+
+    Returns:
+        "retrieval" and, where the plan has it, "general", with scores by arm; "forgotten" and "forgotten_in_general", the shares that were
+        lost, None where that is unknown.
+    """
+
+    def each(kind: str, words: str, recipe: PerceptionEvalConfig, videos: Path | None) -> dict[str, Scores]:
+        return {
+            arm: step(
+                f"{kind}_{arm}", f"{words}, {arm}", lambda f, e=encoder: measure_again(recipe, e, f, console, videos)
+            )
+            for arm, encoder in encoders.items()
+        }
+
+    words = "find films of validation tours by their words"
+    retrieval = each("retrieval", words, plan.retrieval, films)
+    found = {"retrieval": retrieval, "forgotten": forgotten(retrieval[BEFORE], retrieval[LOOP])}
+    if plan.general is None:
+        return found
+    general = each("general", "measure on other videos", plan.general, None)
+    lost = forgotten_in_general(general[BEFORE], general[LOOP])
+    return {**found, "general": general, "forgotten_in_general": lost}
+
+
+def measure_again(
+    recipe: PerceptionEvalConfig, encoder: Path, folder: Path, console: Console, videos: Path | None
+) -> dict[str, dict[str, Any]]:
+    """Measure an encoder, and return its scores by task and metric.
+
+    Args:
+        recipe: What is measured.
+        encoder: Weights.
+        folder: Of the evaluation.
+        console: Where to show the progress.
+        videos: List of those to measure on; None: the recipe's own.
+    """
+    clips = recipe.clips
+    if videos is not None:
+        clips = clips.model_copy(update={"manifest": (str(videos),), "label_maps": ()})
+    config = amended(recipe, name=folder.name, weights=str(encoder), encoder=None, clips=clips)
+    found = evaluate_perception(config, folder, console)
+    return {
+        f"{one.title} {score.metric}": {
+            "task": one.title,
+            "value": score.value,
+            "low": score.low,
+            "high": score.high,
+            "chance": score.chance,
+            "kind": score.kind,
+        }
+        for one in found.outcomes
+        for score in one.findings.scores
+    }
+
+
+def forgotten(before: Scores, after: Scores) -> float | None:
+    """Return the share of its retrieval that an encoder lost, the mean over `RECALL` both ways; below 0 where it found more; None: unknown."""
+    return _lost(before, after, [name for name in before if name.endswith(RECALL)])
+
+
+def forgotten_in_general(before: Scores, after: Scores) -> float | None:
+    """Return the share that an encoder lost of the first score of each task that is a share, as `forgotten` does."""
+    firsts: dict[str, str] = {}
+    for name, score in before.items():
+        if score["kind"] == "share":
+            firsts.setdefault(score["task"], name)
+    return _lost(before, after, list(firsts.values()))
+
+
+def why_refused(found: Mapping[str, Any], most: float | None) -> str:
+    """Return what speaks against a round whose encoder forgot more than a share, given what `remember` found; empty if nothing does."""
+    return "; ".join(
+        f"the encoder lost {100 * lost:.0f}% of {what}, over {100 * most:.0f}%"
+        for what, lost in losses(found).items()
+        if most is not None and lost > most
+    )
+
+
+def losses(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return the shares that are known to be lost, by what they are of, in words."""
+    lost = {
+        "its retrieval on films of validation tours": found.get("forgotten"),
+        "what it knew of other videos": found.get("forgotten_in_general"),
+    }
+    return {what: share for what, share in lost.items() if share is not None}
+
+
+def _lost(before: Scores, after: Scores, names: Sequence[str]) -> float | None:
+    shared = [name for name in names if name in after]
+    first = sum(float(before[name]["value"]) for name in shared)
+    if not shared or first <= 0:
+        return None
+    return 1 - sum(float(after[name]["value"]) for name in shared) / first
