@@ -93,6 +93,11 @@ class EyesConfig(Config):
         default=PartConfig(recipe="perception_retrieval"),
         description="Recipe of kind perception: what an encoder must not forget, measured on films of validation tours.",
     )
+    general: PartConfig | None = Field(
+        default=None,
+        description="Recipe of kind perception on videos of its own, such as perception_msrvtt or perception_kinetics: what an encoder must "
+        "not forget of the world outside the houses.",
+    )
 
 
 Source = Literal["tours", "ground", "free"]
@@ -155,7 +160,8 @@ class StopConfig(Config):
         default=0.1,
         ge=0,
         le=1,
-        description="Share of its retrieval (R@5) on films of validation tours that an encoder may lose; a round that loses more is refused.",
+        description="Share of its retrieval (R@5) on films of validation tours that an encoder may lose, and of the first score of each task of "
+        "encoder.general; a round that loses more of either is refused.",
     )
 
 

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
 from short_tours import HOUSES, recipe
 
 from navloop.configs.loader import dump
 from navloop.configs.loop import LoopConfig
 from navloop.configs.schema import EvalConfig
 from navloop.configs.speaker import SpeakerTrainConfig
+from navloop.training.videos import write_video
+
+
+def _write_general(folder: Path) -> Path:
+    """Write four videos that are not of houses, and a recipe that finds them by their words."""
+    lines = []
+    for number, colour in enumerate(("red", "green", "blue", "grey")):
+        frames = np.full((8, 32, 32, 3), 60, dtype=np.uint8)
+        frames[..., number % 3] = 200 if number < 3 else 60
+        write_video(folder / f"{colour}.mp4", frames, 4)
+        lines.append(json.dumps({"video": f"{colour}.mp4", "captions": [f"all is {colour}"]}) + "\n")
+    (folder / "general.jsonl").write_text("".join(lines))
+    clips = {"manifest": [str(folder / "general.jsonl")], "size": 32, "sampler": "middle"}
+    recipe = {
+        "kind": "perception",
+        "name": "general",
+        "weights": "none",
+        "clips": clips,
+        "tasks": [{"task": "retrieval"}],
+    }
+    (folder / "general.yaml").write_text(yaml.safe_dump(recipe))
+    return folder / "general.yaml"
 
 
 def write_loop(folder: Path, **fields: Any) -> LoopConfig:
@@ -58,6 +83,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
             "again": {"recipe": "contrastive_tiny", "set": ("engine.steps=2", "engine.batch=4", "clips.size=32")},
             "films": {"recipe": "replay_houses", "set": ("width=32",)},
             "retrieval": {"recipe": "perception_retrieval", "set": ("clips.size=32", "tasks.0.gallery=null")},
+            "general": {"recipe": str(_write_general(folder))},
         },
         "arms": {"without": ("tours",)},
         "workers": 1,

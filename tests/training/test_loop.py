@@ -15,7 +15,7 @@ from small_loop import write_loop
 from striking import begin, kill_when
 
 from navloop.agent.saving import agent_digest, load_agent
-from navloop.configs.loader import RecipeError
+from navloop.configs.loader import RecipeError, load
 from navloop.configs.loop import LoopConfig
 from navloop.files import fingerprint
 from navloop.runs import RunError
@@ -27,7 +27,7 @@ from navloop.training.loop.round import Round
 from navloop.training.loop.run import LoopFound, run_loop
 from navloop.training.loop.steps import read_steps
 from navloop.training.loop.summary import is_loop
-from navloop.training.loop.table import print_loop
+from navloop.training.loop.table import print_loop, tell_round
 from navloop.training.store import open_store
 
 ARMS = ("loop_0", "old_0", "expert_0", "without_tours_0")
@@ -114,6 +114,16 @@ def test_what_is_described_is_kept_with_the_words_and_the_rest_has_a_reason(run)
             assert said[account.key].original_instruction == account.original
             assert said[account.key].why.startswith("followed again, nDTW")
     assert sum(e.source == "tours" for e in kept.episodes) == 4
+
+
+def test_what_every_encoder_knows_of_other_videos_is_measured_and_told(run):
+    found = found_of(run[0])
+    assert set(found["general"]) == {"before", *NAMES}
+    assert all(one["retrieval text→video R@1"]["chance"] == 0.25 for one in found["general"].values())
+    assert isinstance(found["forgotten_in_general"], float)
+    told = " ".join(tell_round(load(str(run[0]), kind="loop"), found))
+    assert "of what it knew of other videos the encoder " in told
+    assert "What encoders know of other videos" in write_loop_report(run[0]).read_text()
 
 
 def test_each_arm_sees_with_an_encoder_that_learned_from_its_own_films(run):

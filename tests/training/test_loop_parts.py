@@ -17,9 +17,9 @@ from navloop.configs.loop import JudgeConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import Metrics
 from navloop.training.filters import Corrected
-from navloop.training.loop.arms import forgotten
 from navloop.training.loop.kept import keep
 from navloop.training.loop.lineage import costs
+from navloop.training.loop.memory import forgotten, forgotten_in_general, why_refused
 from navloop.training.loop.steps import Step, Steps, read_steps
 from navloop.training.loop.table import dropped
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
@@ -200,6 +200,26 @@ def test_what_is_forgotten_is_a_share_of_both_ways():
     assert forgotten(before, after) == pytest.approx(0.2)
     assert forgotten(before, before) == 0
     assert forgotten({}, after) is None
+
+
+def test_of_other_videos_the_first_share_of_each_task_counts():
+    def scores(top1, top5, bits):
+        return {
+            "classes top-1": {"task": "classes", "kind": "share", "value": top1},
+            "classes top-5": {"task": "classes", "kind": "share", "value": top5},
+            "captions length": {"task": "captions", "kind": "number", "value": 9.0},
+            "captions CIDEr": {"task": "captions", "kind": "share", "value": bits},
+        }
+
+    assert forgotten_in_general(scores(0.5, 0.9, 0.3), scores(0.3, 0.1, 0.3)) == pytest.approx(0.25)
+    assert forgotten_in_general(scores(0.0, 0.9, 0.0), scores(0.3, 0.1, 0.3)) is None
+
+
+def test_a_round_is_refused_for_all_that_its_encoder_forgot():
+    found = {"forgotten": 0.3, "forgotten_in_general": 0.05}
+    assert why_refused(found, 0.1) == "the encoder lost 30% of its retrieval on films of validation tours, over 10%"
+    assert why_refused(found, 0.01).endswith("; the encoder lost 5% of what it knew of other videos, over 1%")
+    assert not why_refused(found, None) and not why_refused({"forgotten": None}, 0.0)
 
 
 def test_costs_add_up():

@@ -16,7 +16,6 @@ from navloop.training.evaluation import evaluate
 from navloop.training.imitation import train_by_imitation
 from navloop.training.loop.plan import Plan, amended, split_file
 from navloop.training.metrics import last_metrics
-from navloop.training.perception.run import evaluate_perception
 from navloop.training.pretraining import pretrain
 from navloop.training.recollection import recall
 from navloop.training.results import read_evaluation
@@ -33,9 +32,6 @@ WITHOUT = "without_"
 AGENT = Path("last") / "agent"
 ENCODER = Path("last") / "encoder.safetensors"
 """Where runs leave them."""
-
-RECALL = "R@5"
-"""What is watched of retrieval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,37 +160,3 @@ def measure(
     )
     evaluate(config, folder, console)
     return {label: rows for label, rows in read_evaluation(folder).rows.items() if label in agents}
-
-
-def find_again(plan: Plan, encoder: Path, manifest: Path, folder: Path, console: Console) -> dict[str, Any]:
-    """Measure what an encoder finds of films by their words, and return its scores by task and metric."""
-    assert plan.eyes is not None
-    retrieval = plan.eyes.retrieval
-    config = amended(
-        retrieval,
-        name=folder.name,
-        weights=str(encoder),
-        encoder=None,
-        clips=retrieval.clips.model_copy(update={"manifest": (str(manifest),), "label_maps": ()}),
-    )
-    found = evaluate_perception(config, folder, console)
-    return {
-        f"{one.title} {score.metric}": {
-            "value": score.value,
-            "low": score.low,
-            "high": score.high,
-            "chance": score.chance,
-            "kind": score.kind,
-        }
-        for one in found.outcomes
-        for score in one.findings.scores
-    }
-
-
-def forgotten(before: Mapping[str, Any], after: Mapping[str, Any]) -> float | None:
-    """Return the share of its retrieval that an encoder lost, the mean over `RECALL` both ways; below 0 where it found more; None: unknown."""
-    names = [name for name in before if name.endswith(RECALL) and name in after]
-    first = sum(float(before[name]["value"]) for name in names)
-    if not names or first <= 0:
-        return None
-    return 1 - sum(float(after[name]["value"]) for name in names) / first

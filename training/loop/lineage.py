@@ -78,7 +78,7 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
     prefix = f"round_{found['round']:02d}/"
     own = {name.removeprefix(prefix): step.seconds for name, step in steps.items() if name.startswith(prefix)}
     collecting = sum(seconds for name, seconds in own.items() if name in _COLLECTING)
-    judging = sum(s for name, s in own.items() if name == "verdict" or name.startswith("retrieval_"))
+    judging = sum(s for name, s in own.items() if name == "verdict" or name.startswith(("retrieval_", "general_")))
     kept, again = found["kept"], found["kept"].get("corrected", {"walks": 0, "frames": 0})
     frames = kept["frames"] + again["frames"]
     hours = frames / fps / 3600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ class EyesPlan:
     again: ContrastivePretrainConfig
     films: ReplayConfig
     retrieval: PerceptionEvalConfig
+    general: PerceptionEvalConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,9 @@ class Plan:
             "judge": self.eval,
         }
         if self.eyes is not None:
-            parts |= {f"encoder.{name}": getattr(self.eyes, name) for name in ("first", "again", "films", "retrieval")}
+            parts |= {
+                f"encoder.{one.name}": part for one in fields(self.eyes) if (part := getattr(self.eyes, one.name))
+            }
         return {f"recipe {place}": fingerprint(_held(part).encode()) for place, part in parts.items()}
 
     @property
@@ -74,9 +77,10 @@ class Plan:
             source is not None for source in (config.sources.tours, config.sources.ground, config.sources.free)
         )
         described = int(self.speaks)
-        learned = arms * (len(config.arms.seeds) + (0 if self.eyes is None else 2))
+        measured = 0 if self.eyes is None else 1 + (self.eyes.general is not None)  # of every arm and the agent before
+        learned = arms * (len(config.arms.seeds) + (self.eyes is not None)) + (arms + 1) * measured
         a_round = sources + described + 1 + config.arms.expert + len(config.arms.without) + learned + 1
-        before = 2 + described + (0 if self.eyes is None else 4)
+        before = 2 + described + (0 if self.eyes is None else 3)
         return before + config.rounds * a_round
 
 
@@ -88,11 +92,13 @@ def read_plan(config: LoopConfig) -> Plan:
     """
     eyes = None
     if config.encoder is not None:
+        general = config.encoder.general
         eyes = EyesPlan(
             first=_read("encoder.first", config.encoder.first, ContrastivePretrainConfig),
             again=_read("encoder.again", config.encoder.again, ContrastivePretrainConfig),
             films=_read("encoder.films", config.encoder.films, ReplayConfig),
             retrieval=_read("encoder.retrieval", config.encoder.retrieval, PerceptionEvalConfig),
+            general=None if general is None else _read("encoder.general", general, PerceptionEvalConfig),
         )
     plan = Plan(
         config=config,

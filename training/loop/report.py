@@ -113,7 +113,8 @@ def _round(
         "charts": _charts(config, found, accounts, label),
         "examples": examples,
         "left_out": left_out,
-        "retrieval": _retrieval(found["retrieval"]),
+        "retrieval": _known(found["retrieval"]),
+        "general": _known(found.get("general", {})),
     }
 
 
@@ -199,8 +200,8 @@ def _examples(
         return [], str(error)
 
 
-def _retrieval(found: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return retrieval before and after, a row an encoder, and what chance finds."""
+def _known(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what encoders know, a row each, and what chance comes to."""
     if not found:
         return None
     first = next(iter(found.values()))

@@ -29,8 +29,6 @@ from navloop.training.loop.arms import (
     WITHOUT,
     Arm,
     Standing,
-    find_again,
-    forgotten,
     learn,
     measure,
     see_again,
@@ -38,6 +36,7 @@ from navloop.training.loop.arms import (
 from navloop.training.loop.descriptions import Describer, read_accounts, recall_kept
 from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, leave_out, recorded
 from navloop.training.loop.kept import STORE as KEPT
+from navloop.training.loop.memory import remember, why_refused
 from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
 from navloop.training.loop.steps import Steps
@@ -101,15 +100,15 @@ class Round:
             for arm in arms
             for seed in self._config.arms.seeds
         }
-        retrieval = self._retrieval(eyes)
-        judged = self._step("verdict", "judge the arms", lambda folder: self._judge(folder, learned, retrieval))
+        remembered = self._remember(eyes)
+        judged = self._step("verdict", "judge the arms", lambda folder: self._judge(folder, learned, remembered))
         return {
             "round": self.number,
             "collected": collected,
             "described": described,
             "kept": kept,
             "control": control,
-            "retrieval": retrieval,
+            **remembered,
             **judged,
         }
 
@@ -267,23 +266,16 @@ class Round:
             lambda f: learn(self._plan, arm, start, episodes, self.number, seed, f, console),
         )
 
-    def _retrieval(self, eyes: Mapping[str, Path]) -> dict[str, Any]:
-        """Return what each encoder finds of films of validation tours, that of before among them."""
-        if not eyes:
-            return {}
-        unseen, before = self._circle.unseen, self._standing.encoder
-        assert unseen is not None and before is not None
-        found = {}
-        for name, encoder in {BEFORE: before, **eyes}.items():
-            found[name] = self._step(
-                f"retrieval_{name}",
-                f"find films of validation tours by their words, {name}",
-                lambda f, encoder=encoder: find_again(self._plan, encoder, unseen, f, self._circle.console),
-            )
-        return found
+    def _remember(self, eyes: Mapping[str, Path]) -> dict[str, Any]:
+        """Return what each encoder still knows, that of before among them; nothing where encoders do not learn."""
+        plan, films, before = self._plan.eyes, self._circle.unseen, self._standing.encoder
+        if plan is None:
+            return {"retrieval": {}}
+        assert films is not None and before is not None
+        return remember(plan, {BEFORE: before, **eyes}, films, self._step, self._circle.console)
 
     def _judge(
-        self, folder: Path, learned: Mapping[tuple[str, int], Mapping[str, Any]], retrieval: Mapping[str, Any]
+        self, folder: Path, learned: Mapping[tuple[str, int], Mapping[str, Any]], remembered: Mapping[str, Any]
     ) -> dict[str, Any]:
         agents = {BEFORE: self._standing.agent}
         agents |= {f"{arm}_{seed}": self._folder(f"{arm}_{seed}") / AGENT for arm, seed in learned}
@@ -296,12 +288,8 @@ class Round:
         pairs = [(arm, BEFORE) for arm in arms if arm != BEFORE]
         pairs += [(LOOP, arm) for arm in arms if arm not in (LOOP, BEFORE)]
         gaps = [gap((a, arms[a]), (b, arms[b]), metric) for a, b in pairs for metric in GAPS]
-        lost = forgotten(retrieval[BEFORE], retrieval[LOOP]) if retrieval else None
-        bound = self._config.stop.forgotten
-        too_much = lost is not None and bound is not None and lost > bound
-        words = f"the encoder lost {100 * (lost or 0):.0f}% of its retrieval on films of validation tours, over {100 * (bound or 0):.0f}%"
-        verdict = judge([g for g in gaps if g.arm == LOOP], self._config.judge, words if too_much else "")
-        return {**to_json(reached, gaps, verdict), "forgotten": lost}
+        refused = why_refused(remembered, self._config.stop.forgotten)
+        return to_json(reached, gaps, judge([g for g in gaps if g.arm == LOOP], self._config.judge, refused))
 
     def _step(self, name: str, words: str, work: Any) -> dict[str, Any]:
         return dict(self._circle.steps.do(f"{self.name}/{name}", f"round {self.number}: {words}", work).found)

@@ -13,6 +13,7 @@ from navloop.configs.loop import LoopConfig
 from navloop.envs.metrics import METRICS
 from navloop.training.comparison import COMPARED
 from navloop.training.loop.arms import BEFORE, EXPERT, LOOP, OLD, WITHOUT
+from navloop.training.loop.memory import losses
 from navloop.training.loop.run import LoopFound
 from navloop.training.tables import SHARES
 
@@ -26,6 +27,12 @@ _ARMS: Mapping[str, str] = {
 FOUND = ("R@1", "R@10", "MeanR")
 """What is shown of retrieval."""
 
+_KNOWN = {
+    "retrieval": "unseen films found by their words, and words by films",
+    "general": "what encoders know of other videos",
+}
+"""Tables of what encoders know."""
+
 
 def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
     """Print what a loop came to."""
@@ -33,8 +40,9 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
         console.print(yield_table(one))
         console.print(arms_table(config, one))
         console.print(gaps_table(config, one))
-        if one["retrieval"]:
-            console.print(retrieval_table(one))
+        for kind in _KNOWN:
+            if one.get(kind):
+                console.print(known_table(one, kind))
         for line in tell_round(config, one):
             console.print(line, highlight=False, soft_wrap=True)
     minutes = found.seconds / 60
@@ -112,11 +120,16 @@ def gaps_table(config: LoopConfig, found: Mapping[str, Any]) -> Table:
     return table
 
 
-def retrieval_table(found: Mapping[str, Any]) -> Table:
-    """Return how well each encoder finds unseen films by their words, and words by films, beside chance."""
-    before = found["retrieval"]["before"]
-    names = [name for name in before if name.split()[-1] in FOUND]
-    table = _table(f"Round {found['round']}: unseen films found by their words, and words by films")
+def known_table(found: Mapping[str, Any], kind: str) -> Table:
+    """Return what each encoder knows, beside chance: how well it finds unseen films, or what the recipe for other videos measures.
+
+    Args:
+        found: What a round came to.
+        kind: "retrieval" or "general".
+    """
+    before = found[kind][BEFORE]
+    names = [name for name in before if kind == "general" or name.split()[-1] in FOUND]
+    table = _table(f"Round {found['round']}: {_KNOWN[kind]}")
     table.add_column("encoder", style="bold")
     for name in names:
         table.add_column(
@@ -125,7 +138,7 @@ def retrieval_table(found: Mapping[str, Any]) -> Table:
     table.add_row(
         "chance", *(_score_words({**before[name], "value": before[name]["chance"], "low": None}) for name in names)
     )
-    for arm, own in found["retrieval"].items():
+    for arm, own in found[kind].items():
         table.add_row(arm, *(_score_words(own[name]) for name in names))
     return table
 
@@ -155,11 +168,8 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
             share = 100 * control["films"] / control["films_wanted"]
             learned += f"; its encoder from {control['films']:,} frames of film, {share:.0f}%"
         lines.append(learned)
-    if found.get("forgotten") is not None:
-        lost = 100 * found["forgotten"]
-        lines.append(
-            f"of its retrieval on films of validation tours the encoder {'lost' if lost >= 0 else 'won'} {abs(lost):.0f}%"
-        )
+    for what, lost in losses(found).items():
+        lines.append(f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%")
     return lines
 
 
