@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from navloop.configs.videos import ClipsConfig
+from navloop.processes import end_with_the_parent
 from navloop.training.clip_rows import ClipRow
 from navloop.training.clips import ClipBatch
 from navloop.training.decoding import UnreadableError
@@ -46,6 +47,7 @@ class Decoders:
             batch_sampler=self._asked,
             num_workers=workers,
             collate_fn=collate,
+            worker_init_fn=_watch_the_parent,
             prefetch_factor=2 if workers else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -65,6 +67,11 @@ class Decoders:
         """
         if isinstance(self._loader._iterator, _MultiProcessingDataLoaderIter):
             self._loader._iterator._shutdown_workers()
+
+
+def _watch_the_parent(worker: int) -> None:
+    """Let a worker end with who started it. torch's own watch waits for what is still in the pipe, which nobody will ever read."""
+    end_with_the_parent()
 
 
 class _Asked:

@@ -2,10 +2,13 @@
 
 import json
 import multiprocessing
+import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
+from striking import begin, kill_when
 
 from navloop.configs.videos import AugmentationConfig, ClipsConfig
 from navloop.training.augmentation import view_crops
@@ -100,6 +103,27 @@ def test_closed_decoders_are_told_to_end_and_not_waited_for_in_vain(folder):
     assert len(workers) == 2
     decoders.close()
     assert [worker.exitcode for worker in workers] == [0, 0]  # a worker that hears of nothing is terminated: -15
+
+
+def load_and_stall(folder, said):
+    """Take one batch of 200 kB, name the workers, and read no further: what they made next fills their pipe."""
+    loader = create_loader(config(folder, size=64, frames=4, workers=2), batch=4, seed=0, epoch=0)
+    batches = iter(loader)
+    next(batches)
+    said.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    time.sleep(600)
+
+
+def test_workers_end_with_a_killed_parent_though_nobody_reads_what_they_made(folder, tmp_path):
+    said = tmp_path / "workers"
+    kill_when(
+        begin(load_and_stall, folder, said), lambda: len(said.read_text().split()) == 2 if said.is_file() else False
+    )
+    workers = [psutil.Process(int(pid)) for pid in said.read_text().split() if psutil.pid_exists(int(pid))]
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    for worker in alive:
+        worker.kill()
+    assert not alive
 
 
 def test_decoders_for_other_clips_are_refused(folder):
