@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CONTAINERS = ("model", "module", "state_dict", "model_state")
 """Names under which training code stores a model's tensors beside its own state."""
 
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+"""Ends of weight files' names, where a folder is named in place of one; else a file is known by its first bytes."""
+
 _CHUNK = 1 << 24  # bytes hashed at a time
 
 # Classes of training code that files mention beside their tensors. They are read as plain records: nothing is imported.
@@ -178,8 +181,11 @@ def _separate(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _kind(path: Path) -> str:
     """Return "safetensors", "zip" (torch) or "pickle" (torch before 1.6) by a file's first bytes."""
     if path.is_dir():
-        files = sorted(entry.name for entry in path.iterdir() if entry.is_file())
-        raise WeightsError(f"{path}: is a folder; name one of its files: {', '.join(files[:8]) or 'it has none'}")
+        files = [file.relative_to(path).as_posix() for file in sorted([*path.glob("*"), *path.glob("last/*")])]
+        weights = [file for file in files if Path(file).suffix in SUFFIXES]
+        raise WeightsError(
+            f"{path}: is a folder; name one of its files: {', '.join(weights[:8]) or 'it has no weights'}"
+        )
     if not path.exists():
         raise WeightsError(f"{path}: no such file; check the name, or download the weights to it")
     with path.open("rb") as file:

@@ -128,7 +128,7 @@ def _import() -> ModuleType:
         import ray
     except ImportError as error:
         raise ValueError(
-            "cluster: needs Ray, which is not installed; pip install 'navloop[ray]', or cluster=null"
+            "cluster: needs Ray, which is not installed; pip install -e '.[ray]' in navloop's source folder, or take cluster=null"
         ) from error
     found: ModuleType = ray
     return found

@@ -11,5 +11,5 @@ except ModuleNotFoundError as error:
     if error.name != "stable_baselines3":  # it is there, and lacks something itself
         raise
     raise ValueError(
-        "reinforcement is done by stable-baselines3, which is not installed: pip install 'navloop[rl]'"
+        "reinforcement is done by stable-baselines3, which is not installed: pip install -e '.[rl]' in navloop's source folder"
     ) from error

@@ -261,7 +261,7 @@ def test_other_things_among_the_parts_are_left_alone(tmp_path):
 
 def test_the_list_of_videos_is_read_by_the_stages(joined, tmp_path):
     store = open_store(joined)
-    file = export_manifest(store, tmp_path / "list", keep=(1, 7))
+    file = export_manifest(store, str(tmp_path / "list"), keep=(1, 7))
     rows = read_manifests(ViewsConfig(manifest=(str(file),), frames=2, size=32), need=["captions"])
     assert [row.captions for row in rows] == [("Walk number 1.",), ("Walk number 7.",)]
     for row, index in zip(rows, (1, 7), strict=True):
@@ -412,6 +412,11 @@ def test_conditions_are_those_of_python(mixed, column, sign, of):
 def test_conditions_that_cannot_be_read_are_told(mixed, condition, told):
     with pytest.raises(StoreError, match=re.escape(told)):
         open_store(mixed).select([condition])
+
+
+def test_an_expression_over_what_is_no_column_is_told(mixed):
+    with pytest.raises(StoreError, match=r"\(ndtw > 0.5\) cannot be asked .*; its columns are .*metrics/spl"):
+        open_store(mixed).select(pc.field("ndtw") > 0.5)
 
 
 def test_walks_in_scenes_that_agents_are_measured_in_are_not_merged(joined, tmp_path):

@@ -29,7 +29,7 @@ SPACING = 2.0
 """Metres between the places of a path that is made from a walk; those of R2R's graph are about as far apart."""
 
 
-def export_manifest(store: Store, path: Path, keep: Sequence[int] | None = None) -> Path:
+def export_manifest(store: Store, path: str | Path, keep: Sequence[int] | None = None) -> Path:
     """Write a list of videos with captions, a walk a line, as the stages of `navloop pretrain` read it; return its file.
 
     Args:
@@ -41,6 +41,7 @@ def export_manifest(store: Store, path: Path, keep: Sequence[int] | None = None)
         StoreError: If walks are not joined: the list would name files that go when they are.
         OSError: If it cannot be written.
     """
+    path = Path(path)
     file = path if path.suffix == ".jsonl" else path / MANIFEST
     rows = list_walks(store, file.parent, keep)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def _line(episode: StoredEpisode, stretch: Stretch, fps: float, folder: Path) ->
     }
 
 
-def export_episodes(store: Store, path: Path, keep: Sequence[int] | None = None) -> Path:
+def export_episodes(store: Store, path: str | Path, keep: Sequence[int] | None = None) -> Path:
     """Write walks as an R2R-VLNCE episode file, with what was done as its ground truth beside it; return the file.
 
     Walks whose instruction was written afterwards become episodes of their own, whose goal and reference path are where they went.
@@ -86,7 +87,7 @@ def export_episodes(store: Store, path: Path, keep: Sequence[int] | None = None)
         StoreError: If a walk cannot be read.
         OSError: If they cannot be written.
     """
-    episodes = list_episodes(store, keep)
+    path, episodes = Path(path), list_episodes(store, keep)
     write_ground_truth(ground_truth_path(path), episodes)
     write_episodes(path, episodes)
     return path
@@ -102,7 +103,7 @@ def list_episodes(store: Store, keep: Sequence[int] | None = None) -> list[Episo
     ]
 
 
-def walk_folder(store: Store, path: Path, keep: Sequence[int] | None = None) -> WalkFolder:
+def walk_folder(store: Store, path: str | Path, keep: Sequence[int] | None = None) -> WalkFolder:
     """Write walks as imitation reads them, frames decoded, and return their folder; one that is there is gone on with.
 
     Ids are those that `export_episodes` gives. Walks whose instruction was written afterwards teach what was done, as `learned_from` has it.
@@ -111,6 +112,7 @@ def walk_folder(store: Store, path: Path, keep: Sequence[int] | None = None) -> 
         StoreError: If a walk cannot be read.
         OSError: If they cannot be written.
     """
+    path = Path(path)
     folder = WalkFolder(path)
     numbers = list(range(len(store)) if keep is None else keep)
     names = names_of([store.episodes[index] for index in numbers])

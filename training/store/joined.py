@@ -118,7 +118,7 @@ class Joined:
             return self._slice(path, first - begin, self.episodes[number].length)
         except (OSError, pa.ArrowException, KeyError, IndexError) as error:
             raise StoreError(
-                f"{path}: cannot be read ({_first_line(error)}); take it from a copy of the store"
+                f"{path}: cannot be read ({first_line(error)}); take it from a copy of the store"
             ) from error
 
     def film(self, number: int, video: str) -> Stretch:
@@ -193,7 +193,7 @@ class Joined:
             return pq.read_table(self._path, page_checksum_verification=True, columns=list(columns), partitioning=None)
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
-                f"{self._path}: cannot be read ({_first_line(error)}); take it from a copy of the store"
+                f"{self._path}: cannot be read ({first_line(error)}); take it from a copy of the store"
             ) from error
 
     def _tell(self) -> list[StoredEpisode]:
@@ -234,5 +234,6 @@ def require_none(folder: Path) -> None:
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -21,7 +21,7 @@ from navloop.training.store.conditions import parse_conditions
 from navloop.training.store.depth import PIXELS, to_metres
 from navloop.training.store.films import FilmReader, Stretch
 from navloop.training.store.folder import read_about
-from navloop.training.store.joined import METRIC, STATS, TOLD, Joined
+from navloop.training.store.joined import METRIC, STATS, TOLD, Joined, first_line
 from navloop.training.store.parts import FILMS, PARTS, Told, list_parts, read_rows, read_told
 from navloop.training.store.schema import DEPTH, RGB, Record, StoredEpisode, StoreError, walk_of
 from navloop.training.store.tables import column
@@ -131,7 +131,11 @@ class Store:
             table = table.take([number for number, episode in enumerate(self.episodes) if where(episode)])
         elif where is not None:
             asked = where if isinstance(where, pc.Expression) else self._conditions(where, table.schema)
-            table = table.filter(asked)
+            try:
+                table = table.filter(asked)
+            except pa.ArrowInvalid as error:
+                told = f"{self.folder}: {asked} cannot be asked ({first_line(error)})"
+                raise StoreError(f"{told}; its columns are {', '.join(table.column_names)}") from error
         return table if columns is None else table.select(list(columns))
 
     def select(self, where: Where) -> tuple[int, ...]:
