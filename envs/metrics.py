@@ -118,6 +118,9 @@ METRICS: tuple[MetricInfo, ...] = (
     MetricInfo("collisions", "collisions", "", "down"),
     MetricInfo("collision_rate", "collision rate", "", "down"),
 )
+
+SHARES = frozenset({"success", "spl", "oracle_success", "ndtw", "sdtw", "cls", "collision_rate"})
+"""Metrics in [0, 1], printed in percent."""
 """In the order of tables."""
 
 _NAMES = tuple(metric.name for metric in METRICS)

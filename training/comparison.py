@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from navloop.envs.metrics import MetricInfo
+from navloop.envs.metrics import SHARES, MetricInfo
 from navloop.training.results import (
     Evaluation,
     compare_rows,
@@ -20,7 +20,7 @@ from navloop.training.results import (
 )
 from navloop.training.rows import Row
 from navloop.training.statistics import Comparison, Interval
-from navloop.training.tables import SHARES, heading, metrics_named, number, unpaired_note
+from navloop.training.tables import heading, metrics_named, number, unpaired_note
 
 COMPARED = ("success", "spl", "ndtw", "navigation_error")
 """Metrics of the paired comparison."""

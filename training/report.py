@@ -15,7 +15,7 @@ from rich.progress import track
 from navloop.configs.loader import load
 from navloop.configs.schema import EvalConfig
 from navloop.envs.episodes import read_episodes
-from navloop.envs.metrics import MetricInfo
+from navloop.envs.metrics import SHARES, MetricInfo
 from navloop.envs.protocols import get_protocol
 from navloop.files import write_text
 from navloop.runs import RunFolder
@@ -33,7 +33,7 @@ from navloop.training.rollout import ReplayError
 from navloop.training.rows import Row
 from navloop.training.statistics import Interval
 from navloop.training.stories import Story, choose_rows, tell
-from navloop.training.tables import SHARES, SHOWN, ends, heading, metrics_named, number, unpaired_note, unreachable_note
+from navloop.training.tables import SHOWN, ends, heading, metrics_named, number, unpaired_note, unreachable_note
 
 
 def write_report(

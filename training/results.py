@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from navloop.envs.metrics import METRICS, MetricInfo, aggregate
+from navloop.envs.metrics import METRICS, SHARES, MetricInfo, aggregate
 from navloop.envs.protocols import Terms, require_comparable
 from navloop.files import fingerprint, write_text
 from navloop.training.rows import Row, read_rows
@@ -262,6 +262,7 @@ def _intervals(rows: Sequence[Row], metrics: Sequence[MetricInfo], seed: int) ->
         [row.scene_id for row in rows],
         [row.trajectory_id for row in rows],
         np.random.default_rng(seed),
+        shares=[metric.name in SHARES for metric in metrics],
     )
 
 

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from navloop.envs.metrics import METRICS, MetricInfo
+from navloop.envs.metrics import METRICS, SHARES, MetricInfo
 from navloop.training.results import Evaluation, intervals, pace
 from navloop.training.rows import Row
 from navloop.training.statistics import Interval
@@ -28,9 +28,6 @@ SHOWN = (
     "collision_rate",
 )
 """Metrics of the page's table, in this order."""
-
-SHARES = frozenset({"success", "spl", "oracle_success", "ndtw", "sdtw", "cls", "collision_rate"})
-"""Metrics in [0, 1], printed in percent."""
 
 
 def metrics_named(names: Sequence[str]) -> list[MetricInfo]:

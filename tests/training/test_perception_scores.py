@@ -43,6 +43,14 @@ def test_the_interval_of_a_mean_is_that_of_mean_interval(seed):
     assert (low + high) / 2 == pytest.approx(whole.mean)
 
 
+def test_a_share_that_every_clip_agrees_on_is_not_beyond_doubt():
+    groups = Groups(tuple(str(i // 10) for i in range(40)), tuple(str(i // 2) for i in range(40)))
+    right = measure_mean("top-1", np.ones(40), groups, np.random.default_rng(0))
+    assert (right.low, right.high) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    wrong = measure_mean("top-1", np.zeros(40), groups, np.random.default_rng(0))
+    assert (wrong.low, wrong.high) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
+
+
 def test_a_resample_weighs_clips_of_a_video_together_and_draws_as_many_scenes_as_there_are():
     scenes, videos = list("aaaabbbbcc"), ["1", "1", "2", "3", "1", "1", "1", "2", "1", "2"]
     drawn = []

@@ -27,11 +27,23 @@ def test_metrics_that_share_the_resamples_have_the_intervals_of_each_alone():
         [str(i // 10) for i in range(50)],
         [str(i // 2) for i in range(50)],
     )
-    together = mean_intervals(values, scenes, walks, np.random.default_rng(0))
+    together = mean_intervals(values, scenes, walks, np.random.default_rng(0), shares=[False] * 3)
     alone = [mean_interval(column, scenes, walks, np.random.default_rng(0)) for column in values.T]
     for one, other in zip(together, alone, strict=True):
         assert (one.low, one.high) == pytest.approx((other.low, other.high), rel=1e-12)
         assert (one.mean, one.episodes, one.trajectories, one.scenes) == (pytest.approx(other.mean), 50, 25, 5)
+
+
+@pytest.mark.parametrize("all_are", [0, 1])
+def test_a_share_that_never_varies_has_the_exact_ends_of_as_many_walks(all_are):
+    values, scenes, walks = [float(all_are)] * 60, [str(i // 20) for i in range(60)], [str(i // 2) for i in range(60)]
+    found = mean_interval(values, scenes, walks, np.random.default_rng(0), share=True)
+    exact = stats.binomtest(30 * all_are, 30).proportion_ci(0.95, method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-12)
+    number = mean_interval(values, scenes, walks, np.random.default_rng(0))
+    assert (number.low, number.high) == (all_are, all_are)  # metres that are all alike are another matter
+    mixed = mean_interval([1.0 - all_are, *values[1:]], scenes, walks, np.random.default_rng(0), share=True)
+    assert mixed.high - mixed.low > 0.01 and abs(mixed.mean - all_are) < 0.02
 
 
 def test_many_scenes_of_one_episode_give_student_s_interval():

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from navloop.configs.loader import load
 from navloop.configs.loop import LoopConfig
-from navloop.envs.metrics import METRICS
+from navloop.envs.metrics import METRICS, SHARES
 from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training.comparison import COMPARED
@@ -29,7 +29,7 @@ from navloop.training.loop.summary import SUMMARY, is_loop
 from navloop.training.loop.table import doubt_of, dropped, gap_words, learned_from, tell_round
 from navloop.training.rollout import ReplayError
 from navloop.training.store import open_store
-from navloop.training.tables import SHARES, number
+from navloop.training.tables import number
 
 _LABELS = {metric.name: metric for metric in METRICS}
 

@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from navloop.configs.loop import LoopConfig
-from navloop.envs.metrics import METRICS
+from navloop.envs.metrics import METRICS, SHARES
 from navloop.training.comparison import COMPARED
 from navloop.training.loop.arms import BEFORE, EXPERT, LOOP, OLD, WITHOUT
 from navloop.training.loop.memory import losses
 from navloop.training.loop.run import LoopFound
-from navloop.training.tables import SHARES
 
 _ARMS: Mapping[str, str] = {
     BEFORE: "the agent before",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from navloop.configs.loop import JudgeConfig
-from navloop.envs.metrics import METRICS, MetricInfo
+from navloop.envs.metrics import METRICS, SHARES, MetricInfo
 from navloop.training.comparison import COMPARED
 from navloop.training.rows import Row
 from navloop.training.statistics import compare, mean_interval
@@ -99,7 +99,11 @@ def reach(arm: str, rows: Seeds, metrics: Sequence[str] = COMPARED) -> list[Reac
         first = {row.episode_id: row for row in rows[0]}
         walked = [first[name] for name in values]
         interval = mean_interval(
-            list(values.values()), [r.scene_id for r in walked], [r.trajectory_id for r in walked], _rng()
+            list(values.values()),
+            [r.scene_id for r in walked],
+            [r.trajectory_id for r in walked],
+            _rng(),
+            share=metric.name in SHARES,
         )
         singles = tuple(
             float(np.mean([_value(row, metric) for row in one if row.episode_id in values])) for one in rows

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from navloop.geometry import Vector
 from navloop.training.clip_rows import ClipRow
-from navloop.training.statistics import bootstrap_ends
+from navloop.training.statistics import bootstrap_ends, exact_ends
 
 Weighted = Callable[[Vector], float]
 """A number over units (clips, queries), given how much each weighs, float64 (N,): 1 each for the number itself, how often it was
@@ -115,6 +115,8 @@ def measure(
     if not np.isfinite(value):
         raise ValueError(f"{metric} is {value} on these {len(groups.videos)} clips")
     ends = bootstrap_ends(statistic, value, groups.scenes, groups.videos, rng)
+    if ends is not None and kind == "share" and value in (0.0, 1.0) and ends[0] == ends[1]:
+        ends = exact_ends(value, len(set(zip(groups.scenes, groups.videos, strict=True))))  # nothing varies
     span = (0.0, 1.0) if kind == "share" else span
     if ends is not None and span is not None:
         ends = max(ends[0], span[0]), min(ends[1], span[1])
