@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
@@ -108,6 +110,31 @@ def create_agent(name: str) -> Agent:
     """
     _load()
     return AGENTS[name]()
+
+
+def create_own(source: str) -> Agent:
+    """Return a fresh agent of somebody's own class.
+
+    Args:
+        source: "MODULE:CLASS"; modules are found in the folder that navloop was started in, too. Called without arguments, it makes an
+            agent; where that has `weights`, a text that changes with them, results are held to it.
+
+    Raises:
+        ValueError: If there is no such module or class, or what it makes is no agent.
+    """
+    module, _, name = source.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # console scripts look in their own folder alone
+    try:
+        create = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"agent python:{source}: {error}; give python:MODULE:CLASS, MODULE as one would import it"
+        ) from error
+    agent: Agent = create()
+    if lacking := [method for method in ("reset", "act") if not callable(getattr(agent, method, None))]:
+        raise ValueError(f"agent python:{source}: has no {' and no '.join(lacking)}; see navloop.agent.agents.Agent")
+    return agent
 
 
 def list_agents() -> list[str]:

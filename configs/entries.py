@@ -10,6 +10,9 @@ from typing import NamedTuple
 COMMAND = "command:"
 """What the agent of another program begins with."""
 
+PYTHON = "python:"
+"""What the agent of a class of one's own begins with; "MODULE:CLASS" follows."""
+
 CONTROLS: Mapping[str, str] = {
     "shuffled": "each episode has another walk's instruction",
     "blank": "every frame is black, and every depth 0",
@@ -24,7 +27,7 @@ class Entry(NamedTuple):
 
     Attributes:
         name: What it is to be called; "" where that follows from the source.
-        source: A registered name, a folder, or a command behind `COMMAND`.
+        source: A registered name, a folder, a command behind `COMMAND`, or a class behind `PYTHON`.
         control: One of `CONTROLS`, or "".
     """
 
@@ -35,7 +38,7 @@ class Entry(NamedTuple):
     @property
     def is_folder(self) -> bool:
         """Whether it looks like the folder of a saved agent."""
-        return not self.source.startswith(COMMAND) and ("/" in self.source or Path(self.source).exists())
+        return not self.source.startswith((COMMAND, PYTHON)) and ("/" in self.source or Path(self.source).exists())
 
 
 def read_entry(text: str) -> Entry:

@@ -149,7 +149,7 @@ class EvalConfig(WorldConfig):
     depth: bool = Field(default=False, description="Add a depth camera, where the protocol has none.")
     agents: Annotated[tuple[str, ...], AfterValidator(_distinct)] = Field(
         min_length=1,
-        description="Agents to measure: names, folders of saved agents or of their training, 'command:PROGRAM'; "
+        description="Agents to measure: names, folders of saved agents or of their training, 'command:PROGRAM', 'python:MODULE:CLASS'; "
         "'NAME=' before one names it, '+shuffled' or '+blank' after one makes it a control.",
     )
     max_episodes: int | None = Field(

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from navloop.agent import Agent, BatchAgent, cameras_of, create_agent, list_agents
-from navloop.configs.entries import COMMAND, read_entry
+from navloop.agent.agents import create_own
+from navloop.configs.entries import COMMAND, PYTHON, read_entry
 from navloop.configs.schema import EvalConfig
 from navloop.envs.protocols import Protocol, get_protocol
 from navloop.training.devices import find_device
 
 LOGGER = logging.getLogger(__name__)
 
-Kind = Literal["named", "saved", "program"]
+Kind = Literal["named", "saved", "program", "class"]
 
 NETWORK_LANES = 8
 """Episodes that an agent with a network walks at once, where nothing else is said."""
@@ -32,8 +33,9 @@ class Entrant:
 
     Attributes:
         label: What stands in tables and names its files, unique in a run.
-        kind: "named" agents are registered, "saved" ones lie in a folder, a "program" is asked in a process of its own.
-        source: Name, folder or command.
+        kind: "named" agents are registered, "saved" ones lie in a folder, a "program" is asked in a process of its own, a "class" is
+            somebody's own.
+        source: Name, folder, command, or module and class.
         control: One of `CONTROLS`, or "".
         weights: Digest of its weights; None where it has none.
         cameras: Names of the cameras that it looks at.
@@ -60,6 +62,8 @@ class Entrant:
         """
         if self.kind == "named":
             return create_agent(self.source)
+        if self.kind == "class":
+            return create_own(self.source)
         if self.kind == "program":
             from navloop.agent.external import ExternalAgent
 
@@ -72,7 +76,8 @@ class Entrant:
 def find_entrants(config: EvalConfig) -> list[Entrant]:
     """Return who a config enters, in its order, each looked up or started once to know its weights and cameras.
 
-    An entry is a registered name, the folder of a saved agent or of the run that trained it, or "command:" and what to run;
+    An entry is a registered name, the folder of a saved agent or of the run that trained it, "command:" and what to run, or "python:" and
+    the module and class of an `Agent`;
     "NAME=" before it gives it a name, and "+shuffled" or "+blank" after it puts it under a control.
 
     Raises:
@@ -101,6 +106,8 @@ def _parse(text: str) -> tuple[str, Kind, str, str]:
     entry = read_entry(text)
     if entry.source.startswith(COMMAND):
         return entry.name, "program", entry.source.removeprefix(COMMAND).strip(), entry.control
+    if entry.source.startswith(PYTHON):
+        return entry.name, "class", entry.source.removeprefix(PYTHON).strip(), entry.control
     kind: Kind = "saved" if entry.is_folder and entry.source not in list_agents() else "named"
     return entry.name, kind, entry.source, entry.control
 
@@ -110,6 +117,10 @@ def _look_up(kind: Kind, source: str, config: EvalConfig, protocol: Protocol) ->
         return Entrant(label=source, kind=kind, source=source, cameras=_cameras(create_agent(source), protocol))
     if kind == "saved":
         return _look_up_saved(Path(source), config, protocol)
+    if kind == "class":
+        own = create_own(source)
+        weights, label = getattr(own, "weights", None), source.rpartition(":")[2].rpartition(".")[2]
+        return Entrant(label=label, kind=kind, source=source, weights=weights, cameras=_cameras(own, protocol))
     from navloop.agent.external import ExternalAgent
 
     label = _UNFIT.sub("-", source).strip("-")

@@ -138,7 +138,7 @@ def blank(config: CollectConfig, entrant: Entrant | None, episode: Episode) -> S
 
 
 def _make(config: CollectConfig, entrant: Entrant, place: int) -> BatchAgent:
-    if entrant.kind == "named":
+    if entrant.kind in ("named", "class"):
         return SeparateAgents(partial(entrant.make, config.entry(), place))
     import torch  # workers of agents without networks load none of it
 

@@ -168,6 +168,43 @@ def test_folders_without_an_agent_and_names_that_clash_are_refused(base, wandere
         find_entrants(entering(str(wanderer)).model_copy(update={"protocol": _blind()}))
 
 
+def follower_of_the_docs(folder):
+    """The class that docs/agents.md shows, in a module beside which one stands."""
+    text = (Path(__file__).parents[2] / "docs" / "agents.md").read_text()
+    (block,) = (one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Follower" in one)
+    (folder / "my_agents.py").write_text(block + "\nclass Lame:\n    pass\n")
+
+
+def test_a_class_of_one_s_own_is_measured_by_any_number_of_workers(base, tmp_path, monkeypatch):
+    follower_of_the_docs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    agents = ("mine=python:my_agents:Follower", "mine=python:my_agents:Follower+blank", "forward")
+    one, two = (
+        evaluate(base.model_copy(update={"agents": agents, "workers": workers}), tmp_path / f"run_{workers}")
+        for workers in (1, 2)
+    )
+    assert one.header.weights["mine"] == "sha256:..." and list(one.header.cameras["mine"]) == ["rgb"]
+    assert rows_of(one.folder) == rows_of(two.folder)
+    steps = {label: [row.metrics.steps for row in rows] for label, rows in one.rows.items()}
+    assert steps["mine"] != steps["forward"] and max(steps["mine"]) < 60
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("my_agents:Nobody", "module 'my_agents' has no attribute 'Nobody'; give python:MODULE:CLASS"),
+        ("no_such_module:Follower", "No module named 'no_such_module'; give python:MODULE:CLASS"),
+        ("my_agents", "give python:MODULE:CLASS"),
+        ("my_agents:Lame", "has no reset and no act"),
+    ],
+)
+def test_a_class_that_is_no_agent_is_refused(base, tmp_path, monkeypatch, source, told):
+    follower_of_the_docs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        evaluate(base.model_copy(update={"agents": (f"python:{source}",)}), tmp_path / "run")
+
+
 def _blind():
     from navloop.envs import protocols
 
