@@ -66,14 +66,15 @@ def load(recipe: str | Path, overrides: Sequence[str] = (), kind: str | tuple[st
     Raises:
         RecipeError: If the file cannot be read, or a key, type or value is wrong: every fault at once, each with its place.
     """
-    source, text = _read(recipe)
+    kinds = (kind,) if isinstance(kind, str) else kind
+    source, text = _read(recipe, kinds)
     try:
         data, lines = _parse(text)
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
-    schema = _schema_of(data, source, (kind,) if isinstance(kind, str) else kind)
+    schema = _schema_of(data, source, kinds)
     fields = {field.path: field for field in (*list_fields(schema), *list_entry_fields(schema, data))}
     places = {path: f"{source}, line {line}" for path, line in lines.items()}
     for override in overrides:
@@ -97,7 +98,7 @@ def dump(config: BaseModel) -> str:
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=120)
 
 
-def _read(recipe: str | Path) -> tuple[str, str]:
+def _read(recipe: str | Path, kinds: Sequence[str] | None) -> tuple[str, str]:
     path = Path(recipe)
     if path.is_dir() and (path / "config.yaml").is_file():
         path = path / "config.yaml"
@@ -107,10 +108,11 @@ def _read(recipe: str | Path) -> tuple[str, str]:
     try:
         return str(path), path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name.removesuffix(".yaml"), list_recipes(), n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        fitting = list_recipes() if kinds is None else [name for kind in kinds for name in list_recipes(kind)]
+        near = difflib.get_close_matches(path.name.removesuffix(".yaml"), fitting, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
         raise RecipeError(
-            f"recipe {str(recipe)!r}: no such file, and no recipe of that name ships ({', '.join(list_recipes())}){hint}"
+            f"recipe {str(recipe)!r}: no such file, and no recipe of that name ships; {hint}there are {', '.join(fitting)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {str(recipe)!r}: cannot be read ({error})") from None
@@ -183,6 +185,8 @@ def _read_value(text: str, annotation: Any) -> Any:
             return None
         return _read_value(text, next(part for part in get_args(annotation) if part is not type(None)))
     if get_origin(annotation) is tuple:
+        if is_section(get_args(annotation)[0]):
+            return _read_sections(text)
         inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
         return [
             _read_value(_unquoted(item.strip()), get_args(annotation)[0]) for item in inside.split(",") if item.strip()
@@ -195,6 +199,14 @@ def _read_value(text: str, annotation: Any) -> Any:
         except ValueError:
             return text
     return text
+
+
+def _read_sections(text: str) -> Any:
+    """Read a list of sections as YAML has it in a line: "[{folder: a, episodes: b}]"."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with stricter keys
+    except yaml.YAMLError:
+        return text
 
 
 def _unquoted(text: str) -> str:

@@ -37,6 +37,7 @@ from navloop.training.results import (
     write_summary,
 )
 from navloop.training.rows import Row, RowWriter, read_rows, sort_rows
+from navloop.training.scene_files import require_scene_files
 from navloop.training.workers import Job, run_jobs
 
 
@@ -239,14 +240,13 @@ def _scenes_fingerprint(config: EvalConfig, episodes: Sequence[Episode]) -> str:
     if config.scene_dataset_config is not None:
         require_dataset(Path(config.scene_dataset_config))
         parts.append(Path(config.scene_dataset_config))
-    for scene_id in sorted({episode.scene_id for episode in episodes}):
+    scene_ids = sorted({episode.scene_id for episode in episodes})
+    if config.scene_dataset_config is None:
+        require_scene_files(scenes, scene_ids)
+    for scene_id in scene_ids:
         scene = scenes / scene_id
-        if not scene.is_file() and config.scene_dataset_config is not None:
+        if not scene.is_file():
             parts.append(scene_id.encode())  # an instance of the data set, made of many files
             continue
-        if not scene.is_file():
-            raise ValueError(
-                f"scene {scene_id} is not in {scenes}; check 'scenes' in the recipe, or make or download the scenes"
-            )
         parts += [scene_id.encode(), *sorted(scene.parent.glob(f"{scene.stem}.*"))]
     return fingerprint(*parts)

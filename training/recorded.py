@@ -19,11 +19,7 @@ from navloop.files import fingerprint
 from navloop.records import Episode, GroundTruth
 from navloop.training.fingerprints import list_fingerprint
 from navloop.training.listings import is_store
-
-MATTERPORT = (
-    "Matterport3D scenes are licensed: sign the terms of use at https://niessner.github.io/Matterport/, mail them as it says there, and "
-    "run the download_mp.py that comes back with --task habitat; unpack its v1/tasks/mp3d_habitat.zip so that this file exists"
-)
+from navloop.training.scene_files import require_scene_files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,18 +150,10 @@ def require_scenes(config: ReplayConfig, scene_ids: Iterable[str]) -> None:
     Raises:
         SceneError: If one is not, naming its file and how to get it.
     """
-    folder, wanted = Path(config.scenes), sorted(set(scene_ids))
-    if config.scene_dataset_config is not None:  # its instances are made of many files, which habitat finds
-        if not Path(config.scene_dataset_config).is_file():
-            raise SceneError(f"{config.scene_dataset_config}: no such file; check scene_dataset_config in the recipe")
-        return
-    missing = [scene_id for scene_id in wanted if not (folder / scene_id).is_file()]
-    if not missing:
-        return
-    is_matterport = missing[0].startswith("mp3d/")
-    mend = MATTERPORT if is_matterport else "check 'scenes' in the recipe, or make or download them"
-    others = f" ({len(missing)} of {len(wanted)} scenes are missing)" if len(wanted) > 1 else ""
-    raise SceneError(f"{folder / missing[0]}: no such scene file{others}. {mend}")
+    if config.scene_dataset_config is None:
+        require_scene_files(Path(config.scenes), scene_ids)
+    elif not Path(config.scene_dataset_config).is_file():  # its instances are made of many files, which habitat finds
+        raise SceneError(f"{config.scene_dataset_config}: no such file; check scene_dataset_config in the recipe")
 
 
 def _require_truths(file: EpisodeFile, episodes: Sequence[Episode]) -> None:

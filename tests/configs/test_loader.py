@@ -147,6 +147,17 @@ def test_all_faults_are_told_at_once(tmp_path):
 def test_a_missing_recipe_names_those_that_ship():
     with pytest.raises(RecipeError, match=r"recipe 'eval_dmo': no such file.*did you mean 'eval_demo'\?"):
         load("eval_dmo")
+    with pytest.raises(RecipeError) as error:
+        load("maskd_tiny", kind="pretrain")
+    assert "did you mean 'masked_tiny'?" in str(error.value) and "imitation_tiny" not in str(error.value)
+
+
+def test_a_list_of_sections_is_set_in_a_line():
+    walks = load("imitation_tiny", ["walks=[{folder: out/walks, episodes: 'out/train.json.gz'}]"]).walks
+    assert [(one.folder, one.episodes) for one in walks] == [("out/walks", "out/train.json.gz")]
+    for wrong in ("[{folder: a}]", "[a, b]", "[{folder", "a"):
+        with pytest.raises(RecipeError, match=r"walks"):
+            load("imitation_tiny", [f"walks={wrong}"])
 
 
 def test_python_objects_in_yaml_are_refused(tmp_path):
