@@ -88,3 +88,7 @@ else:
             raise AttributeError(f"module 'navloop' has no attribute {name!r}")
         module, attribute = _HOME[name].split(":")
         return getattr(import_module(f"navloop.{module}"), attribute)
+
+    def __dir__():
+        # What the facade is made with would stand in the way of what it offers.
+        return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "import_module", "version"})

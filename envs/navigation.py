@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from navloop.envs.protocols import Protocol
 from navloop.envs.simulator import Action, Camera, Simulator
 from navloop.geometry import Pose, quaternion_to_heading
 from navloop.records import SOURCES, Episode, Trajectory
+from navloop.registry import nearest
 
 Observation = dict[str, Any]
 
@@ -106,17 +108,19 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         """Start the next episode, or the one that `options={"episode": id}` names.
 
         Args:
-            seed: Starts the order of episodes again, from this seed.
-            options: "episode": an episode_id (str) or a place in `episodes` (int).
+            seed: Starts the order of episodes again. It chooses among them only with `shuffle=True`; else every seed starts with
+                the first.
+            options: "episode": an episode_id (str), as `info["episode_id"]` has it, or a place in `episodes` (int). No other key.
 
         Raises:
-            ValueError: If there is no such episode.
+            ValueError: If there is no such episode, or no such option.
             SceneError: If its scene cannot be loaded, or its start is not on free space.
         """
+        wanted = _wanted(options or {})
         super().reset(seed=seed)
         if seed is not None:
             self._order = iter(())
-        episode = self.episodes[self._choose((options or {}).get("episode"))]
+        episode = self.episodes[self._choose(wanted)]
         self.simulator.load_scene(episode.scene_id)
         self.simulator.set_pose(Pose(episode.start_position, quaternion_to_heading(episode.start_rotation)))
         self._walk = _Walk(
@@ -199,7 +203,7 @@ class NavigationEnv(gymnasium.Env[Observation, np.int64]):
         if wanted is not None:
             if not 0 <= wanted < len(self.episodes):
                 raise ValueError(f"episode number {wanted} is not in [0, {len(self.episodes)})")
-            return int(wanted)
+            return wanted
         number = next(self._order, None)
         if number is None:
             self._order = iter(self._draw_order())
@@ -276,6 +280,22 @@ class _Walk:
             action_source=np.array(self.sources, dtype=np.int64),
             stopped=bool(self.actions) and self.actions[-1] == Action.STOP,
         )
+
+
+def _wanted(options: dict[str, Any]) -> str | int | None:
+    """Return the episode_id or the place that options of `reset` name, None if they name none."""
+    for name in options:
+        if name != "episode":
+            raise ValueError(f"reset has no option {name!r}; {nearest(str(name), ['episode'])}")
+    wanted = options.get("episode")
+    if wanted is None or isinstance(wanted, str):
+        return wanted
+    try:
+        if isinstance(wanted, bool):
+            raise TypeError
+        return operator.index(wanted)
+    except TypeError:
+        raise ValueError(f"option 'episode' is {wanted!r}; give an episode_id (str) or a place (int)") from None
 
 
 def text_space(episodes: Sequence[Episode]) -> spaces.Text:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space
 
@@ -24,18 +28,26 @@ Make = Callable[[], gymnasium.Env[Any, Any]]
 
 
 class WorkerError(RuntimeError):
-    """An environment process failed; `recover` replaces it.
+    """Environment processes failed, or are out of step since a call was interrupted; `recover` or `reset` replaces them.
 
     Attributes:
-        workers: Places of the failed environments.
+        workers: Places of these environments.
     """
 
-    def __init__(self, failures: dict[int, str]) -> None:
+    def __init__(self, failures: Mapping[int, str]) -> None:
         self.workers = tuple(failures)
+        places: dict[str, list[str]] = {}
+        for index, story in failures.items():
+            places.setdefault(story, []).append(str(index))
         told = "\n".join(
-            f"environment {index} failed in its worker process:\n{story}" for index, story in failures.items()
+            f"environment{'s' if len(those) > 1 else ''} {', '.join(those)} {story}" for story, those in places.items()
         )
-        super().__init__(f"{told}\nCall recover() to replace {'it' if len(failures) == 1 else 'them'} and go on.")
+        them = "it" if len(failures) == 1 else "them"
+        super().__init__(f"{told}\nCall recover() to replace {them} and go on, or reset() to start all anew.")
+
+
+_FAILED = "failed earlier"
+_INTERRUPTED = "did not finish a call that was interrupted; episodes under way there are lost"
 
 
 class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
@@ -45,6 +57,9 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
     starts the next one in the same step (`AutoresetMode.SAME_STEP`: `infos["final_obs"]` and `infos["final_info"]` hold the end), or
     waits for `reset(options={"reset_mask": bool (E,)})` (`AutoresetMode.DISABLED`).
 
+    Where a call is interrupted, by Ctrl-C or by any exception on this side, the episodes of the environments that it asked are lost: every
+    further call says so, until `recover` or `reset` replaces their processes and starts new episodes.
+
     Args:
         makes: One callable for each of the E environments; they must agree on both spaces. `shards` gives them.
         autoreset: What happens at an episode's end.
@@ -52,7 +67,9 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         start: Start method of the processes: "spawn", "forkserver" or "fork".
 
     Raises:
-        WorkerError: From any call during which a worker raises or dies, with its traceback; the others have finished that call.
+        TypeError: If actions are not of a Discrete space, or observations not of a Dict.
+        WorkerError: From any call during which a worker raises or dies, with its traceback; the others have finished that call. And from
+            any call but `recover` and `reset` after that, or after a call that was interrupted.
     """
 
     def __init__(
@@ -70,13 +87,18 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         probe = makes[0]()
         self.single_observation_space, self.single_action_space = probe.observation_space, probe.action_space
         probe.close()
+        if not isinstance(self.single_action_space, spaces.Discrete):
+            raise TypeError(f"expected a Discrete action space, got {self.single_action_space}")
+        first, count = int(self.single_action_space.start), int(self.single_action_space.n)
+        self._allowed = range(first, first + count)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._makes, self._autoreset, self._copy = tuple(makes), autoreset, copy
         self._context = multiprocessing.get_context(start)
         self._memory = SharedFrames(self.single_observation_space, self.num_envs, self._context)
         self._instructions = [""] * self.num_envs
-        self._failed: set[int] = set()
+        self._lost: dict[int, str] = {}
+        """Places whose workers must be replaced before they are asked again, and why."""
         self._workers = [self._hire(index) for index in range(self.num_envs)]
 
     def reset(
@@ -84,54 +106,58 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode in every environment, or where `options["reset_mask"]` is True.
 
+        Workers that failed, or whose call was interrupted, are replaced where they are among these.
+
         Args:
             seed: Seeds environment i with seed + i, or with the i-th of a sequence.
             options: "reset_mask" bool (E,); everything else goes to each environment's own `reset`.
+
+        Raises:
+            ValueError: If there is not one seed, or not one truth value of the mask, for each environment.
         """
         options = dict(options or {})
-        mask = options.pop("reset_mask", np.ones(self.num_envs, dtype=bool))
-        seeds = (
-            [None if seed is None else seed + i for i in range(self.num_envs)] if isinstance(seed, int | None) else seed
-        )
-        chosen = np.flatnonzero(mask)
-        replies = self._ask(chosen, "reset", [{"seed": seeds[int(i)], "options": options} for i in chosen])
-        infos: dict[str, Any] = {}
-        for index, info in replies.items():
-            infos = self._add_info(infos, info, index)
-        return self._observations(), infos
+        mask = np.asarray(options.pop("reset_mask", np.ones(self.num_envs, dtype=bool)))
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(f"reset_mask is {mask!r}; give {self.num_envs} truth values, one for each environment")
+        seeds, chosen = _seeds(seed, self.num_envs), np.flatnonzero(mask).tolist()
+        with self._answers(chosen, "reset", [{"seed": seeds[i], "options": options} for i in chosen]) as replies:
+            infos: dict[str, Any] = {}
+            for index, info in replies.items():
+                infos = self._add_info(infos, info, index)
+            return self._observations(), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take one action (E,) in every environment.
 
+        Args:
+            actions: Whole numbers of the action space: a list, or an array of integers. They are checked before any is taken.
+
         Returns:
             Observations, rewards float64 (E,), terminated and truncated bool (E,), infos (gymnasium's batched form).
+
+        Raises:
+            ValueError: If there is not one action for each environment, or one is not in the action space.
         """
-        everyone = np.arange(self.num_envs)
-        replies = self._ask(everyone, "step", list(_plain(actions)))
-        rewards, terminated, truncated = (np.zeros(self.num_envs, dtype) for dtype in (np.float64, bool, bool))
-        infos: dict[str, Any] = {}
-        for index, (rewards[index], terminated[index], truncated[index], info) in replies.items():
-            infos = self._add_info(infos, info, index)
-        return self._observations(), rewards, terminated, truncated, infos
+        codes = _codes(actions, self.num_envs, self._allowed)
+        with self._answers(range(self.num_envs), "step", codes) as replies:
+            rewards, terminated, truncated = (np.zeros(self.num_envs, dtype) for dtype in (np.float64, bool, bool))
+            infos: dict[str, Any] = {}
+            for index, (rewards[index], terminated[index], truncated[index], info) in replies.items():
+                infos = self._add_info(infos, info, index)
+            return self._observations(), rewards, terminated, truncated, infos
 
     def call(self, name: str, *args: Any) -> tuple[Any, ...]:
         """Return attribute `name` of each environment, called with `args` where it is callable."""
-        replies = self._ask(np.arange(self.num_envs), "call", [(name, args)] * self.num_envs)
-        return tuple(replies[index] for index in range(self.num_envs))
+        with self._answers(range(self.num_envs), "call", [(name, args)] * self.num_envs) as replies:
+            return tuple(replies[index] for index in range(self.num_envs))
 
     def recover(self) -> tuple[Any, dict[str, Any]]:
-        """Replace every failed worker and start an episode there; the others stay as they are.
+        """Replace every worker that failed or whose call was interrupted, and start an episode there; the others stay as they are.
 
         Returns:
             Observations of all environments, and the infos of the replaced ones.
         """
-        failed = sorted(self._failed)
-        for index in failed:
-            self._dismiss(index)
-            self._workers[index] = self._hire(index)
-        self._failed.clear()
-        mask = np.isin(np.arange(self.num_envs), failed)
-        return self.reset(options={"reset_mask": mask})
+        return self.reset(options={"reset_mask": np.isin(np.arange(self.num_envs), list(self._lost))})
 
     def close_extras(self, **kwargs: Any) -> None:
         """End the worker processes."""
@@ -152,7 +178,10 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
     def _dismiss(self, index: int) -> None:
         process, pipe = self._workers[index]
         try:
-            pipe.send(("close", None))
+            if index in self._lost:  # it may still be at work, or stuck, and must write no frame into the next episode
+                process.kill()
+            else:
+                pipe.send(("close", None))
         except OSError:
             pass  # it is gone already, which is what closing asks for
         pipe.close()
@@ -161,24 +190,40 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
             process.kill()
             process.join()
 
-    def _ask(self, indices: Iterable[int], command: str, data: Sequence[Any]) -> dict[int, Any]:
-        if self._failed:
-            raise WorkerError({index: "it failed earlier" for index in sorted(self._failed)})
+    @contextmanager
+    def _answers(self, asked: Iterable[int], command: str, data: Sequence[Any]) -> Iterator[dict[int, Any]]:
+        """Ask environments, and give their answers to the block; they count as lost until the block is through.
+
+        An interrupted call leaves answers in the pipes, and perhaps half of one: no later call could tell them from its own.
+        """
+        asked = list(asked)
+        # All is pickled before anything is sent: what cannot be leaves every worker as it was.
+        messages = [ForkingPickler.dumps((command, item)) for item in data]
+        if self._lost and (command != "reset" or not self._lost.keys() <= {*asked}):
+            raise WorkerError(dict(sorted(self._lost.items())))
+        for index in self._lost:
+            self._dismiss(index)
+            self._workers[index] = self._hire(index)
+        self._lost = dict.fromkeys(asked, _INTERRUPTED)
+        replies, failures = self._exchange(asked, messages)
+        if failures:
+            self._lost = dict.fromkeys(failures, _FAILED)
+            raise WorkerError(failures)
+        yield replies
+        self._lost = {}
+
+    def _exchange(self, asked: Sequence[int], messages: Sequence[Any]) -> tuple[dict[int, Any], dict[int, str]]:
+        replies: dict[int, Any] = {}
         failures: dict[int, str] = {}
-        asked = [int(index) for index in indices]
-        for index, item in zip(asked, data, strict=True):
+        for index, message in zip(asked, messages, strict=True):
             try:
-                self._workers[index][1].send((command, item))
+                self._workers[index][1].send_bytes(message)
             except OSError:
                 failures[index] = self._obituary(index)
-        replies: dict[int, Any] = {}
         for index in asked:
             if index not in failures:
                 self._hear(index, replies, failures)
-        if failures:
-            self._failed.update(failures)
-            raise WorkerError(failures)
-        return replies
+        return replies, failures
 
     def _hear(self, index: int, replies: dict[int, Any], failures: dict[int, str]) -> None:
         try:
@@ -187,7 +232,7 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
             failures[index] = self._obituary(index)
             return
         if not fine:
-            failures[index] = reply
+            failures[index] = f"failed in a worker process:\n{reply}"
             return
         # The frames are in the shared memory already; the text follows them, even if another worker fails in the same call.
         instruction, replies[index] = reply
@@ -198,8 +243,10 @@ class VectorNavigationEnv(VectorEnv[Any, Any, Any]):
         process = self._workers[index][0]
         process.join(timeout=5)
         code = process.exitcode
-        cause = "was killed, perhaps for want of memory" if code == -9 else "died without a traceback"
-        return f"the process {cause} (exit code {code})"
+        interrupted = "ended by itself, as Ctrl-C makes it"
+        causes = {-9: "was killed, perhaps for want of memory", -2: interrupted, 0: interrupted}
+        cause = causes.get(code, "died without a traceback")
+        return f"failed in a worker process:\nthe process {cause} (exit code {code})"
 
     def _observations(self) -> dict[str, Any]:
         frames = self._memory.views()
@@ -248,6 +295,31 @@ def make_vln_vector(
     return VectorNavigationEnv(shards(episodes, scenes, num_envs, protocol, **options))
 
 
-def _plain(actions: Any) -> Iterable[int]:
-    """Return plain integers, which pickle small."""
-    return [int(action) for action in np.asarray(actions)]
+def _codes(actions: Any, num_envs: int, allowed: range) -> list[int]:
+    """Return actions as plain integers, which pickle small; ValueError if one is missing, no whole number or not allowed."""
+    expected = f"whole numbers from {allowed[0]} to {allowed[-1]}"
+    try:
+        given = list(actions.tolist() if hasattr(actions, "tolist") else actions)
+    except TypeError:
+        raise ValueError(f"actions is {actions!r}; give {num_envs} {expected}, one for each environment") from None
+    if len(given) != num_envs:
+        raise ValueError(
+            f"there are {len(given)} actions for {num_envs} environments; give one for each, {expected}: {given}"
+        )
+    for place, action in enumerate(given):
+        try:
+            known = not isinstance(action, bool) and operator.index(action) in allowed
+        except TypeError:
+            known = False
+        if not known:
+            raise ValueError(f"the action of environment {place} is {action!r}; actions are {expected}")
+    return [operator.index(action) for action in given]
+
+
+def _seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+    """Return the seed of each environment."""
+    if seed is None or isinstance(seed, int | np.integer):
+        return [None if seed is None else int(seed) + i for i in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"seed has {len(seed)} entries for {num_envs} environments; give one for each, or one for all")
+    return list(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def create_simulators(
 
 
 def _settings_of(world: str) -> frozenset[str]:
-    return frozenset([*inspect.signature(WORLDS[world]).parameters][3:])
+    return frozenset(_parameters(WORLDS[world])[3:])
 
 
 def require_world(world: str) -> None:
@@ -110,6 +110,9 @@ def make_vln(
     protocol: str | Protocol = "r2r-ce",
     world: str = "embedded",
     numbers: Sequence[int] | None = None,
+    *,
+    pixels: int | None = None,
+    depth: bool = False,
     **options: Any,
 ) -> NavigationEnv:
     """Make the environment over any episode file and any world; the entry point of "navloop/VLN-v0".
@@ -120,13 +123,38 @@ def make_vln(
         protocol: Name or value of a protocol.
         world: Name of a world.
         numbers: Places in the file of the episodes to walk, in this order; None takes all.
-        **options: Settings of the world (`create_simulator`) and keyword arguments of `NavigationEnv`, which refuses what it does not know.
+        pixels: Height and width of all frames; None leaves the protocol's.
+        depth: Whether there must be a depth camera.
+        **options: Settings of the world (`create_simulator`) and keyword arguments of `NavigationEnv`.
+
+    Raises:
+        ValueError: If there is no such option, protocol or world.
     """
-    chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    _require_options(world, options)
+    chosen = _variant(protocol, pixels, depth)
     listed = read_episodes(Path(episodes)).episodes
     walked = listed if numbers is None else [listed[number] for number in numbers]
     settings = {name: options.pop(name) for name in _settings_of(world) & options.keys()}
     return NavigationEnv(create_simulator(world, scenes, chosen, **settings), walked, chosen, **options)
+
+
+def _variant(protocol: str | Protocol, pixels: int | None, depth: bool) -> Protocol:
+    if isinstance(protocol, str):
+        return get_protocol(protocol, pixels, depth)
+    protocol = protocol.with_depth() if depth else protocol
+    return protocol if pixels is None else protocol.with_resolution(pixels)
+
+
+def _require_options(world: str, options: Mapping[str, Any]) -> None:
+    taken = {*_parameters(NavigationEnv)[3:], *_settings_of(world)}
+    for name in options:
+        if name not in taken:
+            known = sorted({*taken, *_parameters(make_vln)} - {"options"})
+            raise ValueError(f"an environment in world {world!r} has no option {name!r}; {nearest(name, known)}")
+
+
+def _parameters(made: Callable[..., Any]) -> list[str]:
+    return [*inspect.signature(made).parameters]
 
 
 def make_houses(
@@ -138,10 +166,10 @@ def make_houses(
         dataset: Folder that `navloop houses` wrote.
         split: "train", "val_seen" or "val_unseen".
         protocol: Name or value of a protocol.
-        **options: Further arguments of `make_vln`.
+        **options: Further arguments of `make_vln`, such as `pixels` and `depth`.
 
     Raises:
-        ValueError: If the folder holds no such split.
+        ValueError: If the folder holds no such split, or there is no such option.
     """
     folder = Path(dataset)
     file = folder / "episodes" / split / f"{split}.json.gz"

@@ -70,6 +70,11 @@ def test_the_facade_offers_what_it_lists():
         _ = navloop.nothing
 
 
+def test_dir_lists_what_the_facade_offers_and_not_what_it_is_made_with():
+    assert {*navloop.__all__, "__version__"} <= set(dir(navloop))
+    assert not {"TYPE_CHECKING", "import_module", "version"} & set(dir(navloop))
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down_only(path):
     folder = path.relative_to(ROOT).parts[0]

@@ -62,6 +62,30 @@ def test_gym_make_finds_the_ids_without_a_further_import(houses, val_unseen):
     env.close()
 
 
+def test_factories_take_the_size_of_frames_and_depth_and_name_what_they_do_not_know(houses):
+    env = gymnasium.make("navloop.envs:navloop/Houses-v0", dataset=houses, split="val_seen", pixels=32, depth=True)
+    assert env.reset(seed=0)[0]["depth"].shape == (32, 32, 1)
+    assert env.unwrapped.protocol == get_protocol("houses", 32, depth=True)
+    env.close()
+    env = make_houses(houses, "val_seen", SMALL, pixels=16, depth=True)
+    assert env.protocol == SMALL.with_depth().with_resolution(16)
+    env.close()
+    for name, mend in {
+        "pixel": "did you mean 'pixels'",
+        "shufle": "did you mean 'shuffle'",
+        "zoom": "known: .*depth",
+    }.items():
+        with pytest.raises(ValueError, match=rf"in world 'embedded' has no option '{name}'; {mend}"):
+            make_houses(houses, "val_seen", **{name: 1})
+
+
+def test_without_shuffling_every_seed_starts_with_the_first_episode(env):
+    env.reset()
+    for seed in (0, 7):
+        assert env.reset(seed=seed)[1]["episode_id"] == env.episodes[0].episode_id
+        assert env.reset()[1]["episode_id"] == env.episodes[1].episode_id
+
+
 def test_actions_move_as_the_protocol_says(env):
     _, info = env.reset(options={"episode": 0})
     start, heading = info["position"], info["heading"]
@@ -131,6 +155,13 @@ def test_mistakes_are_named(env, houses):
             env.step(wrong)
     with pytest.raises(ValueError, match="no episode 'nowhere'"):
         env.reset(options={"episode": "nowhere"})
+    for wrong in (1.5, True, ["1"]):
+        with pytest.raises(ValueError, match=r"option 'episode' is .*; give an episode_id \(str\) or a place \(int\)"):
+            env.reset(options={"episode": wrong})
+    with pytest.raises(ValueError, match="reset has no option 'episode_id'; did you mean 'episode'"):
+        env.reset(options={"episode_id": env.episodes[1].episode_id})
+    with pytest.raises(ValueError, match="reset has no option 'split'; known: episode"):
+        env.reset(options={"split": "train"})
     with pytest.raises(ValueError, match=r"no split 'test' here.*train, val_seen, val_unseen"):
         make_houses(houses, "test")
     with pytest.raises(ValueError, match="unknown world 'habitatt'"):
