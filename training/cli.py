@@ -200,26 +200,30 @@ def _train(options: argparse.Namespace) -> None:
     config = load(options.recipe, options.overrides, kind="train")
     from rich.console import Console
 
-    _run_dir(options, config.name)
-    if isinstance(config, ReinforcementConfig):
-        from navloop.training.reinforcement import train_by_reinforcement
-
-        train_by_reinforcement(config, options.run_dir, Console(stderr=True))
-        return
+    folder, console = _run_dir(options, config.name), Console(stderr=True)
     if isinstance(config, SpeakerTrainConfig):
         from navloop.training.speaking import train_speaker
 
-        train_speaker(config, options.run_dir, Console(stderr=True))
+        train_speaker(config, folder, console)
+        console.print(f"speaker: {folder}", soft_wrap=True, highlight=False)
         return
-    if isinstance(config, PlannerTrainConfig):
+    if isinstance(config, ReinforcementConfig):
+        from navloop.training.reinforcement import train_by_reinforcement
+
+        train_by_reinforcement(config, folder, console)
+    elif isinstance(config, PlannerTrainConfig):
         from navloop.training.planner.training import train_by_oracle
 
-        train_by_oracle(config, options.run_dir, Console(stderr=True))
-        return
-    assert isinstance(config, ImitationConfig)
-    from navloop.training.imitation import train_by_imitation
+        train_by_oracle(config, folder, console)
+    else:
+        assert isinstance(config, ImitationConfig)
+        from navloop.training.imitation import train_by_imitation
 
-    train_by_imitation(config, options.run_dir, Console(stderr=True))
+        train_by_imitation(config, folder, console)
+    from navloop.training.entrants import find_agent
+
+    told = f"agent: {find_agent(folder)}; to measure it: navloop eval RECIPE agents={folder}"
+    console.print(told, soft_wrap=True, highlight=False)
 
 
 def _report(options: argparse.Namespace) -> None:

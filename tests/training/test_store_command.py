@@ -66,6 +66,19 @@ def test_a_damaged_walk_is_listed_with_how_to_keep_the_others(store, tmp_path, c
     assert code == 0 and "new: 5 walks" in said
 
 
+@pytest.mark.parametrize("content", [None, "{", '{"total_episodes": 5}'])
+def test_a_damaged_description_is_found_and_written_anew(store, capsys, content):
+    info = store / "meta" / "info.json"
+    before = info.read_bytes()
+    info.unlink()
+    if content is not None:
+        info.write_text(content)
+    code, said = run(capsys, "check", store)
+    assert code == 2 and str(info) in said and "merging into the store writes it anew" in said
+    code, _ = run(capsys, "merge", store, "--into", store)
+    assert code == 0 and info.read_bytes() == before
+
+
 def test_scenes_that_agents_are_measured_in_are_refused(store, tmp_path, capsys):
     run(capsys, "export", store, "--to", tmp_path / "val_unseen.json.gz", "--where", "scene_id=made/1.glb")
     never = tmp_path / "val_unseen.json.gz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,9 +10,12 @@ import numpy as np
 
 from navloop.training.decoding import UnreadableError
 from navloop.training.store.films import film_digest
+from navloop.training.store.joined import INFO
 from navloop.training.store.reader import Store
 from navloop.training.store.schema import StoreError
 from navloop.training.store.tables import column
+
+_MEND = "collecting or merging into the store writes it anew"
 
 
 class Checked(NamedTuple):
@@ -38,6 +42,24 @@ def check_walks(store: Store) -> Iterator[Checked]:
             yield Checked(index, str(error))
         else:
             yield Checked(index, "")
+
+
+def require_told(store: Store) -> None:
+    """Check that what LeRobot reads first agrees with the table of episodes.
+
+    Raises:
+        StoreError: If meta/info.json is missing, damaged or of other walks, naming it.
+    """
+    joined = len(store) - store.unjoined
+    path = store.folder / INFO
+    if not joined:
+        return
+    try:
+        count = json.loads(path.read_bytes())["total_episodes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error!r}); {_MEND}") from error
+    if count != joined:
+        raise StoreError(f"{path}: tells of {count} walks, and {joined} are joined; {_MEND}")
 
 
 def _read(store: Store, index: int) -> None:

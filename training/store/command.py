@@ -22,7 +22,7 @@ from navloop.training.store import (
     merge_stores,
     open_store,
 )
-from navloop.training.store.checking import Checked, check_walks
+from navloop.training.store.checking import Checked, check_walks, require_told
 from navloop.training.store.imports import import_annotations
 from navloop.training.unseen import scenes_of
 
@@ -122,6 +122,7 @@ def _check(store: Store, console: Console) -> None:
     found = list(track(check_walks(store), "checking", len(store), console=console, transient=True))
     if damaged := [one for one in found if one.fault]:
         raise StoreError(_tell_damage(store, damaged))
+    require_told(store)
     undigested = sum(any(store.stretch(i, v).digest is None for v in store.about.videos) for i in range(len(store)))
     decoded = f"; films of {undigested} walks have no digest and were decoded" if undigested else ""
     console.print(f"{store.folder}: all {len(found)} walks are whole{decoded}", soft_wrap=True, highlight=False)
