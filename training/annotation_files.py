@@ -162,7 +162,7 @@ class VideoFolder:
         return stem(video) in self._files or stem(video) in self._folders
 
     def path(self, video: str, place: str) -> str:
-        """Return where a video is, or would be: what is not there is found out when it is read, and counted.
+        """Return where a video is, or would be, from where the folder itself starts; what is not there is counted when it is read.
 
         Raises:
             ManifestError: If two files have its name.

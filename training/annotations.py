@@ -49,7 +49,8 @@ def read_annotations(path: Path, text: str) -> Records:
 
     A record is as a line of the library's own lists: video, captions, label, start, end. Texts of one video are one record's
     captions, in the order of the file; white space within them is made single blanks. A choice has its candidates as captions,
-    and the number of the right one, from 0, as label; a question is the caption, and its answer the label.
+    and the number of the right one, from 0, as label; a question is the caption, and its answer the label. Only the path of a video
+    is not as there: it starts at the working folder, as that of the YAML file does, and holds its folder.
 
     Args:
         path: The YAML file, whose folder relative paths start at.

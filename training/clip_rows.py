@@ -87,6 +87,16 @@ class ClipRows(Sequence[ClipRow]):
         bare = [pc.equal(pc.list_value_length(c), 0) if field == "captions" else pc.is_null(c) for c in columns]
         return np.flatnonzero(np.concatenate([np.zeros(0, bool), *(b.to_numpy(zero_copy_only=False) for b in bare)]))
 
+    def paths(self) -> Iterator[str]:
+        """Yield the path of each row, and make no row of it."""
+        for part in self._parts:
+            yield from map(_text, part.column("path").to_pylist())
+
+    def numbers(self, field: Literal["start", "end", "first", "total"]) -> NDArray[np.float64]:
+        """Return what each row says, float64 (N,); NaN where it says nothing."""
+        columns = [part.column(field).cast(pa.float64(), safe=False) for part in self._parts]
+        return np.concatenate([np.zeros(0), *(column.to_numpy(zero_copy_only=False) for column in columns)])
+
 
 def _parts(rows: Iterable[ClipRow]) -> Iterator[pa.RecordBatch]:
     """Yield batches of `_PART` rows, the last one with what remains."""

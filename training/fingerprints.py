@@ -18,6 +18,7 @@ def list_fingerprint(path: Path) -> str:
     if is_store(path):
         return fingerprint(*sorted(path.glob("meta/episodes/*/*")))
     if path.is_dir():
-        names = sorted(f"{entry.parent.name}/{entry.name}" for entry in path.glob("*/*"))
+        entries = [*path.glob("*/*")] or path.iterdir()  # a folder a class, or videos alone
+        names = sorted(entry.relative_to(path).as_posix() for entry in entries)
         return fingerprint(*(os.fsencode(name) for name in names))
     return fingerprint(path, *annotation_files(path)) if path.is_file() else "none"

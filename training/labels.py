@@ -71,7 +71,9 @@ def label_of(value: Any, place: str, labels: Labels) -> int | None:
     number = integer(value)
     if number is None:
         mend = (
-            "it is not among the class names" if labels.names else "give a number, or name the classes (clips.classes)"
+            "it is not among the class names"
+            if labels.names
+            else "give a whole number, or name the classes (clips.classes)"
         )
         raise ManifestError(f"{place}: label is {shown(value)}; {mend}")
     count = labels.count if labels.becomes is None else len(labels.becomes)
@@ -83,8 +85,13 @@ def label_of(value: Any, place: str, labels: Labels) -> int | None:
 
 
 def integer(value: Any) -> int | None:
-    """Return a whole number of 64 bits, or text that is one; None for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    """Return a whole number of 64 bits, 3 or 3.0, or text that is one; None for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str):
+        whole, _, rest = value.strip().partition(".")  # tables that pandas has written have 3.0
+        value = value if rest.strip("0") else whole
+    elif isinstance(value, float) and not value.is_integer():
         return None
     try:
         number = int(value)

@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from navloop.configs.videos import ViewsConfig, check_label_maps
 from navloop.training.annotations import SUFFIXES, read_annotations
 from navloop.training.clip_rows import ClipRow, ClipRows
+from navloop.training.folder_lists import folder_rows
 from navloop.training.label_maps import read_index_list
 from navloop.training.labels import Labels, integer, label_of, read_labels
+from navloop.training.list_files import cut_at_blanks, guess_columns, open_list
 from navloop.training.listings import (
     CAPTION_KEYS,
     VIDEO_KEYS,
-    VIDEO_SUFFIXES,
     ManifestError,
-    class_folders,
     is_store,
     read_records,
     require_same_classes,
     shown,
 )
-from navloop.training.manifest_fields import READ, check_fields, tell_unread
+from navloop.training.manifest_fields import check_fields, tell_unread
 
-LOGGER = logging.getLogger(__name__)
 SHOWN_FAULTS = 5
 
 
@@ -77,7 +72,7 @@ def check_class_folders(*configs: ViewsConfig) -> None:
 
 
 def read_manifest(path: Path, labels: Labels) -> ClipRows:
-    """Return the rows of one list, of a folder with a folder a class, or of a store of walks.
+    """Return the rows of one list, of a folder with a folder a class or of videos, or of a store of walks.
 
     Relative paths start at the folder of the list.
 
@@ -91,7 +86,7 @@ def _listed(path: Path, labels: Labels) -> Iterator[ClipRow]:
     if is_store(path):
         yield from _walks(path, labels)
     elif path.is_dir():
-        yield from _class_folders(path, labels)
+        yield from folder_rows(path, labels)
     else:
         yield from _file_rows(path, labels)
 
@@ -102,6 +97,7 @@ def _file_rows(path: Path, labels: Labels) -> Iterator[ClipRow]:
     unread: set[str] = set()
     known: set[frozenset[str]] = set()
     good = wrong = 0
+    folder = "" if path.suffix in SUFFIXES else path.parent  # annotations give paths that hold their folder already
     for place, record in _records(path):
         try:
             if isinstance(record, ManifestError):
@@ -113,9 +109,10 @@ def _file_rows(path: Path, labels: Labels) -> Iterator[ClipRow]:
             ):
                 known.add(names)
                 unread |= check_fields(record, place)
-            row = _row(record, place, path.parent, labels)
+            row = _row(record, place, folder, labels)
         except ManifestError as error:
-            faults += [str(error)] if wrong < SHOWN_FAULTS else []
+            if wrong < SHOWN_FAULTS:
+                faults.append(cut_at_blanks(path, place, record) or str(error))
             wrong += 1
         else:
             good += 1
@@ -123,42 +120,19 @@ def _file_rows(path: Path, labels: Labels) -> Iterator[ClipRow]:
     tell_unread(path, unread)
     if wrong:
         more = [f"... and {wrong - SHOWN_FAULTS} more lines"] if wrong > SHOWN_FAULTS else []
-        raise ManifestError("\n".join([*faults, *more, *_guess(path, faults[0])]))
+        raise ManifestError("\n".join([*faults, *more, *guess_columns(path, faults[0])]))
     if not good:
         raise ManifestError(f"{path}: lists no videos")
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield (place, record) of a list, or of what an annotations file says; a list is never in memory whole."""
-    with _opened(path) as file:
+    with open_list(path) as file:
         said = file.read() if path.suffix in SUFFIXES else None
         if said is None:
             yield from read_records(path, file)
     if said is not None:
         yield from read_annotations(path, said)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield file
-    except FileNotFoundError:
-        raise ManifestError(
-            f"{path}: no such list of videos; name a .jsonl, .json, .csv, text or annotations .yaml file, or a folder"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-
-
-def _guess(path: Path, fault: str) -> list[str]:
-    """Return what to try where the first line is wrong and looks like names of columns: no digit, path or object is in it."""
-    if not fault.startswith(f"{path}, line 1: "):
-        return []
-    with _opened(path) as file:
-        if re.search(r"[\d./{]", file.readline()):
-            return []
-    return [f"if line 1 names the columns, call that of the paths `video`; the others that are read: {', '.join(READ)}"]
 
 
 def _walks(folder: Path, labels: Labels) -> list[ClipRow]:
@@ -186,7 +160,7 @@ def _labels_of_lists(config: ViewsConfig) -> list[Labels]:
     ]
 
 
-def _row(record: Any, place: str, folder: Path, labels: Labels) -> ClipRow:
+def _row(record: Any, place: str, folder: Path | str, labels: Labels) -> ClipRow:
     if not isinstance(record, Mapping):
         raise ManifestError(f'{place}: {shown(record)} is no object; write {{"video": "a.mp4", "caption": "..."}}')
     video = next((record[key] for key in VIDEO_KEYS if key in record), None)
@@ -249,52 +223,3 @@ def _count(record: Mapping[str, Any], key: str, place: str) -> int | None:
     if number is None or not {"first": number >= 0, "total": number != 0, "stride": number > 0}[key]:
         raise ManifestError(f"{place}: {key} is {shown(value)}; give a whole number of frames")
     return number
-
-
-def _class_folders(folder: Path, labels: Labels) -> list[ClipRow]:
-    """A folder a class, by name; in it videos, or folders of frames. What else is there is left out and told."""
-    classes = class_folders(folder)
-    _tell_left_out(folder, classes)
-    rows = [
-        ClipRow(path=str(entry), place=f"{folder}/{name}", label=_folder_label(name, number, labels))
-        for number, name in enumerate(classes)
-        for entry in sorted((folder / name).iterdir())
-        if entry.is_dir() or entry.suffix.lower() in VIDEO_SUFFIXES
-    ]
-    if not rows:
-        raise ManifestError(f"{folder}: holds no videos; expected {folder}/<class>/<video>.mp4")
-    unknown = sorted(set(classes) - set(labels.names)) if labels.names and labels.becomes is None else []
-    count = labels.count if labels.becomes is None else len(labels.becomes)
-    if unknown or (count is not None and len(classes) > count):
-        raise ManifestError(f"{folder}: {len(classes)} class folders, {unknown or classes} are not all among {count}")
-    if count is not None and len(classes) < count and not labels.names:
-        raise ManifestError(
-            f"{folder}: {len(classes)} class folders of {count} classes; which number each is cannot be told; name all classes in a file "
-            "(clips.classes)"
-        )
-    return rows
-
-
-def _tell_left_out(folder: Path, classes: Sequence[str]) -> None:
-    """Say which files of class folders are no videos by their names, and whether videos lie beside the folders."""
-    files = [entry for name in classes for entry in (folder / name).iterdir() if entry.is_file()]
-    others = Counter(entry.suffix.lower() for entry in files if not entry.name.startswith("."))
-    left = [
-        f"{suffix or 'no suffix'} {count}" for suffix, count in sorted(others.items()) if suffix not in VIDEO_SUFFIXES
-    ]
-    beside = sum(entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES for entry in folder.iterdir())
-    if left:
-        LOGGER.warning(
-            "%s: files of class folders are left out, as they are none of %s: %s; name them in a list, if they are videos",
-            folder,
-            ", ".join(VIDEO_SUFFIXES),
-            ", ".join(left),
-        )
-    if beside:
-        LOGGER.warning("%s: %d videos beside the class folders are left out; they are in no class", folder, beside)
-
-
-def _folder_label(name: str, number: int, labels: Labels) -> int:
-    if name in labels.names or labels.becomes is None or number >= len(labels.becomes):  # the last is refused
-        return labels.names.get(name, number)
-    return labels.becomes[number]

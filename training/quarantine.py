@@ -24,7 +24,7 @@ class Fault:
     """A row whose video could not be read.
 
     Attributes:
-        row: Its number in the lists.
+        row: Its number in the lists; in a run's quarantine, held-out rows are counted on after those that are trained on.
         path: Its video.
         reason: What is wrong, with the file's name.
         instead: What a training batch shows in its place; None where the batch is shorter for it.

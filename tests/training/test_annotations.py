@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -219,6 +220,18 @@ def test_annotations_stand_where_a_list_may(data):
     own = data.write("own.jsonl", '{"video": "b.mp4", "caption": "Turn left."}\n')
     rows = read_manifests(ClipsConfig(manifest=(str(path), str(own))), need=("captions",))
     assert [row.captions for row in rows] == [("a man drives",), ("Turn left.",)]
+
+
+@pytest.mark.parametrize("videos", ["videos", "./videos/", "../data/videos", "{}/data/videos"])
+def test_a_relative_path_of_annotations_finds_its_videos(tmp_path, monkeypatch, videos):
+    (tmp_path / "data").mkdir()
+    data = DataSet(tmp_path / "data")
+    found = data.video("all/video1.mp4")
+    data.write("MSRVTT_data.json", MSRVTT)
+    data.describe(format="msrvtt", texts="MSRVTT_data.json", split="test", videos=videos.format(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    rows = read_manifests(ClipsConfig(manifest=("data/data.yaml",)))
+    assert [Path(row.path).resolve() for row in rows] == [data.folder / "videos" / "video2.mp4", Path(found)]
 
 
 def test_the_fingerprint_of_annotations_is_over_the_files_that_they_name(data):

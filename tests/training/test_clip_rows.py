@@ -38,6 +38,10 @@ def test_rows_come_out_as_they_went_in(rows):
     assert list(ClipRows(kept)) == rows and list(kept[-3:9:2]) == rows[-3:9:2]
     assert kept.without("captions").tolist() == [place for place, row in enumerate(rows) if not row.captions]
     assert kept.without("label").tolist() == [place for place, row in enumerate(rows) if row.label is None]
+    assert list(kept.paths()) == [row.path for row in rows]
+    for field in ("start", "end", "first", "total"):
+        said = [np.nan if getattr(row, field) is None else float(getattr(row, field)) for row in rows]
+        np.testing.assert_array_equal(kept.numbers(field), said)
 
 
 def test_rows_of_several_parts_are_found_by_their_numbers():

@@ -122,6 +122,43 @@ def test_a_number_of_more_than_64_bits_is_refused(tmp_path, field):
         read_manifest(write(tmp_path, "a.jsonl", json.dumps({"video": "a.mp4", field: 10**30})), ANY)
 
 
+@pytest.mark.parametrize("value", [3.0, "3.0", "3.", " 3.00", 3])
+def test_a_whole_number_may_be_written_as_pandas_does(tmp_path, value):
+    fields = {"label": value, "first": value, "total": value}
+    (row,) = read_manifest(write(tmp_path, "a.jsonl", json.dumps({"video": "a.mp4", **fields})), Labels(4, {}))
+    assert (row.label, row.first, row.total) == (3, 3, 3)
+    (row,) = read_manifest(write(tmp_path, "a.csv", f"video,label\na.mp4,{value}\n"), Labels(4, {}))
+    assert row.label == 3
+
+
+@pytest.mark.parametrize("value", ["3.5", "NaN", "Infinity", '"3.5"', '".0"', '"nan"', "1e300", "true"])
+def test_other_numbers_are_no_labels(tmp_path, value):
+    path = write(tmp_path, "a.jsonl", f'{{"video": "a.mp4", "label": {value}}}')
+    with pytest.raises(ManifestError, match=r"line 1: label is .*; give a whole number, or name the classes"):
+        read_manifest(path, ANY)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("my videos/v 0.mp4", "my videos/v 0.mp4"),
+        ("my v.MP4", "my v.MP4"),
+        ("my videos/v.mp4 3", "my videos/v.mp4 3"),
+        ("my frames/v 300 2", "my frames/v 300 2"),
+    ],
+)
+def test_a_path_with_blanks_in_a_list_of_lines_is_told(tmp_path, line, told):
+    path = write(tmp_path, "plain.txt", f"a.mp4\n{line}\n")
+    with pytest.raises(ManifestError, match=rf"plain\.txt, line 2: '{told}' is cut at each blank; .* needs a \.csv"):
+        read_manifest(path, ANY)
+
+
+def test_what_no_blank_has_cut_is_told_as_it_is(tmp_path):
+    for name, text in (("a.csv", "a.mp4,b.mp4\n"), ("a.tsv", "video\tlabel\na b.mp4\tc.mp4\n")):
+        with pytest.raises(ManifestError, match=r"label is '[bc]\.mp4'; give a whole number"):
+            read_manifest(write(tmp_path, name, text), ANY)
+
+
 def test_a_semicolon_is_a_part_of_a_name_where_no_column_is_named(tmp_path):
     (row,) = read_manifest(write(tmp_path, "train.csv", "a;b.mp4 7\n"), ANY)
     assert (row.path, row.label) == (str(tmp_path / "a;b.mp4"), 7)
@@ -158,6 +195,25 @@ def test_class_folders_of_videos_alone_leave_nothing_to_tell(tmp_path, caplog):
     folders(tmp_path / "some", "left", "stop")
     read_manifest(tmp_path / "some", ANY)
     assert caplog.text == ""
+
+
+def test_videos_side_by_side_are_a_list_where_no_labels_are_needed(tmp_path):
+    (tmp_path / "thumbnails").mkdir()
+    for name in ("b.mp4", "a.AVI", "list.txt", "c.webm", "thumbnails/a.jpg"):
+        (tmp_path / name).touch()
+    config = ClipsConfig(manifest=(str(tmp_path),), num_classes=2)
+    rows = read_manifests(config)
+    assert [(Path(row.path).name, row.label) for row in rows] == [("a.AVI", None), ("b.mp4", None), ("c.webm", None)]
+    with pytest.raises(
+        ManifestError, match=r"\(videos, no class folders\): has no label, nor have 2 of the other 2 rows"
+    ):
+        read_manifests(config, need=("label",))
+
+
+def test_a_folder_without_videos_is_refused(tmp_path):
+    (tmp_path / "notes").touch()
+    with pytest.raises(ManifestError, match=r"holds no videos; expected .*/<class>/<video>\.mp4, or .*/<video>\.mp4"):
+        read_manifest(tmp_path, ANY)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +291,8 @@ def test_folders_of_some_of_the_classes_need_names(tmp_path):
     some = folders(tmp_path / "some", "left", "stop")
     with pytest.raises(ManifestError, match=r"some: 2 class folders of 3 classes; .* \(clips\.classes\)"):
         read_manifests(ClipsConfig(manifest=(some,), num_classes=3))
+    with pytest.raises(ManifestError, match=r"or take them in alphabetical order, from 0 on \(clips\.num_classes=2\)"):
+        read_manifests(ClipsConfig(manifest=(some,), num_classes=3))
     assert [row.label for row in read_manifests(ClipsConfig(manifest=(some,), num_classes=2))] == [0, 1]
     classes = write(tmp_path, "classes.txt", "left\nright\nstop\n")
     named = ClipsConfig(manifest=(some,), num_classes=3, classes=str(classes))
@@ -311,8 +369,15 @@ def test_a_missing_list_and_bytes_that_are_no_text(tmp_path):
     with pytest.raises(ManifestError, match=r"nowhere\.csv: no such list"):
         read_manifest(tmp_path / "nowhere.csv", ANY)
     (tmp_path / "video.csv").write_bytes(b"\xff\xd8\x00")
-    with pytest.raises(ManifestError, match=r"video\.csv: cannot be read as UTF-8"):
+    with pytest.raises(ManifestError, match=r"video\.csv: cannot be read as UTF-8 .*; a list of videos is a \.jsonl, "):
         read_manifest(tmp_path / "video.csv", ANY)
+
+
+@pytest.mark.parametrize("name", ["v 1.mp4", "v.WEBM"])
+def test_a_video_in_place_of_a_list_is_told(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\0\0\0\x20ftypisom\xff")
+    with pytest.raises(ManifestError, match=rf"{name}: is a video, and not a list of videos; a list is a \.jsonl, "):
+        read_manifest(tmp_path / name, ANY)
 
 
 def test_a_stage_that_needs_labels_names_the_row_without(tmp_path):

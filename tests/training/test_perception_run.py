@@ -218,7 +218,7 @@ def test_too_many_unreadable_films_stop_the_run(data, tmp_path):
         ({"task": "classification"}, {"weights": "encoder.safetensors"}, "needs a classifier"),
         ({"task": "knn", "k": 13}, {}, "k is 13, and there are 12 clips"),
         ({"task": "knn", "k": 3}, {"train": []}, "nothing to learn from"),
-        ({"task": "knn", "k": 3}, {"train": ["test.jsonl"]}, "both learned from"),
+        ({"task": "knn", "k": 3}, {"train": ["test.jsonl"]}, "measured clips that are also learned from: 9 of 9"),
         ({"task": "open_set"}, {"unknown": []}, "no videos of unknown classes"),
         ({"task": "classification", "manifest": ["unknown.jsonl"]}, {}, "label 7 is out of range; the scores are of 3"),
         ({"task": "classification"}, {"weights": None}, "neither encoder nor weights"),

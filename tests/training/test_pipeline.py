@@ -31,16 +31,22 @@ BELOW = {"step": "masked", "score": "held_out_baseline", "below": "held_out_loss
 
 
 def steps(houses: Path) -> list[dict[str, object]]:
-    """Return a walk through every kind of step, on films of two walks."""
-    episodes = houses / "episodes" / "val_unseen" / "val_unseen.json.gz"
-    films = [f"scenes={houses / 'scenes'}", f"episodes={episodes}", "max_walks=2", "workers=1", "width=64"]
+    """Return a walk through every kind of step, on films of two walks, and two others to measure the loss on."""
+    films = [f"scenes={houses / 'scenes'}", "max_walks=2", "workers=1", "width=64"]
     return [
-        {"name": "films", "recipe": "replay_demo", "set": films},
+        *(
+            {
+                "name": name,
+                "recipe": "replay_demo",
+                "set": [*films, f"episodes={houses / 'episodes' / split / f'{split}.json.gz'}"],
+            }
+            for name, split in (("films", "val_unseen"), ("unseen", "train"))
+        ),
         {
             "name": "masked",
             "recipe": "masked_tiny",
             "set": ENGINE,
-            "take": ["clips.manifest=films/manifest.jsonl", "held_out=films/walks.jsonl"],
+            "take": ["clips.manifest=films/manifest.jsonl", "held_out=unseen/walks.jsonl"],
         },
         {
             "name": "classes",
@@ -108,8 +114,8 @@ def test_a_second_start_makes_nothing_again_and_says_the_same(finished, houses: 
     assert [(one.step, one.seed, one.metrics, one.scores) for one in again] == [
         (one.step, one.seed, one.metrics, one.scores) for one in done
     ]
-    assert [(one.step, one.seed) for one in done[:2]] == [("films", None), ("masked", 0)]
-    assert done[1].metrics["held_out_loss"] > 0
+    assert [(one.step, one.seed) for one in done[:3]] == [("films", None), ("unseen", None), ("masked", 0)]
+    assert done[2].metrics["held_out_loss"] > 0
     assert done[0].metrics == {} == done[0].scores
 
 
@@ -167,7 +173,7 @@ def test_a_summary_that_is_none_is_refused(finished, houses: Path) -> None:
 
 
 def test_a_claim_about_no_step_or_no_score_is_refused(finished, houses: Path) -> None:
-    with pytest.raises(ValueError, match="a claim is about step 'nobody'; there are films, masked"):
+    with pytest.raises(ValueError, match="a claim is about step 'nobody'; there are films, unseen, masked"):
         pipeline(*steps(houses), claims=[CLAIM | {"step": "nobody"}])
     config = pipeline(*steps(houses), seeds=SEEDS, claims=[CLAIM | {"score": "top-1"}])
     with pytest.raises(ValueError, match="step measured has no score 'top-1'; it has classification top-1"):

@@ -404,7 +404,8 @@ def held_out_batches(films, manifest, total, rank=0, world=1):
 def test_held_out_videos_are_all_measured_in_batches_no_smaller_than_in_training(films, tmp_path):
     for rows, total, sizes in ((8, 3, [4, 4]), (8, 8, [8]), (7, 2, [2, 2, 3]), (2, 8, [2])):
         unseen = tmp_path / "unseen.jsonl"
-        unseen.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(rows)))
+        numbers = range(24, 24 + rows)
+        unseen.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in numbers))
         batches, _ = held_out_batches(films, unseen, total)
         assert [len(batch) for batch in batches] == sizes
         assert torch.cat([batch.rows for batch in batches]).tolist() == list(range(rows))
@@ -412,7 +413,7 @@ def test_held_out_videos_are_all_measured_in_batches_no_smaller_than_in_training
 
 def test_processes_measure_as_many_held_out_videos_each_and_say_what_is_left_out(films, tmp_path, caplog):
     unseen = tmp_path / "unseen.jsonl"
-    unseen.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(8)))
+    unseen.write_text("".join(json.dumps({"video": str(films / f"{n}.mp4")}) + "\n" for n in range(24, 32)))
     parts = [held_out_batches(films, unseen, 6, rank, 3)[0] for rank in range(3)]
     assert [[batch.rows.tolist() for batch in part] for part in parts] == [[[0, 1]], [[2, 3]], [[4, 5]]]
     assert "2 of the 8 held-out videos that can be read are left out" in caplog.text

@@ -3,10 +3,15 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 from full_disk import files_at_most
 
+from navloop.configs.loader import load
 from navloop.training.quarantine import Fault, Quarantine, TooManyUnreadableError
+from navloop.training.stages.data import VideoSource
+from navloop.training.stages.stage import Share
+from navloop.training.videos import write_video
 
 
 def fault(row, instead=None):
@@ -63,6 +68,23 @@ def test_none_is_allowed_and_all_are_allowed():
     lenient.add(fault(0))
     lenient.add(Fault(0, "of another list.mp4", "of another list.mp4: no such file"))
     assert lenient.share == 1.0
+
+
+def test_segments_of_one_film_that_are_trained_on_and_held_out_are_two(tmp_path):
+    """Their numbers start at 0 in both lists."""
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    for name, parts in (("train", {"end": 1.0}), ("unseen", {"start": 1.0})):
+        lines = [{"video": "film.mp4", **parts}, {"video": f"{name}.mp4"}]
+        write_video(tmp_path / f"{name}.mp4", [np.zeros((32, 32, 3), np.uint8)] * 8, 8)
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    fields = [f"clips.manifest={tmp_path / 'train.jsonl'}", f"held_out={tmp_path / 'unseen.jsonl'}", "clips.workers=0"]
+    fields += ["clips.max_unreadable=1", "engine.batch=2"]
+    listed = tmp_path / "unreadable.jsonl"
+    source = VideoSource(load("masked_tiny", fields, kind="pretrain"), listed)
+    share = Share(2)
+    assert len(list(source.training(share, 0, 0))) == len(list(source.held_out(share))) == 1
+    assert source.quarantine.summary() == "2 of 4 videos (50.00%) could not be read"
+    assert sorted(json.loads(line)["row"] for line in listed.read_text().splitlines()) == [0, 2]
 
 
 def test_a_list_that_is_none_is_refused(tmp_path):

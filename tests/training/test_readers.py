@@ -191,7 +191,7 @@ def corrupt(walk, path, kind):
 def test_a_broken_video_is_named(walk, tmp_path, kind):
     path = tmp_path / "broken.mp4"
     corrupt(walk, path, kind)
-    with pytest.raises(UnreadableError, match=r"broken\.mp4: (cannot be decoded \(.+\)|is cut off at 1\.\d of 4\.0 s)"):
+    with pytest.raises(UnreadableError, match=r"broken\.mp4: (cannot be decoded \(.+\)|is cut off at [12]\.\d of 4\.0 s)"):
         open_video(row(path), Decoding()).read(np.arange(0, COUNT, 3))
 
 
@@ -215,7 +215,7 @@ def test_a_film_that_is_damaged_somewhere_takes_no_room_and_gives_the_frames_tha
 def test_a_webm_file_that_ends_early_is_found_out(tmp_path):
     path = encode(tmp_path / "walk.webm", "libvpx")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-    with pytest.raises(UnreadableError, match=r"walk\.webm: is cut off at 1\.\d of 4\.0 s"):
+    with pytest.raises(UnreadableError, match=r"walk\.webm: is cut off at [12]\.\d of 4\.0 s"):
         open_video(row(path), Decoding())
 
 

@@ -35,16 +35,20 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """A list of the films and of their first second, each with its caption and its class."""
+    """A list of the films from their second second on, whole and another second, with captions and classes; beside it, one of the first."""
     assert PACKAGE is not None and PACKAGE.submodule_search_locations is not None
     folder = Path(PACKAGE.submodule_search_locations[0]) / "datasets" / "data"
-    rows = [
-        {"video": str(folder / name), "caption": caption, "label": label} | part
-        for part in ({}, {"start": 0.0, "end": 1.0})
-        for label, (name, caption) in enumerate(FILMS.items())
-    ]
     path = tmp_path_factory.mktemp("real") / "films.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for file, parts in (
+        (path, ({"start": 1.0}, {"start": 1.0, "end": 2.0})),
+        (path.with_name("unseen.jsonl"), ({"end": 1.0},)),
+    ):
+        rows = [
+            {"video": str(folder / name), "caption": caption, "label": label} | part
+            for part in parts
+            for label, (name, caption) in enumerate(FILMS.items())
+        ]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -66,7 +70,12 @@ def test_frames_are_those_of_a_plain_loop(manifest, name):
 
 
 def test_the_whole_chain_runs_on_them(manifest, tmp_path):
-    common = [f"clips.manifest={manifest}", f"held_out={manifest}", "clips.workers=0", "clips.max_unreadable=0"]
+    common = [
+        f"clips.manifest={manifest}",
+        f"held_out={manifest.with_name('unseen.jsonl')}",
+        "clips.workers=0",
+        "clips.max_unreadable=0",
+    ]
     common += ["engine.batch=4", "engine.steps=2", "engine.log_every=1", "clips.num_classes=4"]
 
     def trained(stage, name, *changes):

@@ -196,7 +196,7 @@ def test_the_right_stage_has_to_be_asked_for_images():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Films in films.jsonl, and images of them in images.jsonl and images.csv."""
+    """Films in films.jsonl, images of them in images.jsonl and images.csv, and other ones in unseen.jsonl."""
     folder = tmp_path_factory.mktemp("files")
     generator = torch.Generator().manual_seed(0)
     films, images = [], []
@@ -207,6 +207,10 @@ def files(tmp_path_factory):
         films.append({"video": f"{label}.mp4", "caption": f"a film of {name}"})
         images.append({"image": f"{label}.{'png' if label % 2 else 'jpg'}", "caption": f"a picture of {name}"})
     (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in films))
+    for label in range(4):
+        Image.fromarray(moving(label, 8, generator).numpy()[4]).save(folder / f"unseen{label}.png")
+    unseen = [{"image": f"unseen{label}.png", "caption": f"a picture of {CLASSES[label]}"} for label in range(4)]
+    (folder / "unseen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unseen))
     (folder / "images.jsonl").write_text("".join(json.dumps(row) + "\n" for row in images[:4]))
     rows = "".join(f'{row["image"]},"{row["caption"]}"\n' for row in images[4:])
     (folder / "images.csv").write_text(f"path,caption\n{rows}")
@@ -217,7 +221,7 @@ def overrides(files, *changes):
     return [
         f"clips.manifest={files / 'films.jsonl'}",
         f"images.manifest={files / 'images.jsonl'},{files / 'images.csv'}",
-        f"images.held_out={files / 'images.jsonl'}",
+        f"images.held_out={files / 'unseen.jsonl'}",
         *("images.batch=8", "clips.workers=0", "engine.batch=4", "engine.steps=4", "engine.log_every=1"),
         *changes,
     ]
@@ -231,7 +235,7 @@ def test_the_command_takes_lists_of_images(files, tmp_path, capsys):
     again = load("contrastive_tiny", overrides(files, "engine.steps=4"), kind="pretrain")
     assert pretrain(again, run, QUIET).resumed == 4
     assert set(json.loads((run / "provenance.json").read_text())["starts"][0]["data"]) == {
-        str(files / name) for name in ("films.jsonl", "images.jsonl", "images.csv")
+        str(files / name) for name in ("films.jsonl", "images.jsonl", "images.csv", "unseen.jsonl")
     }
 
 

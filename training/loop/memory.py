@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,9 +41,7 @@ def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: St
 
     def each(kind: str, words: str, recipe: PerceptionEvalConfig, videos: Path | None) -> dict[str, Scores]:
         return {
-            arm: step(
-                f"{kind}_{arm}", f"{words}, {arm}", lambda f, e=encoder: measure_again(recipe, e, f, console, videos)
-            )
+            arm: step(f"{kind}_{arm}", f"{words}, {arm}", partial(measure_again, recipe, encoder, videos, console))
             for arm, encoder in encoders.items()
         }
 
@@ -57,16 +56,16 @@ def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: St
 
 
 def measure_again(
-    recipe: PerceptionEvalConfig, encoder: Path, folder: Path, console: Console, videos: Path | None
+    recipe: PerceptionEvalConfig, encoder: Path, videos: Path | None, console: Console, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Measure an encoder, and return its scores by task and metric.
 
     Args:
         recipe: What is measured.
         encoder: Weights.
-        folder: Of the evaluation.
-        console: Where to show the progress.
         videos: List of those to measure on; None: the recipe's own.
+        console: Where to show the progress.
+        folder: Of the evaluation.
     """
     clips = recipe.clips
     if videos is not None:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from navloop.configs.perception_tasks import NeighboursTaskConfig
 from navloop.geometry import Vector
-from navloop.training.manifests import check_class_folders
+from navloop.training.manifests import check_class_folders, read_manifests
+from navloop.training.overlaps import require_apart
 from navloop.training.perception.classes import Labels, class_findings
 from navloop.training.perception.features import Embedded
 from navloop.training.perception.results import Findings
@@ -59,30 +60,21 @@ def embed_pair(train: tuple[str, ...], bench: Bench) -> tuple[Embedded, Embedded
     """Return the features of what a task learns from, a view each, and of what it is measured on.
 
     Raises:
-        ValueError: If the recipe says nothing to learn from, both have a video in common, or their class folders other names.
+        ValueError: If the recipe says nothing to learn from, both show some of the same, or their class folders have other names.
     """
     lists = train or bench.recipe.train
     if not lists:
         raise ValueError("there is nothing to learn from; name lists of videos (train)")
     check_class_folders(bench.views(lists), bench.views())
+    require_apart(read_manifests(bench.views()), read_manifests(bench.views(lists)), "measured clips", "learned from")
     known = bench.embed("features", role="train", manifest=lists, single_view=True, need=("label",))
     seen = bench.embed("features", need=("label",))
-    both = {span(row) for row in known.rows} & {span(row) for row in seen.rows}
-    if both:
-        raise ValueError(
-            f"{len(both)} clips are both learned from (train) and measured, such as of {next(iter(both))[0]}; take them out of one"
-        )
     return known, seen
 
 
 def class_count(known: Embedded, seen: Embedded) -> int:
     """Return how many classes there are, as far as labels tell."""
     return int(max(known.labels.max(), seen.labels.max())) + 1
-
-
-def span(row: object) -> tuple[object, ...]:
-    """Return what part of which file a row shows."""
-    return tuple(getattr(row, name) for name in ("path", "start", "end", "first", "total"))
 
 
 def _units(vectors: NDArray[np.float32]) -> Vector:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from navloop.configs.perception_tasks import OpenSetTaskConfig
 from navloop.encoders.losses import evidential_uncertainty
 from navloop.geometry import Vector
+from navloop.training.manifests import read_manifests
+from navloop.training.overlaps import require_apart
 from navloop.training.perception.classes import class_scores, labels_below, mean_probabilities, ranks_of
 from navloop.training.perception.features import Embedded
 from navloop.training.perception.results import Findings, Score, measure, measure_mean
@@ -26,11 +28,15 @@ def measure_open_set(config: OpenSetTaskConfig, bench: Bench) -> Findings:
 
     "AUROC evidential" takes classes over the sum of concentrations, averaged over views: of a classifier trained by the evidential
     loss it is what the paper reports. "AUROC softmax" takes 1 less the highest probability. Where the recipe has `train`, a
-    threshold keeps 95% of those clips, and "unknown rejected" and "known kept" say what it does to the others.
+    threshold keeps 95% of those clips, seen as the others are, and "unknown rejected" and "known kept" say what it does to the others.
+
+    Raises:
+        ValueError: If there are no unknown videos, or two of the known, the unknown and those of `train` show some of the same.
     """
     lists = config.unknown or bench.recipe.unknown
     if not lists:
         raise ValueError("there are no videos of unknown classes; name lists of them (unknown)")
+    _require_apart(lists, bench)
     known = bench.embed("logits", need=("label",))
     unknown = bench.embed("logits", role="unknown", manifest=lists, labelled=False)
     groups = known.groups + unknown.groups
@@ -73,10 +79,20 @@ def auroc(doubt: Vector, is_unknown: NDArray[np.bool_], weights: Vector) -> floa
     return float(unknown @ below / pairs)
 
 
+def _require_apart(unknown: tuple[str, ...], bench: Bench) -> None:
+    known = read_manifests(bench.views())
+    others = read_manifests(bench.views(unknown).model_copy(update={"num_classes": None, "classes": None}))
+    require_apart(others, known, "clips of unknown classes", "measured as known")
+    if bench.recipe.train:
+        learned = read_manifests(bench.views(bench.recipe.train))
+        require_apart(known, learned, "measured clips", "learned from")
+        require_apart(others, learned, "clips of unknown classes", "learned from")
+
+
 def _thresholded(known: Embedded, unknown: Embedded, bench: Bench) -> list[Score]:
     if not bench.recipe.train:
         return []
-    learned = bench.embed("logits", role="train", manifest=bench.recipe.train, single_view=True)
+    learned = bench.embed("logits", role="train", manifest=bench.recipe.train)
     limit = np.quantile(evidential(learned.values), KEPT)
     rejected, kept = evidential(unknown.values) > limit, evidential(known.values) <= limit
     return [

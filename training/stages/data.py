@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,10 +12,12 @@ from accelerate.utils import gather_object
 from typing_extensions import Self
 
 from navloop.configs.pretraining import PretrainConfig
+from navloop.training.clip_rows import ClipRows
 from navloop.training.clips import ClipBatch
 from navloop.training.decoding import UnreadableError
 from navloop.training.loading import Decoders, create_loader
 from navloop.training.manifests import check_class_folders, read_manifests
+from navloop.training.overlaps import require_apart
 from navloop.training.places import Pass
 from navloop.training.quarantine import Fault, Quarantine
 from navloop.training.stages.stage import Share, Stage
@@ -46,7 +49,8 @@ class VideoSource:
         unreadable: File that videos which cannot be read are listed in; None keeps no list.
 
     Raises:
-        ValueError: If a list is wrong or lacks what the stage needs, or more videos of it than the recipe allows are known to be unreadable.
+        ValueError: If a list is wrong or lacks what the stage needs, a held-out clip is also trained on, or more videos than the recipe
+            allows are known to be unreadable.
     """
 
     def __init__(self, config: PretrainConfig, unreadable: Path | None = None) -> None:
@@ -54,9 +58,10 @@ class VideoSource:
         self._rows = read_manifests(self._clips, config.NEEDS)
         maps = {"manifest": config.held_out, "label_maps": config.held_out_label_maps}
         self._held_out = self._clips.model_copy(update=maps)
-        self._held_out_rows = read_manifests(self._held_out, config.NEEDS) if config.held_out else ()
+        self._held_out_rows = read_manifests(self._held_out, config.NEEDS) if config.held_out else ClipRows(())
         if "label" in config.NEEDS and config.held_out:
             check_class_folders(self._clips, self._held_out)
+        require_apart(self._held_out_rows, self._rows, "held-out clips", "trained on")
         total = len(self._rows) + len(self._held_out_rows)
         self.quarantine = Quarantine(total, self._clips.max_unreadable, unreadable)
         self._decoders = Decoders(self._clips, self._rows, self.quarantine)
@@ -118,7 +123,7 @@ class VideoSource:
         own = [fault for loaded in decoders.load(plan, 0) for fault in loaded.faults]
         faults: list[Fault] = gather_object(own)
         for fault in faults:
-            self.quarantine.add(fault)
+            self.quarantine.add(replace(fault, row=len(self._rows) + fault.row))
         return frozenset(fault.row for fault in faults)
 
     def _tell_left_out(self, share: Share) -> None:
