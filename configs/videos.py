@@ -83,7 +83,7 @@ class MixConfig(Config):
 
     mixup: float = Field(default=0.8, ge=0, description="Alpha of mixup; 0: none.")
     cutmix: float = Field(default=1.0, ge=0, description="Alpha of cutmix; 0: none.")
-    chance: float = Field(default=1.0, ge=0, le=1, description="Chance that a batch is mixed.")
+    chance: float = Field(default=1.0, ge=0, le=1, description="Chance that four neighbouring clips are mixed.")
     switch: float = Field(default=0.5, ge=0, le=1, description="Chance of cutmix where both are on.")
     smoothing: float = Field(default=0.1, ge=0, lt=1, description="Label smoothing.")
 

@@ -70,8 +70,23 @@ def contrastive_loss(videos: Tensor, texts: Tensor, scale: Tensor | float = 1.0)
     Source: Radford et al., CLIP, ICML 2021, figure 3.
     """
     logits = (scale * videos @ texts.T).float()
-    own = torch.arange(len(videos), device=videos.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    return matching_loss(logits, logits.T)
+
+
+def matching_loss(texts_of_videos: Tensor, videos_of_texts: Tensor, first: int = 0) -> Tensor:
+    """Return the symmetric cross-entropy of B pairs of N: each video's among all texts, and each text's among all videos.
+
+    Of many processes, each has the rows of its own pairs alone; the mean of equal parts is the loss of all pairs.
+
+    Args:
+        texts_of_videos: float (B, N), of each video with each text.
+        videos_of_texts: float (B, N), of each text with each video.
+        first: Which of the N the first row's own is; the next row's is the next one.
+
+    Source: open_clip, loss.py, ClipLoss with local_loss.
+    """
+    own = torch.arange(first, first + len(texts_of_videos), device=texts_of_videos.device)
+    return (F.cross_entropy(texts_of_videos, own) + F.cross_entropy(videos_of_texts, own)) / 2
 
 
 def caption_loss(logits: Tensor, ids: Tensor, padding: int = 0) -> Tensor:

@@ -147,10 +147,17 @@ class MultimodalEncoder(VideoEncoder):
     def scale(self) -> Tensor:
         """Return the factor of the cosines, at most 100.
 
-        A logarithm out of range counts as its end but keeps its gradient: that of OpenAI's CLIPs stands on the end itself.
+        A logarithm out of range counts as its end but keeps its gradient: that of OpenAI's CLIPs stands on the end itself, and
+        float32's ln 100 is above it. Training calls `clamp_temperature`, or the logarithm would run on where nobody sees it.
         """
         beyond = (self.logit_scale.clamp(0, MAX_LOGIT_SCALE) - self.logit_scale).detach()
         return (self.logit_scale + beyond).exp()
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Put the logarithm of the factor, where it is trained, back into its range [0, ln 100], as it is due after each step."""
+        if self.logit_scale.requires_grad:
+            self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
 
 class UniFormer(VideoEncoder):

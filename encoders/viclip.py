@@ -103,6 +103,12 @@ class ViCLIPEncoder(VideoEncoder):
         below = (MIN_TEMPERATURE - self.temperature).clamp(min=0).detach()
         return 1 / (self.temperature + below)
 
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Put the temperature, where it is trained, back to 0.01 if it is below, as it is due after each step."""
+        if self.temperature.requires_grad:
+            self.temperature.clamp_(min=MIN_TEMPERATURE)
+
     def _states(self, pixels: Tensor, hidden: Tensor | None) -> Tensor:
         """Return the normed last states, float (B, 1 + N, D), the class token's first."""
         x = self.patch(pixels).flatten(3).permute(0, 2, 3, 1)  # (B, T, h*w, D)

@@ -33,6 +33,8 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 1 / 3), (0.3, 1 / 0.3)
 NOISE_MEAN, NOISE_STD = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
 TRANSLATION = 0.45
 """Largest shift of RandAugment, over the size of a clip."""
+MIXED_ALIKE = 4
+"""Neighbouring clips that are mixed alike: as many as a process has where each draws for itself. Source: InternVideo's K710 runs."""
 
 
 class Box(NamedTuple):
@@ -165,10 +167,19 @@ def erase(frames: Frames, rng: np.random.Generator) -> Frames:
     return frames
 
 
+def mixing_seeds(clips: int, generator: torch.Generator) -> Tensor:
+    """Return what `mix` draws from for each clip of a whole batch, int64 (clips,): the same for the first four, the next four, and so on.
+
+    Each process takes those of its clips, and so mixes them as one process alone would have.
+    """
+    groups = -(-clips // MIXED_ALIKE)
+    return torch.randint(2**31, (groups,), generator=generator).repeat_interleave(MIXED_ALIKE)[:clips]
+
+
 def mix(
-    pixels: Tensor, labels: Tensor, num_classes: int, config: MixConfig, generator: torch.Generator, copies: int = 1
+    pixels: Tensor, labels: Tensor, num_classes: int, config: MixConfig, seeds: Tensor, copies: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Mix each clip of a batch with its neighbour, and their labels: mixup or cutmix by timm, one choice for the batch.
+    """Mix each clip of a batch with its neighbour, and their labels: mixup or cutmix by timm, one choice for clips of one seed.
 
     Neighbours are the first two clips, the next two, and so on: the same however many processes share a batch.
 
@@ -176,8 +187,8 @@ def mix(
         pixels: float (B, C, T, H, W), of an even number of clips.
         labels: int64 (B,).
         num_classes: Number of classes K.
-        config: How strongly.
-        generator: Source of the choice, on the CPU.
+        config: How strongly; `chance` is that of a choice.
+        seeds: int64 (B / copies,), on the CPU, of `mixing_seeds`: where the choice for each clip comes from.
         copies: Copies of a clip, side by side in the batch; each is mixed with one of the neighbour.
 
     Returns:
@@ -185,9 +196,22 @@ def mix(
 
     Raises:
         ValueError: If the number of clips is odd.
+
+    Source: Zhang et al., mixup, 2018; Yun et al., CutMix, 2019; InternVideo1/Pretrain/VideoMAE, whose processes draw each for
+        their own four clips; differs in: neighbours are mixed, not the first clip with the last.
     """
     if len(pixels) % (2 * copies):
         raise ValueError(f"mixup pairs clips: a batch of {len(pixels) // copies} is odd")
+    alike, sizes = seeds.unique_consecutive(return_counts=True)
+    rows = (sizes * copies).tolist()
+    parts = zip(pixels.split(rows), labels.split(rows), alike.tolist(), strict=True)
+    mixed = [_mix_alike(images, classes, num_classes, config, seed, copies) for images, classes, seed in parts]
+    return torch.cat([images for images, _ in mixed]), torch.cat([targets for _, targets in mixed])
+
+
+def _mix_alike(
+    pixels: Tensor, labels: Tensor, num_classes: int, config: MixConfig, seed: int, copies: int
+) -> tuple[Tensor, Tensor]:
     order = _opposite(len(pixels), copies).to(pixels.device)
     mixup = Mixup(
         mixup_alpha=config.mixup,
@@ -197,7 +221,6 @@ def mix(
         label_smoothing=config.smoothing,
         num_classes=num_classes,
     )
-    seed = int(torch.randint(2**31, (), generator=generator))
     with _global_generators(seed):
         images, targets = mixup(pixels[order].flatten(1, 2), labels[order])  # (B, C*T, H, W): all frames share one box
     back = order.argsort()

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from navloop.configs.engine import EngineConfig
@@ -55,7 +55,9 @@ def train(stage: Stage, config: EngineConfig, folder: Path, console: Console | N
         console: Where the first process shows its progress; None shows nothing.
 
     Raises:
-        DivergedError: If the loss, or what is measured on held-out clips, is not finite; the last checkpoint is from before.
+        DivergedError: If the loss or another metric, the gradient's norm among them, or what is measured on held-out clips, is not
+            finite: nothing of it is written, and the last checkpoint is from before. Gradients that overflow float16 are no
+            divergence: the step is skipped, with a lower loss scale the next, and "skipped_steps" tells the share of such steps.
         CheckpointError: If the folder's newest checkpoint is damaged, or of another model.
         ValueError: If the batch does not divide among the processes, or the data has less than one batch.
         OSError: If something cannot be written.
@@ -133,15 +135,25 @@ class _Training:
                 losses = model(batch.to(self.accelerator.device), generator)
                 self.accelerator.backward(losses["loss"])
                 found = {name: _whole(value.detach()).float() for name, value in losses.items()}
-                if self.accelerator.sync_gradients and self.config.clip is not None:
-                    norm = self.accelerator.clip_grad_norm_(model.parameters(), self.config.clip)
-                    found["gradient_norm"] = _whole(norm)
-                self.state.optimizer.step()
+                if self.accelerator.sync_gradients:
+                    found |= self._move(model)
                 self.state.optimizer.zero_grad()
             self.window.append((done, batch.sources, found))
             clips += len(batch) * self.stage.share.world
-        self.state.average()
+        self.state.settle()
         return clips
+
+    def _move(self, model: nn.Module) -> dict[str, Tensor]:
+        """Take the optimiser's step; return the norm of the gradient it followed, and where float16 may overflow, whether it was skipped."""
+        norm = None
+        if self.config.clip is not None:
+            norm = _whole(self.accelerator.clip_grad_norm_(model.parameters(), self.config.clip))
+        self.state.optimizer.step()
+        skipped = self.state.optimizer.step_was_skipped
+        found = {} if norm is None or skipped else {"gradient_norm": norm}  # of an overflow it is infinite
+        if self.accelerator.scaler is not None:
+            found["skipped_steps"] = torch.tensor(float(skipped), device=self.accelerator.device)
+        return found
 
     def _measure(self, done: int) -> dict[str, float]:
         """Return what there is to log after a step: nothing, most often."""
@@ -154,10 +166,10 @@ class _Training:
         return metrics
 
     def _means(self) -> dict[str, float]:
-        """Return the mean of each metric since the last time, over all processes.
+        """Return the mean of each metric since the last time, over all processes; no share of skipped steps where none was.
 
         Raises:
-            DivergedError: If a loss was not finite, in all processes alike.
+            DivergedError: If a loss, or the mean of another metric, was not finite, in all processes alike.
         """
         window, self.window = self.window, []
         losses = self._over_processes(torch.stack([found["loss"] for _, _, found in window])).tolist()
@@ -169,7 +181,13 @@ class _Training:
             for name, value in found.items():
                 metrics.setdefault(name, []).append(value)
         means = self._over_processes(torch.stack([torch.stack(values).mean() for values in metrics.values()]))
-        return dict(zip(metrics, means.tolist(), strict=True))
+        told = dict(zip(metrics, means.tolist(), strict=True))
+        self._refuse_infinite(f"up to step {window[-1][0]}", told)
+        return {name: value for name, value in told.items() if value or name != "skipped_steps"}
+
+    def _refuse_infinite(self, where: str, found: dict[str, float]) -> None:
+        if broken := [f"{name} is {value}" for name, value in found.items() if not math.isfinite(value)]:
+            raise DivergedError(f"{where}, {', '.join(broken)}. {self._tell_way_back()}")
 
     def _tell_divergence(self, step: int, loss: float, sources: tuple[str, ...]) -> str:
         clips = sorted(set(gather_object(list(sources))))
@@ -192,7 +210,9 @@ class _Training:
         metrics: dict[str, list[tuple[int, Tensor]]] = {}
         for number, batch in enumerate(self.stage.held_out()):
             generator = torch.Generator().manual_seed(draw_seed(self.config.seed, _HELD_OUT, number))
-            for name, value in model(batch.to(self.accelerator.device), generator).items():
+            with self.accelerator.autocast():  # which wraps what is trained, but not its average
+                losses = model(batch.to(self.accelerator.device), generator)
+            for name, value in losses.items():
                 metrics.setdefault(name, []).append((len(batch), _whole(value).float()))
         if not metrics:
             return {}
@@ -200,8 +220,7 @@ class _Training:
         counts = [sum(count for count, _ in values) for values in metrics.values()]
         means = self._over_processes(torch.stack(sums) / torch.tensor(counts, device=self.accelerator.device))
         found = dict(zip(metrics, means.tolist(), strict=True))
-        if broken := [f"{name} is {value}" for name, value in found.items() if not math.isfinite(value)]:
-            raise DivergedError(f"step {done}: on held-out clips, {', '.join(broken)}. {self._tell_way_back()}")
+        self._refuse_infinite(f"step {done}: on held-out clips", found)
         return found
 
     def _over_processes(self, values: Tensor) -> Tensor:

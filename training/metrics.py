@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,14 +32,25 @@ class MetricsLog:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
     def add(self, step: int, metrics: Mapping[str, float], rate: float, unit: str = "clips") -> None:
-        """Write the metrics of a step; of how fast it went, `rate` units a second, TensorBoard alone is told."""
+        """Write the metrics of a step; of how fast it went, `rate` units a second, TensorBoard alone is told.
+
+        A metric that is not defined there, NaN (of what there was none, or what did not vary), is left out of the line.
+
+        Raises:
+            ValueError: If one is infinite, for which JSON has no word; nothing is written. A loss that diverges does not come here:
+                whoever trains has raised `DivergedError`.
+        """
+        told = {name: value for name, value in metrics.items() if not math.isnan(value)}
+        if infinite := [name for name, value in told.items() if math.isinf(value)]:
+            raise ValueError(f"step {step}: {', '.join(infinite)} not finite, which a line of JSON cannot say")
+        line = json.dumps({"step": step, **told}, allow_nan=False)
         try:
-            self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+            self._file.write(f"{line}\n")
             self._file.flush()
         except OSError as error:
             error.filename = str(self.path)
             raise
-        for name, value in {**metrics, f"{unit}_per_s": rate}.items():
+        for name, value in {**told, f"{unit}_per_s": rate}.items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 from weakref import WeakSet
 
 import torch
@@ -20,6 +21,15 @@ from navloop.training.steps import count_steps, split
 _STEPS_SHOWN = 5
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.bfloat16}  # of the same size, and known to every processor
 _FLOAT = 4  # bytes
+
+
+@runtime_checkable
+class Pairing(Protocol):
+    """A stage that looks at pairs of a batch's clips, of which there are as many as their square."""
+
+    def pair_bytes(self, clips: int) -> int:
+        """Return the bytes that so many clips of a process keep of pairs for the backward pass."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +119,14 @@ def _schedule(config: EngineConfig, steps: int) -> Table:
 
 
 def _activations(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:
-    """Return the bytes that a forward pass of so many clips keeps for the backward pass, from those of few."""
+    """Return the bytes that a forward pass of so many clips keeps for the backward pass, from those of few.
+
+    What grows faster than the number of clips cannot be seen in few of them: the stage says it.
+    """
     least = stage.clips_multiple
     one, two = (_kept(stage, config, feed, few * least) for few in (1, 2))  # low precision also keeps copies of weights
-    return one + (clips - least) * (two - one) // least
+    pairs = stage.pair_bytes(clips) if isinstance(stage, Pairing) else 0
+    return one + (clips - least) * (two - one) // least + pairs
 
 
 def _kept(stage: Stage, config: EngineConfig, feed: str, clips: int) -> int:

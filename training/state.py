@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from accelerate import Accelerator, DistributedType
 from timm.utils.model_ema import ModelEmaV3
@@ -35,6 +35,15 @@ from navloop.training.stages.stage import Stage
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
+@runtime_checkable
+class Tempered(Protocol):
+    """A module whose learned temperature has a range that steps may leave."""
+
+    def clamp_temperature(self) -> None:
+        """Put it back."""
+        ...
+
+
 class TrainingState:
     """A stage in training.
 
@@ -57,6 +66,8 @@ class TrainingState:
         if accelerator.distributed_type == DistributedType.FSDP:
             _check_shards(stage, config)
         self.stage, self._accelerator, self._config = stage, accelerator, config
+        self._tempered = [module for module in stage.modules() if isinstance(module, Tempered)]
+        self._clamp()  # before anything copies the weights that training begins with
         self._shell = deepcopy(stage).to("meta")  # takes whole tensors where the stage itself may hold parts of them
         stage.to(accelerator.device)
         self.inner: Optimizer = create_optimizer(stage, config)
@@ -68,8 +79,9 @@ class TrainingState:
         """The weights that outlive training: the average, if there is one."""
         return self.model if self.ema is None else self.ema.module  # type: ignore[no-any-return]
 
-    def average(self) -> None:
-        """Count a step's weights into the average."""
+    def settle(self) -> None:
+        """Take up a step's weights: back into their ranges, as they are saved, and into the average."""
+        self._clamp()
         if self.ema is not None:
             self.ema.update(self.stage)
 
@@ -121,6 +133,10 @@ class TrainingState:
         if self._accelerator.scaler is not None and state["scaler"] is not None:
             self._accelerator.scaler.load_state_dict(state["scaler"])
         return checkpoint.step, state["place"]
+
+    def _clamp(self) -> None:
+        for module in self._tempered:
+            module.clamp_temperature()
 
     def _write_weights(self, aside: Path, model: Mapping[str, Any]) -> None:
         write_tensors(aside, "model", model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from navloop.geometry import Vector
 
 MAX_ORDER = 4
 """Longest n-grams of BLEU. Source: Papineni et al., 2002."""
+CHRF_ORDER = 6
+"""Longest n-grams of chrF, characters. Source: Popovic, 2015; sacreBLEU's default."""
 
 
 def sacrebleu() -> ModuleType:
@@ -25,7 +28,7 @@ def sacrebleu() -> ModuleType:
         import sacrebleu as package  # an extra: whoever writes no captions need not have it
     except ImportError:
         raise ValueError(
-            "captions are scored by sacrebleu, which is not installed: pip install 'navloop[captions]'"
+            "captions are scored by sacrebleu, which is not installed: pip install -e '.[captions]' in navloop's source folder"
         ) from None
     return package
 
@@ -36,7 +39,7 @@ def signatures(captions: Sequence[str], references: Sequence[Sequence[str]], *, 
     metrics = sacrebleu().metrics
     streams = list(zip_longest(*references))  # first references, second ones, ...; None for none
     # `force`: CLIP's captions come with full stops apart, which sacreBLEU would else warn of; its tokens part them anyway.
-    scores = {"BLEU": metrics.BLEU(lowercase=lower_case, force=True), "chrF": metrics.CHRF(lowercase=lower_case)}
+    scores = {"BLEU": metrics.BLEU(lowercase=lower_case, force=True), "chrF": _chrf(lower_case)}
     said = {}
     for name, metric in scores.items():
         metric.corpus_score(list(captions), streams)
@@ -83,16 +86,33 @@ def bleu(counts: NDArray[np.int64], order: int, weights: Vector) -> float:
     return float(score.score) / 100
 
 
-def chrf(captions: Sequence[str], references: Sequence[Sequence[str]], *, lower_case: bool) -> Vector:
-    """Return the chrF of each caption with its nearest reference, float64 (N,). Arguments and errors as of `bleu_counts`."""
+def chrf_counts(captions: Sequence[str], references: Sequence[Sequence[str]], *, lower_case: bool) -> NDArray[np.int64]:
+    """Return what chrF counts in each caption, int64 (N, 18): of 1 to 6 characters in turn, n-grams said, meant, and right.
+
+    They are those with the reference that the caption is nearest to by itself. Arguments and errors as of `bleu_counts`.
+    """
     _check(captions, references)
-    metric = sacrebleu().metrics.CHRF(lowercase=lower_case)
-    return np.array(
-        [
-            metric.sentence_score(caption, list(said)).score / 100
-            for caption, said in zip(captions, references, strict=True)
-        ]
-    )
+    metric = _chrf(lower_case)
+    rows = [
+        metric._extract_corpus_statistics([caption], [[text] for text in said])[0]
+        for caption, said in zip(captions, references, strict=True)
+    ]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3 * CHRF_ORDER)
+
+
+def chrf(counts: NDArray[np.int64], weights: Vector) -> float:
+    """Return chrF of captions together, from what `chrf_counts` gives; NaN where none counts.
+
+    Args:
+        counts: (N, 18).
+        weights: (N,), how often each caption counts.
+    """
+    totals = np.rint(weights @ counts).astype(int).tolist()
+    return float(_chrf()._compute_score_from_stats(totals).score) / 100 if sum(weights) else float("nan")
+
+
+def _chrf(lower_case: bool = False) -> Any:
+    return sacrebleu().metrics.CHRF(char_order=CHRF_ORDER, lowercase=lower_case)
 
 
 def _check(captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -7,7 +7,13 @@ from open_clip.loss import ClipLoss, CoCaLoss
 from torch.nn import functional as F
 
 from navloop.configs.encoders import IMAGENET_STD, MaskedConfig, PixelsConfig, TransformerConfig
-from navloop.encoders.losses import caption_loss, contrastive_loss, reconstruction_loss, reconstruction_targets
+from navloop.encoders.losses import (
+    caption_loss,
+    contrastive_loss,
+    matching_loss,
+    reconstruction_loss,
+    reconstruction_targets,
+)
 
 BLOCK = TransformerConfig(width=8, depth=1, heads=1, hidden=8)
 CONFIG = MaskedConfig(
@@ -73,6 +79,22 @@ def test_the_contrastive_loss_and_its_gradients_are_open_clip_s():
     loss.backward()
     expected.backward()
     for x, y in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(x.grad, y.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_the_mean_over_parts_of_the_pairs_is_the_loss_of_all_and_has_its_gradients():
+    whole = [units(6, 8).requires_grad_(), units(6, 8, seed=1).requires_grad_()]
+    parts = [x.detach().clone().requires_grad_() for x in whole]
+    videos, texts = parts
+    losses = [
+        matching_loss(9 * videos[own] @ texts.T, 9 * texts[own] @ videos.T, own.start)
+        for own in (slice(0, 2), slice(2, 4), slice(4, 6))
+    ]
+    expected, found = contrastive_loss(*whole, 9.0), sum(losses) / 3
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    found.backward()
+    expected.backward()
+    for x, y in zip(parts, whole, strict=True):
         torch.testing.assert_close(x.grad, y.grad, atol=1e-6, rtol=1e-5)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from torch.autograd.graph import saved_tensors_hooks
 
 from navloop.configs.kinds import STAGES
 from navloop.configs.pretraining import PretrainConfig
@@ -16,6 +17,7 @@ from navloop.training.clips import ClipBatch
 from navloop.training.engine import train
 from navloop.training.pretraining import create_stage
 from navloop.training.stages.stage import Stage
+from navloop.training.steps import split
 
 SIZE = 32
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "white": (240, 240, 240)}
@@ -114,3 +116,13 @@ def train_named(folder: Path, recipes: dict[str, PretrainConfig], death: int = 0
     for name, chosen in recipes.items():
         train(mortal(without_dropout(stage_of(chosen)), death), chosen.engine, folder / name)
     print(f"trained by {PartialState().num_processes}")
+
+
+def print_tables(chosen: PretrainConfig) -> None:
+    """Print the shapes of the tables that a loss keeps for its gradients, in a process begun for it."""
+    torch.set_num_threads(1)
+    state, stage, shapes = PartialState(cpu=True), stage_of(chosen), set()
+    stage.share = split(chosen.engine, state.num_processes, state.process_index)
+    with saved_tensors_hooks(lambda kept: shapes.add(tuple(kept.shape)) or kept, lambda kept: kept):
+        stage.losses(next(iter(stage.loader(0, 0))), torch.Generator())
+    print(sorted(shape for shape in shapes if len(shape) == 2))

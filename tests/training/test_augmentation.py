@@ -11,7 +11,16 @@ from PIL import Image
 from timm.data.mixup import mixup_target
 
 from navloop.configs.videos import AugmentationConfig, ClipsConfig, MixConfig
-from navloop.training.augmentation import augment, crop_box, erase, mix, rand_augment, resize, view_crops
+from navloop.training.augmentation import (
+    augment,
+    crop_box,
+    erase,
+    mix,
+    mixing_seeds,
+    rand_augment,
+    resize,
+    view_crops,
+)
 
 RECIPE = "rand-m7-n4-mstd0.5-inc1"
 
@@ -149,15 +158,15 @@ def clips(batch=4):
     return torch.randn(batch, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def generator(seed):
-    return torch.Generator().manual_seed(seed)
+def seeds(number, count):
+    return mixing_seeds(count, torch.Generator().manual_seed(number))
 
 
 def test_mixup_blends_clips_and_labels_by_one_share():
     labels = torch.tensor([0, 1, 2, 3])
     pixels = clips()
     strided = pixels.transpose(1, 2).contiguous().transpose(1, 2)  # as `to_pixels` leaves them
-    mixed, targets = mix(strided, labels, 5, MixConfig(cutmix=0, smoothing=0.1), generator(1), copies=2)
+    mixed, targets = mix(strided, labels, 5, MixConfig(cutmix=0, smoothing=0.1), seeds(1, 2), copies=2)
     share = float((mixed - pixels.flip(0)).flatten()[0] / (pixels - pixels.flip(0)).flatten()[0])
     assert 0 < share < 1
     torch.testing.assert_close(mixed, share * pixels + (1 - share) * pixels.flip(0), rtol=1e-4, atol=1e-5)
@@ -168,7 +177,7 @@ def test_mixup_blends_clips_and_labels_by_one_share():
 def test_cutmix_pastes_one_box_into_all_frames():
     pixels = clips()
     mixed, targets = mix(
-        pixels.clone(), torch.tensor([0, 1, 2, 3]), 4, MixConfig(mixup=0, smoothing=0), generator(4), copies=2
+        pixels.clone(), torch.tensor([0, 1, 2, 3]), 4, MixConfig(mixup=0, smoothing=0), seeds(4, 2), copies=2
     )
     pasted = mixed != pixels
     assert pasted.any() and (pasted == pasted[:1, :1, :1]).all()
@@ -177,15 +186,15 @@ def test_cutmix_pastes_one_box_into_all_frames():
 
 
 def test_neighbours_are_mixed_whatever_part_of_a_batch_a_process_has():
-    labels, pixels = torch.arange(8), clips(8)
+    labels, pixels, config = torch.arange(8), clips(8), MixConfig(smoothing=0)
     for copies in (1, 2):
-        whole, targets = mix(pixels.clone(), labels, 8, MixConfig(cutmix=0, smoothing=0), generator(7), copies)
-        halves = [
-            mix(pixels[part].clone(), labels[part], 8, MixConfig(cutmix=0, smoothing=0), generator(7), copies)
-            for part in (slice(4), slice(4, 8))
-        ]
-        torch.testing.assert_close(whole, torch.cat([half[0] for half in halves]), rtol=0, atol=0)
-        torch.testing.assert_close(targets, torch.cat([half[1] for half in halves]), rtol=0, atol=0)
+        drawn = seeds(7, 8 // copies)
+        whole, targets = mix(pixels.clone(), labels, 8, config, drawn, copies)
+        for processes in (2, 4) if copies == 1 else (2,):
+            parts = zip(pixels.clone().chunk(processes), labels.chunk(processes), drawn.chunk(processes), strict=True)
+            found = [mix(images, classes, 8, config, own, copies) for images, classes, own in parts]
+            torch.testing.assert_close(whole, torch.cat([part[0] for part in found]), rtol=0, atol=0)
+            torch.testing.assert_close(targets, torch.cat([part[1] for part in found]), rtol=0, atol=0)
         partners = [set(row.nonzero().flatten().tolist()) for row in targets]
         pairs = [(0, 1), (2, 3), (4, 5), (6, 7)] if copies == 1 else [(0, 3), (1, 2), (4, 7), (5, 6)]
         assert partners == [next(set(pair) for pair in pairs if row in pair) for row in range(8)]
@@ -193,9 +202,18 @@ def test_neighbours_are_mixed_whatever_part_of_a_batch_a_process_has():
 
 def test_mixing_draws_from_its_generator_alone_and_wants_pairs():
     labels = torch.tensor([0, 1, 2, 3])
-    first = mix(clips(), labels, 4, MixConfig(), generator(7))
+    first = mix(clips(), labels, 4, MixConfig(), seeds(7, 4))
     np.random.random()  # noqa: NPY002
-    second = mix(clips(), labels, 4, MixConfig(), generator(7))
+    second = mix(clips(), labels, 4, MixConfig(), seeds(7, 4))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     with pytest.raises(ValueError, match="a batch of 3 is odd"):
-        mix(clips(3), labels[:3], 4, MixConfig(), generator(7))
+        mix(clips(3), labels[:3], 4, MixConfig(), seeds(7, 3))
+
+
+def test_four_neighbours_are_mixed_alike_and_the_next_four_otherwise():
+    assert [len(set(group.tolist())) for group in seeds(3, 10).split(4)] == [1, 1, 1]
+    assert len(set(seeds(3, 10).tolist())) == 3
+    labels, pixels = torch.arange(32), clips(32)
+    _, targets = mix(pixels, labels, 32, MixConfig(cutmix=0, smoothing=0), seeds(5, 32))
+    shares = targets[labels, labels].view(8, 4)  # what is left of each clip
+    assert (shares == shares[:, :1]).all() and len(set(shares[:, 0].tolist())) == 8

@@ -14,8 +14,10 @@ from striking import begin
 from timm.utils.model_ema import ModelEmaV3
 
 from navloop.configs.engine import EngineConfig
+from navloop.training import engine
 from navloop.training.checkpoints import list_checkpoints
 from navloop.training.engine import train
+from navloop.training.metrics import MetricsLog
 from navloop.training.pretraining import create_stage
 from navloop.training.schedules import create_optimizer, learning_rates
 from navloop.training.steps import DivergedError, count_steps, split
@@ -80,13 +82,14 @@ def test_a_finished_run_is_left_as_it_is(uninterrupted):
     assert digest(stage.state_dict()) == digest(uninterrupted / "last" / "ema.safetensors")
 
 
-def test_two_processes_give_the_losses_of_one_and_go_on_to_the_same_bits(tmp_path):
+def test_two_processes_give_the_metrics_of_one_and_go_on_to_the_same_bits(tmp_path):
     chosen = config(engine={"steps": 6, "clip": 1.0}, decoder_skips=0.0)
     run(tmp_path / "one", chosen)  # without the noise, which is each process's own
     statuses, said = run_joined(tmp_path, train_drifting, tmp_path / "two", chosen)
     assert statuses == [0, 0], said
     assert all("trained by 2" in text for text in said)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    for one, two in zip(lines(tmp_path / "one"), lines(tmp_path / "two"), strict=True):
+        assert "gradient_norm" in one and two == pytest.approx(one, abs=1e-5, rel=1e-5)
     weights, metrics = digest(tmp_path / "two" / "last" / FILES[0]), (tmp_path / "two" / "metrics.jsonl").read_bytes()
     shutil.rmtree((tmp_path / "two" / "last").resolve())
     statuses, said = run_joined(tmp_path, train_drifting, tmp_path / "two", chosen)
@@ -157,6 +160,75 @@ def test_a_measure_on_held_out_clips_that_is_not_finite_stops_the_run_before_its
     with pytest.raises(DivergedError, match=told):
         train(stage, chosen.engine, tmp_path)
     assert (tmp_path / "last").resolve().name == "step_000002"
+
+
+def strict(folder) -> list[dict]:
+    """Return the lines of metrics, of which none may say what is no JSON."""
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_steps_whose_gradients_overflow_float16_are_skipped_and_told(tmp_path, monkeypatch):
+    made = engine._accelerator
+
+    def on_a_processor(config, leaves_unused):
+        """What accelerate does on GPUs alone; a processor knows float16, too, and torch scales losses there."""
+        accelerator = made(config.model_copy(update={"precision": "fp32"}), leaves_unused)
+        accelerator.state._mixed_precision, accelerator.native_amp = "fp16", True
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**26)  # fits after three steps
+        return accelerator
+
+    monkeypatch.setattr(engine, "_accelerator", on_a_processor)
+    monkeypatch.setattr(engine, "check_precision", lambda config, device: None)
+    run(tmp_path, config(engine={"steps": 8, "clip": 1.0, "log_every": 2, "precision": "fp16"}))
+    first, *_, last = strict(tmp_path)
+    assert first["skipped_steps"] == 1.0 and "gradient_norm" not in first
+    assert 0 < last["gradient_norm"] < 10 and "skipped_steps" not in last
+    assert sum(2 * line.get("skipped_steps", 0.0) for line in strict(tmp_path)) in (2, 3, 4)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_its_weights_are_kept(tmp_path):
+    chosen = config(engine={"steps": 6, "clip": 1.0, "checkpoint_every": 2, "log_every": 1})
+    stage = create_stage(chosen, Drifting())
+    healthy, taken = stage.losses, []
+
+    def losses(batch, generator):
+        taken.append(batch)
+        found = healthy(batch, generator)
+        weight = stage.autoencoder.mask_token
+        steep = (weight - weight.detach()).sum().sqrt()  # 0, and infinitely steep
+        return {**found, "loss": found["loss"] + steep} if len(taken) == 4 else found
+
+    stage.losses = losses
+    with pytest.raises(DivergedError, match=r"up to step 4, gradient_norm is (inf|nan)\. .*step_000002 is from before"):
+        train(stage, chosen.engine, tmp_path)
+    assert [line["step"] for line in strict(tmp_path)] == [1, 2, 3]
+
+
+def test_what_no_json_can_say_is_left_out_or_refused(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    log.add(1, {"loss": 0.5, "explained_variance": math.nan}, 1.0)
+    with pytest.raises(ValueError, match="step 2: kl not finite"):
+        log.add(2, {"loss": 0.5, "kl": -math.inf}, 1.0)
+    log.close()
+    assert strict(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+def test_the_average_is_measured_in_the_precision_that_is_trained_in(tmp_path):
+    chosen = config(engine={"steps": 1, "ema": 0.9, "precision": "bf16"})
+    stage = create_stage(chosen, Drifting(held_out=4))
+    healthy, found = stage.losses, []
+
+    def losses(batch, generator):
+        found.append((stage.training, torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")))
+        return healthy(batch, generator)
+
+    stage.losses = losses  # of the average, too
+    train(stage, chosen.engine, tmp_path)
+    assert len(found) == 2 and [state[1:] for state in found] == [(True, torch.bfloat16)] * 2
 
 
 class Uneven(Drifting):

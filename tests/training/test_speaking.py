@@ -207,7 +207,7 @@ def test_recorded_walks_must_be_there_and_not_of_validation(tours, whole, tmp_pa
     def recorded(walks: Path, split: str) -> list[dict[str, str]]:
         return [{"walks": str(walks), "episodes": str(tours / "episodes" / split / f"{split}.json.gz")}]
 
-    with pytest.raises(ValueError, match=r"val_unseen.json.gz: short/val_unseen_000/.* is kept for validation"):
+    with pytest.raises(ValueError, match=r"val_unseen.json.gz: short/val_unseen_000/.* is kept to measure agents in"):
         walks = whole / "walks" / "val_unseen"
         train_speaker(config(tours, evaluate=0, recorded=recorded(walks, "val_unseen")), tmp_path / "run")
     with pytest.raises(ValueError, match=r"none: holds no walks"):

@@ -8,9 +8,9 @@ from navloop.configs.perception_texts import CaptioningTaskConfig
 from navloop.encoders.multimodal import MultimodalEncoder
 from navloop.training.clips import ClipBatch
 from navloop.training.perception.readers import described
-from navloop.training.perception.results import Findings, measure, measure_mean
+from navloop.training.perception.results import Findings, measure
 from navloop.training.perception.task import TASKS, Bench
-from navloop.training.wording import bleu, bleu_counts, chrf, sacrebleu, signatures
+from navloop.training.wording import bleu, bleu_counts, chrf, chrf_counts, sacrebleu, signatures
 
 ORDERS = (1, 2, 3, 4)
 """Longest n-grams of the BLEU scores that are shown."""
@@ -33,12 +33,12 @@ def measure_captioning(config: CaptioningTaskConfig, bench: Bench) -> Findings:
     videos = described(seen.rows)
     captions = [said[row] for row in videos.rows.tolist()]
     references = [videos.said_of(video) for video in range(len(captions))]
-    counts = bleu_counts(captions, references, lower_case=config.lower_case)
-    nearness = chrf(captions, references, lower_case=config.lower_case)
+    words = bleu_counts(captions, references, lower_case=config.lower_case)
+    characters = chrf_counts(captions, references, lower_case=config.lower_case)
     computed_by = signatures(captions, references, lower_case=config.lower_case)
     groups = seen.groups.take(videos.rows)
-    scores = [measure(f"BLEU-{order}", partial(bleu, counts, order), groups, bench.rng) for order in ORDERS]
-    scores.append(measure_mean("chrF", nearness, groups, bench.rng))
+    scores = [measure(f"BLEU-{order}", partial(bleu, words, order), groups, bench.rng) for order in ORDERS]
+    scores.append(measure("chrF", partial(chrf, characters), groups, bench.rng))
     listed = [
         {"video": seen.rows[row].path, "place": seen.rows[row].place, "caption": caption, "references": list(meant)}
         for row, caption, meant in zip(videos.rows.tolist(), captions, references, strict=True)

@@ -20,7 +20,7 @@ from navloop.encoders.convert import load_released
 from navloop.encoders.losses import evidential_loss
 from navloop.encoders.saving import save_classifier
 from navloop.encoders.zoo import create_encoder, save_encoder
-from navloop.training.augmentation import mix
+from navloop.training.augmentation import mix, mixing_seeds
 from navloop.training.clips import ClipBatch
 from navloop.training.label_maps import read_index_list
 from navloop.training.labels import read_labels
@@ -106,9 +106,9 @@ class ClassificationStage(ClipStage):
         labels = labels_of(batch)
         pixels = self.classifier.encoder.to_pixels(batch.frames)
         if self.training and self.config.mix is not None:
-            pixels, targets = mix(
-                pixels, labels, self.num_classes, self.config.mix, generator, self.config.clips.repeats
-            )
+            copies = self.config.clips.repeats
+            seeds = self.share.mine(mixing_seeds(len(batch) // copies * self.share.world, generator))
+            pixels, targets = mix(pixels, labels, self.num_classes, self.config.mix, seeds, copies)
             return {"loss": self._loss(self.classifier(pixels).float(), targets.to(pixels.device), 0.0)}
         logits = self.classifier(pixels).float()
         loss = self._loss(logits, labels, self.config.smoothing if self.training else 0.0)

@@ -17,7 +17,7 @@ from navloop.configs.encoders import MultimodalConfig, PixelsConfig, Transformer
 from navloop.configs.schema import Config
 from navloop.configs.stages import ContrastivePretrainConfig
 from navloop.encoders.convert import load_released
-from navloop.encoders.losses import caption_loss, contrastive_loss
+from navloop.encoders.losses import caption_loss, matching_loss
 from navloop.encoders.masking import random_mask
 from navloop.encoders.multimodal import MultimodalEncoder
 from navloop.encoders.pixels import to_pixels
@@ -35,6 +35,7 @@ IMAGES = "images"
 _HUBS = ("hf-hub:", "local-dir:")
 """Beginnings of names of CLIPs that have their weights with them."""
 
+_TEXT = "encoder.text."
 _BLOCK = re.compile(r"encoder\.(?:video|text)?\.?blocks\.(\d+)\.")
 
 
@@ -43,7 +44,7 @@ class ContrastiveStage(ClipStage):
 
     "contrastive" is the symmetric cross-entropy over the texts and clips of all processes, whose gradients flow back to each;
     "caption" the mean cross-entropy of each next token; "loss" their weighted sum. "accuracy" is the share of clips whose own
-    text is the nearest of the batch.
+    text is the nearest of the batch. Each process contrasts its own clips and texts with those of all; the whole is their mean.
 
     With `engine.accumulate`, each part is contrasted with itself alone. With images, whole steps are of images, one frame
     each, and each metric but "loss" and "scale" says what it is of: "video_contrastive", "image_contrastive".
@@ -127,13 +128,25 @@ class ContrastiveStage(ClipStage):
             features, captions = sight.features, self._caption(sight.frame_tokens, text.states, ids)
         else:
             features, captions = self._masked_features(batch, generator), {}
-        videos = gather(F.normalize(features @ self.encoder.video_proj, dim=-1))
-        texts = gather(F.normalize(text.pooled, dim=-1))
-        contrast = contrastive_loss(videos, texts, self.encoder.scale())
-        nearest = (videos @ texts.T).argmax(1) == torch.arange(len(videos), device=videos.device)
+        videos, texts = F.normalize(features @ self.encoder.video_proj, dim=-1), F.normalize(text.pooled, dim=-1)
+        contrast, accuracy = self._contrast(videos, texts)
         loss = contrast + self.config.captions_weight * captions.get("caption", 0.0)
-        found = {"contrastive": contrast, **captions, "accuracy": nearest.float().mean()}
+        found = {"contrastive": contrast, **captions, "accuracy": accuracy}
         return {"loss": loss, **self._named(found, loss, batch), "scale": self.encoder.scale().detach()}
+
+    def _contrast(self, videos: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and accuracy of this process's unit vectors (B, J) among those of all, of which it makes no table (N, N)."""
+        scale, first = self.encoder.scale(), (distributed.get_rank() if _joined() else 0) * len(videos)
+        texts_of_videos = (scale * videos @ gather(texts).T).float()  # (B, N)
+        videos_of_texts = (scale * texts @ gather(videos).T).float()  # (B, N)
+        own = torch.arange(first, first + len(videos), device=videos.device)
+        accuracy = (texts_of_videos.argmax(1) == own).float().mean()
+        return matching_loss(texts_of_videos, videos_of_texts, first), accuracy
+
+    def pair_bytes(self, clips: int) -> int:
+        """Return the bytes of the two tables, float32, of so many clips of this process and those of all."""
+        rows = clips * self.config.clips.repeats
+        return 2 * 4 * rows * rows * self.share.world
 
     def _named(self, found: dict[str, Tensor], loss: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         if self.images is None:
@@ -172,27 +185,36 @@ class ContrastiveStage(ClipStage):
         save_encoder(self.encoder, folder / "encoder.safetensors")
 
     def layer_of(self, name: str) -> int:
-        """Return 0 for what embeds patches and words, k + 1 for block k of either tower, L + 1 for all after them."""
+        """Return L + 1 for all after the blocks, and one less for each step down from there, in either tower: L is its last block.
+
+        What embeds patches or words comes below a tower's first block: at 0 in the deeper tower, of L blocks.
+        """
+        video = self.encoder.video if isinstance(self.encoder, MultimodalEncoder) else self.encoder
+        text = self.encoder.text
+        top = max(len(video.blocks), len(text.blocks)) + 1
+        bottom = top - 1 - len((text if name.startswith(_TEXT) else video).blocks)
         block = _BLOCK.match(name)
         if block:
-            return int(block[1]) + 1
+            return bottom + 1 + int(block[1])
         embeds = name.split(".")[-2:]
         if {"patch", "tokens", "positions", "temporal_positions", "class_token", "norm_pre"} & set(embeds):
-            return 0
-        return _depth(self.encoder) + 1
+            return bottom
+        return top
+
+
+def _joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def gather(rows: Tensor) -> Tensor:
-    """Return the rows (B, ...) of all processes, in the order of their ranks; gradients flow back to each."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return rows
-    return torch.cat(all_gather(rows.contiguous()))
+    """Return the rows (B, ...) of all processes, as many of each, in the order of their ranks; gradients flow back to each."""
+    return torch.cat(all_gather(rows.contiguous())) if _joined() else rows
 
 
 @torch.no_grad()
 def mean_over_processes(value: Tensor) -> Tensor:
     """Return the mean of a number over all processes, as a float."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not _joined():
         return value.float()
     total = value.float()
     distributed.all_reduce(total)
@@ -274,8 +296,3 @@ def _shapes_of(config: Config, place: str = "") -> Iterator[tuple[str, object]]:
             yield from () if name == "captioner" else _shapes_of(value, f"{place}{name}.")
         elif name not in ("mask_token", "checkpointing", "captioner"):
             yield f"{place}{name}", value
-
-
-def _depth(encoder: MultimodalEncoder | ViCLIPEncoder) -> int:
-    video = encoder.video if isinstance(encoder, MultimodalEncoder) else encoder
-    return max(len(video.blocks), len(encoder.text.blocks))

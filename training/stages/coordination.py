@@ -31,7 +31,8 @@ class CoordinationStage(ClipStage):
         source: Where clips with labels come from.
 
     Raises:
-        ValueError: If the encoder is not the coordinated one, or a classifier does not fit its branch.
+        ValueError: If the encoder is not the coordinated one, a classifier does not fit its branch, or learning rates are to
+            decay by layer.
 
     Source: paper, section 3.2.
     """
@@ -41,6 +42,11 @@ class CoordinationStage(ClipStage):
         shapes = stage_shapes(config)
         if shapes.kind != "internvideo":
             raise ValueError(f"encoder: {config.encoder} is one branch; take both, such as internvideo_base_t16")
+        if config.engine.layer_decay is not None:
+            raise ValueError(
+                f"engine.layer_decay: {config.engine.layer_decay:g} decays nothing in coordination, whose branches are frozen and "
+                "whose modules are of no layer; leave it null"
+            )
         self.config = config
         encoder = InternVideo(shapes)
         if config.weights is not None:
@@ -85,5 +91,5 @@ class CoordinationStage(ClipStage):
         save_classifier(self.classifier, folder / "classifier.safetensors")
 
     def layer_of(self, name: str) -> int:
-        """Return 0: the paper decays no learning rate by layer here."""
+        """Return 0: the paper decays no learning rate by layer here, and recipes that do are refused."""
         return 0
