@@ -191,7 +191,9 @@ def corrupt(walk, path, kind):
 def test_a_broken_video_is_named(walk, tmp_path, kind):
     path = tmp_path / "broken.mp4"
     corrupt(walk, path, kind)
-    with pytest.raises(UnreadableError, match=r"broken\.mp4: (cannot be decoded \(.+\)|is cut off at [12]\.\d of 4\.0 s)"):
+    with pytest.raises(
+        UnreadableError, match=r"broken\.mp4: (cannot be decoded \(.+\)|is cut off at [12]\.\d of 4\.0 s)"
+    ):
         open_video(row(path), Decoding()).read(np.arange(0, COUNT, 3))
 
 
