@@ -131,7 +131,7 @@ def create_own(source: str) -> Agent:
         raise ValueError(
             f"agent python:{source}: {error}; give python:MODULE:CLASS, MODULE as one would import it"
         ) from error
-    agent: Agent = create()
+    agent: Agent = create() if callable(create) else create  # what is no class has no `act` either, as is told
     if lacking := [method for method in ("reset", "act") if not callable(getattr(agent, method, None))]:
         raise ValueError(f"agent python:{source}: has no {' and no '.join(lacking)}; see navloop.agent.agents.Agent")
     return agent

@@ -2,7 +2,7 @@
 
 import json
 import multiprocessing
-import time
+import signal
 
 import numpy as np
 import psutil
@@ -111,7 +111,7 @@ def load_and_stall(folder, said):
     batches = iter(loader)
     next(batches)
     said.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
-    time.sleep(600)
+    signal.pause()
 
 
 def test_workers_end_with_a_killed_parent_though_nobody_reads_what_they_made(folder, tmp_path):

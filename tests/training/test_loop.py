@@ -291,6 +291,8 @@ WALKS = "walks:\n- folder: none\n  episodes: none\n"
             "tasks.0.gallery=4",
             r"encoder\.retrieval: tasks\.0\.gallery is 4, but 3 .* at most 3, to encoder",
         ),
+        ("general", "clips.size=224", r"encoder\.general: clips\.size is 224, .* of 32 pixels; add clips\.size=32 to"),
+        ("general", "clips.manifest=[none.jsonl]", r"encoder\.general: none\.jsonl: no such list of videos; set clips"),
     ],
 )
 def test_a_part_that_does_not_fit_a_loop_is_refused_by_its_place(tmp_path, place, change, said):

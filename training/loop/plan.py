@@ -260,6 +260,7 @@ def _check_encoder(plan: Plan) -> None:
             )
     if plan.eyes is None:
         return
+    _check_measuring(plan.eyes)
     houses, most = plan.houses, plan.eyes.films.max_walks
     tours = houses.val_unseen_houses * houses.val_unseen_tours
     films = tours if most is None else min(tours, most)
@@ -271,3 +272,19 @@ def _check_encoder(plan: Plan) -> None:
                 f"{houses.val_unseen_houses}, val_unseen_tours {houses.val_unseen_tours}, encoder.films.max_walks {most}); add "
                 f"tasks.{number}.gallery=N, at most {films}, to encoder.retrieval.set"
             )
+
+
+def _check_measuring(eyes: EyesPlan) -> None:
+    """Refuse what encoders could not be measured on, before they have learned for hours."""
+    learned = eyes.again.clips.size
+    for name, recipe in (("retrieval", eyes.retrieval), ("general", eyes.general)):
+        if recipe is not None and recipe.clips.size not in (None, learned):
+            raise RecipeError(
+                f"encoder.{name}: clips.size is {recipe.clips.size}, and encoders learn from clips of {learned} pixels; add "
+                f"clips.size={learned} to encoder.{name}.set"
+            )
+    absent = [] if eyes.general is None else [name for name in eyes.general.clips.manifest if not Path(name).exists()]
+    if absent:
+        raise RecipeError(
+            f"encoder.general: {absent[0]}: no such list of videos; set clips.manifest in encoder.general.set, or leave it out"
+        )

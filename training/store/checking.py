@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from navloop.training.decoding import UnreadableError
-from navloop.training.store.films import film_digest
+from navloop.training.store.films import check_film
 from navloop.training.store.joined import INFO
 from navloop.training.store.reader import Store
 from navloop.training.store.schema import StoreError
@@ -69,7 +69,7 @@ def _read(store: Store, index: int) -> None:
     for video in store.about.videos:
         stretch = store.stretch(index, video)
         if stretch.digest is not None:
-            film_digest(stretch, store.about.fps)
+            check_film(stretch, store.about.fps)
         elif video == store.about.videos[0]:
             store.frames(index)
         else:

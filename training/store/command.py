@@ -135,7 +135,7 @@ def _tell_damage(store: Store, damaged: Sequence[Checked]) -> str:
         lines.append(f"and {len(damaged) - _TOLD} more")
     if store.unjoined:
         return "\n  ".join(lines)  # numbers of walks that are not joined change
-    others = " ".join(f"'index!={one.number}'" for one in damaged[:_TOLD])
+    others = " ".join(f"'index!={one.number}'" for one in damaged)
     return "\n  ".join([*lines, f"the others: navloop store merge {store.folder} --into NEW --where {others}"])
 
 
