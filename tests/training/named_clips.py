@@ -110,11 +110,17 @@ def without_dropout(stage: Stage) -> Stage:
     return stage
 
 
-def train_named(folder: Path, recipes: dict[str, PretrainConfig], death: int = 0) -> None:
-    """Train one recipe after the other, each into a folder of its name, in a process begun for it; it dies in the loss of that number."""
+def train_dying(folder: Path, chosen: PretrainConfig, losses: int) -> None:
+    """Train in a process begun for it, which dies in the loss of that number."""
+    torch.set_num_threads(1)
+    train(mortal(stage_of(chosen), losses), chosen.engine, folder)
+
+
+def train_named(folder: Path, recipes: dict[str, PretrainConfig]) -> None:
+    """Train one recipe after the other, each into a folder of its name, in a process begun for it."""
     torch.set_num_threads(1)
     for name, chosen in recipes.items():
-        train(mortal(without_dropout(stage_of(chosen)), death), chosen.engine, folder / name)
+        train(without_dropout(stage_of(chosen)), chosen.engine, folder / name)
     print(f"trained by {PartialState().num_processes}")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from named_clips import CLASSES, Named, config, moving, stage_of, train_named
+from named_clips import CLASSES, Named, config, moving, stage_of, train_dying
 from open_clip.loss import ClipLoss
 from PIL import Image
 from rich.console import Console
@@ -84,7 +84,7 @@ def test_a_killed_run_resumes_to_the_same_bits(encoder, tmp_path):
     chosen = recipe(encoder, engine=engine, images={"batch": 16, "held_out": ("none",)}, **changes)
     train(stage_of(chosen), chosen.engine, tmp_path / "whole")
     death = int(np.random.default_rng(2026).integers(7, 13))  # a part of steps 4 to 6
-    killed = begin(train_named, tmp_path, {"run": chosen}, death)
+    killed = begin(train_dying, tmp_path / "run", chosen, death)
     killed.join()
     assert killed.exitcode == -9
     report = train(stage_of(chosen), chosen.engine, tmp_path / "run")

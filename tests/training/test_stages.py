@@ -7,12 +7,14 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from in_shards import train_sharded
 from joined import run_joined
-from named_clips import CLASSES, SIZE, Named, config, print_tables, stage_of, train_named, without_dropout
+from named_clips import CLASSES, SIZE, Named, config, print_tables, stage_of, train_dying, train_named, without_dropout
+from striking import begin
 
 from navloop.configs.encoders import CaptionerConfig
 from navloop.configs.pretraining import PretrainConfig
@@ -27,7 +29,7 @@ from navloop.training.pretraining import create_stage
 from navloop.training.schedules import create_optimizer
 from navloop.training.stages.contrastive import require_same_start
 from navloop.training.stages.stage import Share
-from navloop.weights import read_weights
+from navloop.weights import digest, read_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -150,6 +152,23 @@ def test_the_loss_curve_is_the_golden_one(stage: str, tmp_path: Path, golden) ->
     engine = {"steps": 20, "ema": 0.9, "clip": 1.0, "layer_decay": None if stage == "coordination" else 0.9}
     trained(tmp_path, stage, encoder, 4, engine=engine, **changes)
     golden(stage, [(line["step"], line["loss"]) for line in lines(tmp_path)])
+
+
+@pytest.mark.parametrize("stage", ["classification", "coordination"])  # contrast, with its images, is killed among these
+def test_a_killed_run_resumes_to_the_same_bits(stage: str, tmp_path: Path) -> None:
+    encoder, changes = CURVES[stage]
+    engine = {"steps": 7, "checkpoint_every": 2, "accumulate": 2, "ema": 0.9, "clip": 1.0}
+    chosen = config(stage, encoder, 4, engine=engine, **changes)
+    train(stage_of(chosen), chosen.engine, tmp_path / "whole")
+    killed = begin(train_dying, tmp_path / "run", chosen, int(np.random.default_rng(2026).integers(7, 13)))  # steps 4 to 6
+    killed.join()
+    assert killed.exitcode == -9
+    report = train(stage_of(chosen), chosen.engine, tmp_path / "run")
+    assert 0 < report.resumed < report.steps
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+    whole, run = (sorted((tmp_path / name / "last").glob("*.safetensors")) for name in ("whole", "run"))
+    assert [path.name for path in whole] == [path.name for path in run]
+    assert [digest(path) for path in whole] == [digest(path) for path in run]
 
 
 def test_contrast_and_captions_are_learned(tmp_path: Path) -> None:
