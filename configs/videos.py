@@ -135,7 +135,10 @@ class ViewsConfig(Config):
         default=12.0, gt=0, description="Frames a second of frame folders, which cannot say (Something-Something: 12)."
     )
     workers: int = Field(
-        default=2, ge=0, le=256, description="Processes that decode; 0 decodes in the process that encodes."
+        default=2,
+        ge=0,
+        le=256,
+        description="Processes that decode, one a processor at most; 0 decodes in the process that encodes.",
     )
     memory_mb: int = Field(
         default=256,

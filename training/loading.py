@@ -14,6 +14,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from navloop.configs.videos import ClipsConfig
 from navloop.processes import end_with_the_parent
+from navloop.provenance import usable_processors
 from navloop.training.clip_rows import ClipRow
 from navloop.training.clips import ClipBatch
 from navloop.training.decoding import UnreadableError
@@ -41,7 +42,7 @@ class Decoders:
     ) -> None:
         self.config, self.rows, self.quarantine, self.training = config, rows, quarantine, training
         self._asked = _Asked(len(rows))
-        workers = config.workers
+        workers = min(config.workers, usable_processors())  # more would wait for each other
         self._loader = DataLoader(
             ClipDataset(rows, config, training),
             batch_sampler=self._asked,

@@ -11,6 +11,7 @@ import torch
 from striking import begin, kill_when
 
 from navloop.configs.videos import AugmentationConfig, ClipsConfig
+from navloop.provenance import usable_processors
 from navloop.training.augmentation import view_crops
 from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
@@ -100,9 +101,9 @@ def test_closed_decoders_are_told_to_end_and_not_waited_for_in_vain(folder):
     decoders = Decoders(asked, read_manifests(asked), Quarantine(VIDEOS, 0.0))
     next(iter(create_loader(asked, batch=2, seed=7, epoch=9, decoders=decoders)))
     workers = set(multiprocessing.active_children()) - before
-    assert len(workers) == 2
+    assert len(workers) == min(2, usable_processors())
     decoders.close()
-    assert [worker.exitcode for worker in workers] == [0, 0]  # a worker that hears of nothing is terminated: -15
+    assert {worker.exitcode for worker in workers} == {0}  # a worker that hears of nothing is terminated: -15
 
 
 def load_and_stall(folder, said):

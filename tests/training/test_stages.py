@@ -154,13 +154,17 @@ def test_the_loss_curve_is_the_golden_one(stage: str, tmp_path: Path, golden) ->
     golden(stage, [(line["step"], line["loss"]) for line in lines(tmp_path)])
 
 
-@pytest.mark.parametrize("stage", ["classification", "coordination"])  # contrast, with its images, is killed among these
+@pytest.mark.parametrize(
+    "stage", ["classification", "coordination"]
+)  # contrast, with its images, is killed among these
 def test_a_killed_run_resumes_to_the_same_bits(stage: str, tmp_path: Path) -> None:
     encoder, changes = CURVES[stage]
     engine = {"steps": 7, "checkpoint_every": 2, "accumulate": 2, "ema": 0.9, "clip": 1.0}
     chosen = config(stage, encoder, 4, engine=engine, **changes)
     train(stage_of(chosen), chosen.engine, tmp_path / "whole")
-    killed = begin(train_dying, tmp_path / "run", chosen, int(np.random.default_rng(2026).integers(7, 13)))  # steps 4 to 6
+    killed = begin(
+        train_dying, tmp_path / "run", chosen, int(np.random.default_rng(2026).integers(7, 13))
+    )  # steps 4 to 6
     killed.join()
     assert killed.exitcode == -9
     report = train(stage_of(chosen), chosen.engine, tmp_path / "run")
