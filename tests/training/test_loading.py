@@ -111,16 +111,16 @@ def load_and_stall(folder, said):
     loader = create_loader(config(folder, size=64, frames=4, workers=2), batch=4, seed=0, epoch=0)
     batches = iter(loader)
     next(batches)
-    said.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()))
+    said.write_text(" ".join(str(child.pid) for child in multiprocessing.active_children()) + "\n")
     signal.pause()
 
 
 def test_workers_end_with_a_killed_parent_though_nobody_reads_what_they_made(folder, tmp_path):
     said = tmp_path / "workers"
-    kill_when(
-        begin(load_and_stall, folder, said), lambda: len(said.read_text().split()) == 2 if said.is_file() else False
-    )
-    workers = [psutil.Process(int(pid)) for pid in said.read_text().split() if psutil.pid_exists(int(pid))]
+    kill_when(begin(load_and_stall, folder, said), lambda: said.is_file() and said.read_text().endswith("\n"))
+    numbers = [int(number) for number in said.read_text().split()]
+    assert len(numbers) == min(2, usable_processors())
+    workers = [psutil.Process(number) for number in numbers if psutil.pid_exists(number)]
     _, alive = psutil.wait_procs(workers, timeout=60)
     for worker in alive:
         worker.kill()
