@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from navloop.envs.metrics import METRICS, SHARES, MetricInfo, aggregate
 from navloop.envs.protocols import Terms, require_comparable
 from navloop.files import fingerprint, write_text
@@ -137,12 +135,12 @@ def write_header(folder: Path, header: Header) -> None:
     write_text(folder / "header.json", json.dumps({"format": FORMAT, **asdict(header)}, indent=1) + "\n")
 
 
-def intervals(rows: Sequence[Row], seed: int = 0) -> dict[str, Interval | None]:
+def intervals(rows: Sequence[Row]) -> dict[str, Interval | None]:
     """Return the mean and interval of every metric over the episodes that have it; None where none has.
 
     Averages are those of `navloop.envs.metrics.aggregate`: an unreachable goal is a failure, and stays out of the errors alone.
     """
-    # Metrics of the same episodes, most often all of them, share the resamples.
+    # Metrics of the same episodes, most often all of them, share their clusters.
     having: dict[tuple[bool, ...], list[MetricInfo]] = {}
     for metric in METRICS:
         having.setdefault(tuple(_finite(row, metric) for row in rows), []).append(metric)
@@ -150,11 +148,11 @@ def intervals(rows: Sequence[Row], seed: int = 0) -> dict[str, Interval | None]:
     for mask, metrics in having.items():
         if any(mask):
             among = [row for row, has in zip(rows, mask, strict=True) if has]
-            found |= zip([metric.name for metric in metrics], _intervals(among, metrics, seed), strict=True)
+            found |= zip([metric.name for metric in metrics], _intervals(among, metrics), strict=True)
     return found
 
 
-def compare_rows(first: Sequence[Row], second: Sequence[Row], metric: MetricInfo, seed: int = 0) -> Comparison | None:
+def compare_rows(first: Sequence[Row], second: Sequence[Row], metric: MetricInfo) -> Comparison | None:
     """Return how two agents differ over the episodes that both have a finite value for; None where there are none."""
     others = {row.episode_id: row for row in second}
     pairs = [(row, others[row.episode_id]) for row in first if row.episode_id in others]
@@ -166,7 +164,6 @@ def compare_rows(first: Sequence[Row], second: Sequence[Row], metric: MetricInfo
         [_value(b, metric) for _, b in pairs],
         [a.scene_id for a, _ in pairs],
         [a.trajectory_id for a, _ in pairs],
-        np.random.default_rng(seed),
     )
 
 
@@ -255,13 +252,12 @@ def pace(header: Header, sessions: Sequence[Session]) -> str:
     return ", ".join(filter(None, words))
 
 
-def _intervals(rows: Sequence[Row], metrics: Sequence[MetricInfo], seed: int) -> list[Interval]:
+def _intervals(rows: Sequence[Row], metrics: Sequence[MetricInfo]) -> list[Interval]:
     """Return the intervals of metrics that all these rows have."""
     return mean_intervals(
         [[_value(row, metric) for metric in metrics] for row in rows],
         [row.scene_id for row in rows],
         [row.trajectory_id for row in rows],
-        np.random.default_rng(seed),
         shares=[metric.name in SHARES for metric in metrics],
     )
 

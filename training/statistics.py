@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +12,7 @@ from scipy.special import stdtr, stdtrit
 
 from navloop.geometry import Vector
 
-RESAMPLES = 5000
-UNIT_RESAMPLES = 1000
-"""Of numbers that are more than sums over clusters, and so take longer."""
+RESAMPLES = 1000
 CONFIDENCE = 0.95
 _NOTHING = 1e-12
 """Differences below this are rounding."""
@@ -47,8 +46,9 @@ class Comparison:
 
     Attributes:
         difference: Mean and interval.
-        p_value: Two-sided, of no difference: from the cluster bootstrap; where every cluster differs alike, and so nothing varies, from the
-            exact sign test over scenes (of one scene, over its walks), 1 where nothing differs; None where all episodes are of one walk.
+        p_value: Two-sided, of no difference: Student's t with the deviation of the interval; where every cluster differs alike, and so
+            nothing varies, the exact sign test over scenes (of one scene, over its walks), 1 where nothing differs; None where all
+            episodes are of one walk.
         mcnemar_p_value: Exact McNemar test, for metrics that are 0 or 1; None for others. It takes episodes as independent.
         first_only: Episodes that only the first has 1 in; None as above.
         second_only: Episodes that only the second has 1 in; None as above.
@@ -62,82 +62,69 @@ class Comparison:
 
 
 def mean_interval(
-    values: ArrayLike,
-    scenes: Sequence[str],
-    trajectories: Sequence[str],
-    rng: np.random.Generator,
-    *,
-    share: bool = False,
+    values: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str], *, share: bool = False
 ) -> Interval:
-    """Return a mean with its 95% interval by a bootstrap clustered on scene and trajectory.
+    """Return a mean with its 95% interval, clustered on scene and trajectory.
 
-    Scenes are drawn with replacement, then trajectories with replacement within each drawn scene; the episodes of a trajectory stay
-    together. The ends lie Student's t, with a degree of freedom less than there are scenes, times the bootstrap's deviation from the
-    mean: percentiles of few clusters are too narrow (82% coverage measured where 95% is claimed, at 3 unlike scenes), and this is never (95.5%
-    or more, up to 99% where scenes are alike). Of one scene, and of two, little can be said of others: the interval is wide.
-    Of a share that is 0, or 1, in all episodes nothing varies, and resamples would be sure of what a few walks cannot tell: its ends are
-    those of `exact_ends`.
+    How far the mean moves when a scene is left out, each in turn, gives its deviation (the cluster jackknife); the ends lie Student's t
+    times that from the mean, with a degree of freedom less than there are scenes. They never lie nearer than if trajectories were
+    independent, whose episodes stay together: few scenes may be alike by chance. In simulations of 2 to 48 scenes, alike and unlike, of
+    one size and of many, 93.7 to 98.1% of the intervals cover the truth. Of one scene little can be said of others: the interval is that of
+    its trajectories, with one degree of freedom.
+    Of a share that is 0, or 1, in all episodes nothing varies, and it is not as sure as that looks: its ends are those of `exact_ends`.
 
     Args:
         values: (N,), finite.
         scenes: N scene ids.
         trajectories: N trajectory ids, unique within a scene.
-        rng: Source of randomness.
         share: Whether values lie in [0, 1].
 
     Raises:
         ValueError: If lengths disagree, or values are none or not finite.
 
-    Source: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8; Cameron, Gelbach and Miller,
-        Bootstrap-based improvements for inference with clustered errors, 2008, for few clusters.
+    Source: MacKinnon, Nielsen and Webb, Fast and reliable jackknife and bootstrap methods for cluster-robust inference, 2023 (CV3).
+        Drawing scenes and then trajectories anew within them counts what varies within a scene twice.
     """
     column = np.asarray(values, dtype=np.float64)[:, None]
-    return mean_intervals(column, scenes, trajectories, rng, shares=[share])[0]
+    return mean_intervals(column, scenes, trajectories, shares=[share])[0]
 
 
 def mean_intervals(
-    values: ArrayLike,
-    scenes: Sequence[str],
-    trajectories: Sequence[str],
-    rng: np.random.Generator,
-    *,
-    shares: Sequence[bool],
+    values: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str], *, shares: Sequence[bool]
 ) -> list[Interval]:
-    """Return what `mean_interval` does of each column of values (N, M), from the same resamples: drawing them is what takes long."""
+    """Return what `mean_interval` does of each column of values (N, M)."""
     array = np.asarray(values, dtype=np.float64)
     if not len(array) == len(scenes) == len(trajectories) > 0 or not np.isfinite(array).all():
         raise ValueError(
             f"expected as many finite values as scenes and trajectories, at least 1; got {len(array)}, {len(scenes)} and "
             f"{len(trajectories)}, {int((~np.isfinite(array)).sum())} of the values not finite"
         )
-    clusters = _clusters(array, scenes, trajectories)
-    counts = {"episodes": len(array), "trajectories": _walks(clusters), "scenes": len(clusters)}
+    groups = _Groups.of(scenes, trajectories)
+    counts = {"episodes": len(array), "trajectories": groups.walk_count, "scenes": groups.scene_count}
     means = array.mean(0).tolist()
-    if counts["trajectories"] < 2:
+    if groups.walk_count < 2:
         return [Interval(mean=mean, low=None, high=None, **counts) for mean in means]
+    reaches = np.max([_jackknife(array, by) * _student(freedom) for by, freedom in groups.levels()], axis=0)
     ends = [
-        exact_ends(mean, counts["trajectories"])
+        exact_ends(mean, groups.walk_count)
         if share and ((column == 0).all() or (column == 1).all())
-        else _ends(mean, drawn, len(clusters))
-        for mean, drawn, column, share in zip(means, _resampled_means(clusters, rng).T, array.T, shares, strict=True)
+        else (mean - reach, mean + reach)
+        for mean, reach, column, share in zip(means, reaches.tolist(), array.T, shares, strict=True)
     ]
     return [Interval(mean=mean, low=low, high=high, **counts) for mean, (low, high) in zip(means, ends, strict=True)]
 
 
-def compare(
-    first: ArrayLike, second: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str], rng: np.random.Generator
-) -> Comparison:
+def compare(first: ArrayLike, second: ArrayLike, scenes: Sequence[str], trajectories: Sequence[str]) -> Comparison:
     """Return how two results over the same episodes differ; arguments as in `mean_interval`, episode by episode."""
     ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     gaps = ours - theirs
-    difference = mean_interval(gaps, scenes, trajectories, rng)
-    clusters = _clusters(gaps[:, None], scenes, trajectories)
+    difference = mean_interval(gaps, scenes, trajectories)
     binary = bool(np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all())
     wins, losses = int(((gaps > 0) & binary).sum()), int(((gaps < 0) & binary).sum())
     exact = _coin_p_value(wins, wins + losses) if wins + losses else 1.0
     return Comparison(
         difference=difference,
-        p_value=_p_value(difference.mean, clusters, rng),
+        p_value=_p_value(gaps, _Groups.of(scenes, trajectories)),
         mcnemar_p_value=exact if binary else None,
         first_only=wins if binary else None,
         second_only=losses if binary else None,
@@ -151,7 +138,9 @@ def bootstrap_ends(
     trajectories: Sequence[str],
     rng: np.random.Generator,
 ) -> tuple[float, float] | None:
-    """Return the ends of the 95% interval of any number over units, as those of a mean in `mean_interval`.
+    """Return the ends of the 95% interval of any number over units, medians among them, as those of a mean in `mean_interval`.
+
+    Its deviation is that of a bootstrap, of scenes and of trajectories; a jackknife would not do for medians.
 
     Args:
         statistic: The number, given how often each unit is drawn, float64 (N,); NaN where those drawn do not define it.
@@ -163,24 +152,11 @@ def bootstrap_ends(
     Returns:
         Low and high; None where all units are of one trajectory, or hardly a resample defines the number.
     """
-    scene_names, scene_of_unit = np.unique(scenes, return_inverse=True)
-    walks, walk_of_unit = np.unique(np.stack([scene_of_unit, _codes(trajectories)]), axis=1, return_inverse=True)
-    walk_of_unit = walk_of_unit.reshape(-1)
-    if walks.shape[1] < 2:
+    groups = _Groups.of(scenes, trajectories)
+    if groups.walk_count < 2:
         return None
-    sizes = np.bincount(walks[0])  # trajectories of each scene; those of a scene stand side by side
-    firsts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    values = np.empty(UNIT_RESAMPLES)
-    for resample in range(UNIT_RESAMPLES):
-        drawn = rng.integers(len(scene_names), size=len(scene_names))
-        # A scene drawn k times gives k * T draws of its T trajectories.
-        places = np.repeat(firsts[drawn], sizes[drawn]), np.repeat(sizes[drawn], sizes[drawn])
-        picked = places[0] + (rng.random(len(places[0])) * places[1]).astype(np.int64)
-        values[resample] = statistic(np.bincount(picked, minlength=walks.shape[1])[walk_of_unit].astype(np.float64))
-    values = values[np.isfinite(values)]
-    if len(values) < UNIT_RESAMPLES // 2:
-        return None
-    return _ends(value, values, len(scene_names))
+    reaches = [_bootstrap(statistic, by, rng) * _student(freedom) for by, freedom in groups.levels()]
+    return None if np.isnan(reaches).any() else (value - max(reaches), value + max(reaches))
 
 
 def exact_ends(share: float, walks: int) -> tuple[float, float]:
@@ -192,44 +168,51 @@ def exact_ends(share: float, walks: int) -> tuple[float, float]:
     return (0.0, 1 - least) if share == 0 else (least, 1.0)
 
 
-def _codes(names: Sequence[str]) -> NDArray[np.int64]:
-    return np.unique(names, return_inverse=True)[1].reshape(-1)
+class _Groups(NamedTuple):
+    """Which scene, and which trajectory, each of N units is of, numbered from 0."""
+
+    scenes: NDArray[np.int64]  # (N,)
+    walks: NDArray[np.int64]  # (N,)
+    scene_count: int
+    walk_count: int
+
+    @classmethod
+    def of(cls, scenes: Sequence[str], trajectories: Sequence[str]) -> _Groups:
+        scene_of = np.unique(scenes, return_inverse=True)[1].reshape(-1)
+        names = np.stack([scene_of, np.unique(trajectories, return_inverse=True)[1].reshape(-1)])
+        walks, walk_of = np.unique(names, axis=1, return_inverse=True)
+        return cls(scene_of, walk_of.reshape(-1), int(scene_of.max()) + 1, walks.shape[1])
+
+    def levels(self) -> list[tuple[NDArray[np.int64], int]]:
+        """Return what may vary together, and the degrees of freedom: trajectories, and of more than one scene the scenes."""
+        if self.scene_count == 1:
+            return [(self.walks, 1)]
+        of_walks = [(self.walks, self.walk_count - 1)] if self.walk_count > self.scene_count else []
+        return [*of_walks, (self.scenes, self.scene_count - 1)]
 
 
-Clusters = list[tuple[Vector, Vector]]
-"""For each scene: the sums (T, M) over the episodes of each of its T trajectories, and how many those are (T,)."""
+def _jackknife(values: Vector, groups: NDArray[np.int64]) -> Vector:
+    """Return the deviation of the means of values (N, M), (M,): how far they move when each group is left out."""
+    sizes = np.bincount(groups)
+    sums = np.stack([np.bincount(groups, column) for column in values.T], axis=1)  # (groups, M)
+    without = (sums.sum(0) - sums) / (sizes.sum() - sizes)[:, None]
+    share = (len(sizes) - 1) / len(sizes)
+    return np.asarray(np.sqrt(share * ((without - values.mean(0)) ** 2).sum(0)))
 
 
-def _clusters(values: Vector, scenes: Sequence[str], trajectories: Sequence[str]) -> Clusters:
-    """Return the clusters of values (N, M)."""
-    places: dict[str, dict[str, list[int]]] = {}
-    for place, (scene, trajectory) in enumerate(zip(scenes, trajectories, strict=True)):
-        places.setdefault(scene, {}).setdefault(trajectory, []).append(place)
-    return [
-        (np.stack([values[of].sum(0) for of in walks.values()]), np.array([float(len(of)) for of in walks.values()]))
-        for walks in places.values()
-    ]
+def _bootstrap(statistic: Callable[[Vector], float], groups: NDArray[np.int64], rng: np.random.Generator) -> float:
+    """Return the deviation of a number when groups are drawn with replacement; NaN where hardly a draw defines it."""
+    count = int(groups.max()) + 1
+    drawn = (np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(RESAMPLES))
+    values = np.array([statistic(times[groups].astype(np.float64)) for times in drawn])
+    values = values[np.isfinite(values)]
+    if len(values) < RESAMPLES // 2:
+        return float("nan")
+    return float(values.std(ddof=1) * np.sqrt(count / (count - 1)))  # those drawn vary about their own mean
 
 
-def _walks(clusters: Clusters) -> int:
-    return sum(len(sums) for sums, _ in clusters)
-
-
-def _resampled_means(clusters: Clusters, rng: np.random.Generator) -> Vector:
-    """Means (RESAMPLES, M) over scenes drawn with replacement and trajectories drawn within them."""
-    drawn = rng.multinomial(len(clusters), np.full(len(clusters), 1 / len(clusters)), size=RESAMPLES)
-    total, count = np.zeros((RESAMPLES, clusters[0][0].shape[1])), np.zeros((RESAMPLES, 1))
-    for times, (sums, sizes) in zip(drawn.T, clusters, strict=True):
-        # A scene drawn k times gives k * T draws of its T trajectories: together one multinomial.
-        picked: NDArray[np.int64] = rng.multinomial(times * len(sums), np.full(len(sums), 1 / len(sums)))
-        total += picked @ sums
-        count += (picked @ sizes)[:, None]
-    return np.asarray(total / count)
-
-
-def _ends(mean: float, means: Vector, scenes: int) -> tuple[float, float]:
-    reach = float(means.std(ddof=1) * stdtrit(max(scenes - 1, 1), (1 + CONFIDENCE) / 2))
-    return mean - reach, mean + reach
+def _student(freedom: int) -> float:
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
 
 
 def _coin_p_value(heads: int, tosses: int) -> float:
@@ -238,15 +221,15 @@ def _coin_p_value(heads: int, tosses: int) -> float:
     return float(binomtest(heads, tosses).pvalue)
 
 
-def _p_value(mean: float, clusters: Clusters, rng: np.random.Generator) -> float | None:
-    walks = _walks(clusters)
-    if walks < 2:
+def _p_value(gaps: Vector, groups: _Groups) -> float | None:
+    if groups.walk_count < 2:
         return None
-    deviation = float(_resampled_means(clusters, rng).std(ddof=1))
-    if deviation >= _NOTHING:
-        return float(2 * stdtr(max(len(clusters) - 1, 1), -abs(mean) / deviation))
-    if abs(mean) < _NOTHING:
+    mean = abs(float(gaps.mean()))
+    deviations = [(float(_jackknife(gaps[:, None], by)[0]), freedom) for by, freedom in groups.levels()]
+    if any(deviation >= _NOTHING for deviation, _ in deviations):
+        return max(float(2 * stdtr(free, -mean / deviation)) for deviation, free in deviations if deviation >= _NOTHING)
+    if mean < _NOTHING:
         return 1.0
     # All clusters differ alike. A deviation of 0 would call that impossible, however few they are: count them as coins.
-    count = len(clusters) if len(clusters) > 1 else walks
+    count = groups.scene_count if groups.scene_count > 1 else groups.walk_count
     return _coin_p_value(count, count)

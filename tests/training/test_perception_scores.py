@@ -36,7 +36,7 @@ def test_the_interval_of_a_mean_is_that_of_mean_interval(seed):
     videos = [f"{scene}/{number}" for scene, number in zip(scenes, rng.integers(5, size=60), strict=True)]
     values = rng.normal(size=60) + np.array([int(scene[1]) for scene in scenes])
     low, high = bootstrap_ends(lambda weights: weights @ values / weights.sum(), values.mean(), scenes, videos, rng)
-    whole = mean_interval(values, scenes, videos, rng)
+    whole = mean_interval(values, scenes, videos)
     assert high - low == pytest.approx(
         whole.high - whole.low, rel=0.2
     )  # 1000 resamples of a deviation: 2% each way, and ours
@@ -51,17 +51,15 @@ def test_a_share_that_every_clip_agrees_on_is_not_beyond_doubt():
     assert (wrong.low, wrong.high) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
 
 
-def test_a_resample_weighs_clips_of_a_video_together_and_draws_as_many_scenes_as_there_are():
+def test_a_resample_draws_as_many_videos_as_there_are_and_then_as_many_scenes():
     scenes, videos = list("aaaabbbbcc"), ["1", "1", "2", "3", "1", "1", "1", "2", "1", "2"]
     drawn = []
     bootstrap_ends(lambda weights: drawn.append(weights) or 0.0, 0.0, scenes, videos, np.random.default_rng(0))
-    drawn = np.array(drawn)
-    assert (drawn[:, 0] == drawn[:, 1]).all() and (drawn[:, 4] == drawn[:, 6]).all()
-    # Scene a has three videos, b and c two: a scene drawn k times gives k times as many draws as it has videos.
-    firsts = drawn[:, [0, 2, 3, 4, 7, 8, 9]]
-    scenes_drawn = firsts[:, :3].sum(1) / 3 + firsts[:, 3:5].sum(1) / 2 + firsts[:, 5:].sum(1) / 2
-    np.testing.assert_allclose(scenes_drawn, 3)
-    np.testing.assert_allclose(firsts.mean(0), 1, atol=0.15)
+    by_video, by_scene = np.array(drawn).reshape(2, -1, 10)
+    firsts = [0, 2, 3, 4, 7, 8, 9]  # clips that a video begins with; a second is drawn with it
+    assert (by_video[:, [1, 5, 6]] == by_video[:, [0, 4, 4]]).all() and (by_video[:, firsts].sum(1) == 7).all()
+    assert (by_scene == by_scene[:, [0] * 4 + [4] * 4 + [8] * 2]).all() and (by_scene[:, [0, 4, 8]].sum(1) == 3).all()
+    np.testing.assert_allclose(np.array(drawn).mean(0), 1, atol=0.15)
 
 
 def test_clips_of_one_video_have_no_interval():

@@ -102,7 +102,6 @@ def reach(arm: str, rows: Seeds, metrics: Sequence[str] = COMPARED) -> list[Reac
             list(values.values()),
             [r.scene_id for r in walked],
             [r.trajectory_id for r in walked],
-            _rng(),
             share=metric.name in SHARES,
         )
         singles = tuple(
@@ -145,7 +144,6 @@ def gap(first: tuple[str, Seeds], second: tuple[str, Seeds], metric: str) -> Gap
         [sign * theirs[name] for name in common],
         [rows[name].scene_id for name in common],
         [rows[name].trajectory_id for name in common],
-        _rng(),
     )
     return Gap(
         arm=first[0],
@@ -230,7 +228,3 @@ def _seed_gaps(ours: Seeds, theirs: Seeds, metric: MetricInfo, names: set[str], 
         return ()
     pairs = [(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(count)]
     return tuple(sign * (single(a) - single(b)) for a, b in pairs)
-
-
-def _rng() -> np.random.Generator:
-    return np.random.default_rng(0)

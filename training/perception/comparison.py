@@ -123,7 +123,7 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[ScoreDifference]:
         videos = [units[unit]["video"] for unit in common]
         for k in [k for k in UP_TO if k == 1 or (ranks > k).any()]:
             first, second = (ranks <= k).astype(np.float64).T
-            gap = compare(first, second, scenes, videos, np.random.default_rng(0))
+            gap = compare(first, second, scenes, videos)
             name = f"{RANKED[kind]}{'' if kind == 'texts' else '-'}{k}"
             found.append(
                 ScoreDifference(task=ours.title, metric=name, first=first.mean(), second=second.mean(), comparison=gap)

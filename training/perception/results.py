@@ -102,7 +102,7 @@ def measure(
     chance: float | None = None,
     span: tuple[float, float] | None = None,
 ) -> Score:
-    """Return a number with its interval, by a bootstrap clustered on scene and video.
+    """Return a number with its interval, by `bootstrap_ends` over scenes and videos.
 
     Ends are cut to `span`, which of a share is [0, 1].
 
