@@ -18,7 +18,7 @@ from navloop.configs.agents import PerceptionConfig
 from navloop.encoders.coordination import InternVideo
 from navloop.encoders.encoder import VideoEncoder
 from navloop.encoders.multimodal import MultimodalEncoder, UniFormer
-from navloop.encoders.pixels import as_frames, to_pixels
+from navloop.encoders.pixels import VERSION, as_frames, to_pixels
 from navloop.encoders.streaming import Stream, WindowStream, create_stream
 from navloop.encoders.text import TextTower
 from navloop.encoders.tower import VideoTower
@@ -118,6 +118,7 @@ class Perception(nn.Module):
             settings = {
                 "encoder": self.encoder.config.model_dump(mode="json"),
                 "weights": digest(self.encoder.state_dict()),
+                "pixels": VERSION,
                 **self.config.model_dump(mode="json", include={"features", "grid", "depth", "every"}),
             }
             self._digest = fingerprint(json.dumps(settings, sort_keys=True).encode())

@@ -31,6 +31,9 @@ class FiltersConfig(Config):
     similar_share: float | None = Field(
         default=None, gt=0, le=1, description="Keep this share, of which video and text agree most; null: all."
     )
+    likely_share: float | None = Field(
+        default=None, gt=0, le=1, description="Keep this share, of which the speaker is surest of its words; null: all."
+    )
     apart: float | None = Field(
         default=0.5, ge=0, description="Metres by which walks of a scene differ in start or end; null: any."
     )

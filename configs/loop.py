@@ -35,6 +35,15 @@ class ToursConfig(Config):
     off_path: float | None = Field(
         default=None, gt=0, description="Metres from the tour at which the expert takes over; null: never."
     )
+    early_stop: bool = Field(
+        default=False,
+        description="Let the expert act where the agent would stop and the expert would not, so that walks come to their end.",
+    )
+    late_stop: int | None = Field(
+        default=None,
+        ge=0,
+        description="Let the expert stop a walk after the agent passed over so many of the expert's stops; null: never.",
+    )
     max_steps: int | None = Field(default=90, ge=1, description="Actions of a walk at most; null: the protocol's own.")
     keep: Literal["all", "corrected"] = Field(
         default="all",

@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from navloop.configs.encoders import PixelsConfig
 
+VERSION = 2
+"""Raised when the same frames become other pixels: features that were kept from before are then not taken for today's."""
+
 
 def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, dtype: torch.dtype) -> Tensor:
     """Resize, scale and normalise frames.

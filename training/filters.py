@@ -25,8 +25,8 @@ class Candidate:
         key: What no other candidate has.
         episode: Of the words: its instruction is the description, its goal where the walk went.
         trajectory: The walk.
-        scores: What was measured: "ndtw" and "success" of a follower, "similarity" of video and text, "geodesic" metres from
-            start to end, and whatever else.
+        scores: What was measured: "ndtw" and "success" of a follower, "similarity" of video and text, "likelihood" of the
+            words to who said them, "geodesic" metres from start to end, and whatever else.
         features: float (D,), of the frames together; None where nobody asks.
     """
 
@@ -156,25 +156,27 @@ class Reproduced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreeing:
-    """Keep what an encoder finds alike in video and text: above a cosine, and the best share of those asked of.
+class Best:
+    """Keep what has a score of at least so much, and the best share of those asked of.
 
     Attributes:
-        least: Of score "similarity".
+        score: Its name.
+        why: Said of what is dropped.
+        least: Of the score.
         share: In (0, 1], rounded up to whole candidates; of equals, the earlier ones.
     """
 
-    least: float = -1.0
+    score: str
+    why: str
+    least: float = -np.inf
     share: float = 1.0
 
     def judge(self, candidates: Sequence[Candidate]) -> list[str]:
-        """Return "words and video apart" where they are."""
-        similar = np.array([candidate.score("similarity") for candidate in candidates], dtype=np.float64)
-        order = np.argsort(-similar, kind="stable")
-        best = set(order[: int(np.ceil(self.share * len(similar) - 1e-9))].tolist())
-        return [
-            "" if i in best and similar[i] >= self.least else "words and video apart" for i in range(len(candidates))
-        ]
+        """Return `why` where they are not."""
+        scores = np.array([candidate.score(self.score) for candidate in candidates], dtype=np.float64)
+        order = np.argsort(-scores, kind="stable")
+        best = set(order[: int(np.ceil(self.share * len(scores) - 1e-9))].tolist())
+        return ["" if i in best and scores[i] >= self.least else self.why for i in range(len(candidates))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,8 +257,11 @@ def create_filters(
     if config.ndtw is not None or config.success:
         filters.append(Reproduced(ndtw=config.ndtw or 0.0, success=config.success))
     if config.similarity is not None or config.similar_share is not None:
-        least = -1.0 if config.similarity is None else config.similarity
-        filters.append(Agreeing(least=least, share=config.similar_share or 1.0))
+        least = -np.inf if config.similarity is None else config.similarity
+        share = config.similar_share or 1.0
+        filters.append(Best(score="similarity", why="words and video apart", least=least, share=share))
+    if config.likely_share is not None:
+        filters.append(Best(score="likelihood", why="speaker unsure", share=config.likely_share))
     if any(rule is not None for rule in (config.apart, config.text_overlap, config.frame_cosine)):
         filters.append(
             Novel(apart=config.apart, text=config.text_overlap, frames=config.frame_cosine, known=tuple(known))

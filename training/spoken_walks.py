@@ -111,11 +111,12 @@ class SpokenWalks:
 
 
 def is_faithful(walk: Walk, step: float) -> bool:
-    """Return whether a walk did what its instruction says: it reached the goal, and hardly by a detour.
+    """Return whether a walk did what its instruction says: it went where the expert would stop, and hardly by a detour.
 
     Args:
         walk: The walk.
         step: Metres of a FORWARD.
     """
     walked = step * int((walk.actions == Action.FORWARD).sum())
-    return walk.success and FAITHFUL * (walked - step) <= float(walk.distances[0])
+    arrived = walk.success and walk.expert_actions[-1] == Action.STOP
+    return bool(arrived) and FAITHFUL * (walked - step) <= float(walk.distances[0])

@@ -66,7 +66,7 @@ def write_loop(folder: Path, **fields: Any) -> LoopConfig:
         **{name: {"recipe": str(folder / f"{name}.yaml")} for name in parts},
         "labelled": 0.5,
         "sources": {
-            "tours": {"count": 4, "max_steps": 40},
+            "tours": {"count": 4, "beta": 0.5, "early_stop": True, "late_stop": 0, "max_steps": 40},
             "ground": {"count": 3, "lengths": HOUSES.lengths.model_dump()},
             "free": {"count": 4, "max_steps": 40},
         },

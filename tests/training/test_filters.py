@@ -12,7 +12,7 @@ from made_walks import candidate, straight
 
 from navloop.configs.filters import FiltersConfig
 from navloop.training.filters import (
-    Agreeing,
+    Best,
     Corrected,
     Direct,
     Lengths,
@@ -80,16 +80,20 @@ def test_the_follower_must_come_near_and_if_asked_arrive():
 
 
 @given(st.lists(st.floats(-1, 1), max_size=30), st.floats(0.01, 1))
-def test_agreeing_keeps_the_share_that_agrees_most(similarities, share):
+def test_the_best_are_the_share_with_the_highest_scores(similarities, share):
     given = [candidate(str(i), scores={"similarity": s}) for i, s in enumerate(similarities)]
-    kept = [s for s, why in zip(similarities, Agreeing(share=share).judge(given), strict=True) if not why]
+    kept = [
+        s
+        for s, why in zip(similarities, Best(score="similarity", why="apart", share=share).judge(given), strict=True)
+        if not why
+    ]
     assert len(kept) == int(np.ceil(share * len(given) - 1e-9))
     assert sorted(kept, reverse=True) == sorted(similarities, reverse=True)[: len(kept)]
 
 
-def test_agreeing_above_a_cosine():
+def test_the_best_have_a_score_of_at_least_so_much():
     given = [candidate(str(i), scores={"similarity": s}) for i, s in enumerate([0.1, 0.3, 0.2])]
-    assert Agreeing(least=0.2).judge(given) == ["words and video apart", "", ""]
+    assert Best(score="similarity", why="apart", least=0.2).judge(given) == ["apart", "", ""]
 
 
 def detour(walked: float, source: int, left: float = 0.0):
@@ -167,8 +171,9 @@ def test_a_recipe_gives_the_filters_it_names_in_order():
     assert names == ["NeverIn", "Lengths", "Direct", "Reproduced", "Novel"]
     bare = FiltersConfig(efficiency=None, ndtw=None, apart=None, text_overlap=None)
     assert [type(one).__name__ for one in create_filters(bare)] == ["NeverIn", "Lengths"]
-    full = FiltersConfig(similarity=0.1, similar_share=0.5, frame_cosine=0.9)
-    assert "Agreeing" in [type(one).__name__ for one in create_filters(full)]
+    full = FiltersConfig(similarity=0.1, similar_share=0.5, likely_share=0.5, frame_cosine=0.9)
+    best = [(one.score, one.least, one.share) for one in create_filters(full) if isinstance(one, Best)]
+    assert best == [("similarity", 0.1, 0.5), ("likelihood", -np.inf, 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from dataclasses import replace
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 from short_tours import make_tours, recipe
-from stored_walks import fill
+from stored_walks import ABOUT, fill, made_record
 
 from navloop.configs.loop import JudgeConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import Metrics
+from navloop.envs.simulator import Action
 from navloop.training.filters import Corrected
-from navloop.training.loop.kept import keep
+from navloop.training.loop.kept import keep, lay_out
 from navloop.training.loop.lineage import costs
 from navloop.training.loop.memory import forgotten, forgotten_in_general, why_refused
 from navloop.training.loop.steps import Step, Steps, read_steps
@@ -26,7 +28,7 @@ from navloop.training.loop.tours import LabelledTours, expert_frames, write_tour
 from navloop.training.loop.verdict import Gap, gap, judge, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
-from navloop.training.store import open_store
+from navloop.training.store import StoreWriter, open_store
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,14 @@ def test_an_expert_walks_the_same_tours_and_the_nearest_number_of_frames(train):
     known = set(tours_of(tours.first))
     assert len(set(every[:4])) == 4 and not known & set(every[:4]), "what nobody walked comes first"
     assert set(every[4:8]) == known and len(set(every[8:])) == 8, "then the first agent's tours, then other wordings"
+
+
+def test_what_an_earlier_round_walked_is_not_new_to_the_expert(train):
+    tours = LabelledTours(train, 0.5, seed=3)
+    (walked,) = tours_of(tours.for_round(1, 1))
+    every = tours_of(tours.for_expert(2, 1, frames=10**6))
+    assert len(set(every[:3])) == 3 and not {walked, *tours_of(tours.first)} & set(every[:3])
+    assert walked in every[3:8]
 
 
 def test_frames_of_an_expert_that_stops_early_are_those_until_then(train):
@@ -247,6 +257,21 @@ def test_costs_add_up():
     found["kept"]["corrected"] = {"walks": 4, "frames": 28}
     more = costs(found, steps, 4)
     assert (more["walks"], more["frames"], more["kept_frames"]) == (9, 148, 100)
+
+
+def test_films_have_words_for_what_they_show(tmp_path):
+    """Of walks that reached the goal directly, those that the expert would have ended there too; and what was told afterwards."""
+    stops = {False: Action.FORWARD, True: Action.STOP}
+    with StoreWriter(tmp_path / "store", ABOUT) as writer:
+        for number, (arrived, success, relabelled) in enumerate(itertools.product([False, True], repeat=3)):
+            original = "Elsewhere." if relabelled else None
+            record = made_record(number, success=success, original_instruction=original, metrics={"spl": 1.0})
+            wanted = np.append(record.expert_actions[:-1], stops[arrived])
+            writer.append(replace(record, expert_actions=wanted))
+        writer.finish()
+    lay_out(open_store(tmp_path / "store"), tmp_path)
+    shown = [json.loads(line)["captions"] for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    assert sorted(shown) == [[f"Walk number {number}."] for number in (1, 3, 5, 6, 7)]
 
 
 def test_of_walks_that_an_expert_corrected_a_rule_may_keep_some(tmp_path):

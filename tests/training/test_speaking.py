@@ -168,14 +168,14 @@ def test_it_sees_with_an_agents_eyes_and_learns_from_walks_that_are_there(tours,
     assert load_speaker(tmp_path / "onward" / "best").perception.digest == load_agent(eyes).perception.digest
 
 
-def walk(success: bool, forward: int, metres: float) -> Walk:
+def walk(success: bool, forward: int, metres: float, wanted: int = 0) -> Walk:
     actions = np.array([1] * forward + [0])
     return Walk(
         episode_id="1",
         trajectory_id="1",
         scene_id="s",
         actions=actions,
-        expert_actions=actions,
+        expert_actions=np.array([1] * forward + [wanted]),
         sources=np.zeros_like(actions),
         distances=np.linspace(metres, 0.0, len(actions)),
         success=success,
@@ -189,6 +189,7 @@ def walk(success: bool, forward: int, metres: float) -> Walk:
         (walk(True, 21, 4.0), True),  # 5 m walked, and the last step may be one too many
         (walk(True, 22, 4.0), False),
         (walk(False, 16, 4.0), False),
+        (walk(True, 8, 4.0, wanted=1), False),  # near enough for success, and not yet where the words end
     ],
 )
 def test_walks_that_did_not_do_what_was_said_teach_nothing(done, faithful):

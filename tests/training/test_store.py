@@ -305,6 +305,29 @@ def test_a_folder_of_walks_is_what_imitation_reads(mixed, tmp_path):
         np.testing.assert_array_equal(frames.rgb, store.frames(index))
 
 
+def test_what_was_told_afterwards_ends_where_the_other_walks_do(tmp_path):
+    with StoreWriter(tmp_path / "store", ABOUT) as writer:
+        for number, original in ((4, None), (5, "Elsewhere."), (11, "Elsewhere.")):
+            record = made_record(number, original_instruction=original)
+            steps = np.arange(len(record.trajectory) + 1)[:, None] * np.array([0.25, 0.0, 0.0])
+            writer.append(replace(record, trajectory=replace(record.trajectory, positions=steps)))
+        writer.finish()
+    store = open_store(tmp_path / "store")
+    (part,) = (folder := walk_folder(store, tmp_path / "walks", stop_within=0.5)).parts
+    own, *told = part.walks
+    assert len(own) == store.episodes[0].length  # what an expert corrected stays as it is
+    for walk, index, frames in zip(told, (1, 2), list(folder.frames(part.number))[1:], strict=True):
+        whole = store.walk(index)
+        assert (
+            len(walk) == len(whole) - 1 == len(frames.rgb)
+        )  # the last action, of 0.25 m here, began within 0.5 m of the end
+        np.testing.assert_array_equal(walk.expert_actions, [*whole.actions[: len(walk) - 1], Action.STOP])
+        assert walk.distances[-1] == pytest.approx(0.5) and walk.distances[0] == pytest.approx(0.25 * len(whole))
+        np.testing.assert_array_equal(frames.rgb, store.frames(index)[: len(walk)])
+    (part,) = walk_folder(store, tmp_path / "whole").parts
+    assert [len(walk) for walk in part.walks] == [one.length for one in store.episodes]
+
+
 def test_another_kind_of_walks_is_refused_with_each_difference(fresh):
     with pytest.raises(StoreError, match=r"holds walks of another kind: turn 30\.0, there 15\.0; fps 8, there 4"):
         StoreWriter(fresh, replace(ABOUT, fps=8, turn=30.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class _Walked:
     episode: Episode | None = None
     text: str = ""
     features: Vector | None = None
-    similarity: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
     dropped: str = ""
 
     @property
@@ -153,10 +153,13 @@ class Describer:
         percepts = speaker.perception.encode_walks([SeenWalk(rgb) for rgb in frames])
         walks = [store.trajectory(number) for number in numbers]
         texts = speaker.describe(percepts, [walk.actions for walk in walks])
-        similar = [None] * len(numbers) if self.encoder is None else similarities(self.encoder, frames, texts)
-        for number, seen, walk, text, alike in zip(numbers, percepts, walks, texts, similar, strict=True):
+        measured = {"likelihood": speaker.likelihoods(percepts, [walk.actions for walk in walks], texts)}
+        if self.encoder is not None:
+            measured["similarity"] = similarities(self.encoder, frames, texts)
+        scores = [dict(zip(measured, row, strict=True)) for row in zip(*measured.values(), strict=True)]
+        for number, seen, walk, text, own in zip(numbers, percepts, walks, texts, scores, strict=True):
             features = seen.float().mean(dim=(0, 1)).numpy().astype(np.float64)
-            one = _Walked(source, number, store, None, text, features, alike)
+            one = _Walked(source, number, store, None, text, features, own)
             if not walk.stopped:
                 yield replace(one, dropped="never stopped")
                 continue
@@ -169,13 +172,12 @@ class Describer:
 
     def _candidate(self, one: _Walked, scores: Mapping[str, float]) -> Candidate:
         assert one.episode is not None
-        similarity = {} if one.similarity is None else {"similarity": one.similarity}
         trajectory = one.store.trajectory(one.index)
         return Candidate(
             key=one.key,
             episode=one.episode,
             trajectory=trajectory,
-            scores={**scores, **similarity},
+            scores={**scores, **one.scores},
             features=one.features,
         )
 

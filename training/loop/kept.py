@@ -11,6 +11,7 @@ import numpy as np
 
 from navloop.agent.policies.words import split_words
 from navloop.configs.imitation import RecordedConfig
+from navloop.envs.simulator import Action
 from navloop.training.filters import Corrected
 from navloop.training.loop.descriptions import Account
 from navloop.training.loop.sources import DESCRIBED
@@ -34,7 +35,12 @@ class NothingKept(ValueError):
 
 
 def keep(
-    stores: Mapping[str, Store], accounts: Sequence[Account], number: int, folder: Path, rule: Corrected | None = None
+    stores: Mapping[str, Store],
+    accounts: Sequence[Account],
+    number: int,
+    folder: Path,
+    rule: Corrected | None = None,
+    stop_within: float | None = None,
 ) -> dict[str, Any]:
     """Write what a round keeps into a folder, ready to be learned from.
 
@@ -46,6 +52,7 @@ def keep(
         accounts: What is said of those that are described.
         number: Of the round.
         rule: For walks that nobody describes; None keeps all.
+        stop_within: As `lay_out` takes it.
         folder: Gets a store, `walks` and `train.json.gz` to imitate, and `manifest.jsonl`, films with words that say what they show.
 
     Returns:
@@ -67,7 +74,7 @@ def keep(
             writer.adopt(stores[source], index, round=number, **changes)
         writer.finish()
     kept = open_store(folder / STORE)
-    films = lay_out(kept, folder)
+    films = lay_out(kept, folder, stop_within=stop_within)
     counts = {source: count([one for one in kept.episodes if one.source == source]) for source in stores}
     return {
         "sources": counts,
@@ -78,13 +85,14 @@ def keep(
     }
 
 
-def leave_out(source: str, kept: Path, folder: Path) -> dict[str, Any]:
+def leave_out(source: str, kept: Path, folder: Path, stop_within: float | None = None) -> dict[str, Any]:
     """Write what a round kept, but for one source, into a folder, ready to be learned from; return how much that is (`count`).
 
     Args:
         source: Which.
         kept: Folder of the round's kept walks.
         folder: Gets what `keep` leaves; nothing at all where every kept walk is of that source.
+        stop_within: As `lay_out` takes it.
     """
     store = open_store(kept / STORE)
     others = [number for number, walk in enumerate(store.episodes) if walk.source != source]
@@ -93,7 +101,7 @@ def leave_out(source: str, kept: Path, folder: Path) -> dict[str, Any]:
             for number in others:
                 writer.adopt(store, number)
             writer.finish()
-        lay_out(open_store(folder / STORE), folder)
+        lay_out(open_store(folder / STORE), folder, stop_within=stop_within)
     return count([store.episodes[number] for number in others])
 
 
@@ -109,19 +117,20 @@ def count(walks: Sequence[StoredEpisode]) -> dict[str, int]:
     }
 
 
-def lay_out(store: Store, folder: Path, films: int | None = None) -> int:
+def lay_out(store: Store, folder: Path, films: int | None = None, stop_within: float | None = None) -> int:
     """Write walks of a finished store as imitation and the stages of pretraining read them, into the folder that holds it.
 
     Args:
         store: Of the walks.
         folder: That holds it.
         films: Frames that the films of the list have together, the nearest number that whole walks give; None: all that there are.
+        stop_within: Metres from its end at which a walk that was described stops, as those of labelled tours do; None: at its end.
 
     Returns:
         The frames of those films.
     """
     export_episodes(store, folder / EPISODES)
-    walk_folder(store, folder / WALKS)
+    walk_folder(store, folder / WALKS, stop_within=stop_within)
     showing = [number for number in range(len(store)) if _shows_its_words(store, number)]
     ends = np.cumsum([0, *(store.episodes[number].length for number in showing)])
     count = len(showing) if films is None else int(np.abs(ends - films).argmin())
@@ -168,8 +177,12 @@ def _choose(
 
 
 def _shows_its_words(store: Store, index: int) -> bool:
-    """Whether a walk did what its words say: it was described afterwards, or reached the goal, and hardly by a detour."""
+    """Whether a walk did what its words say: it was described afterwards, or went where the expert would stop, and hardly by a detour.
+
+    To be within the metres that count as success is not enough: of short tours the last room is seldom entered there.
+    """
     episode = store.episodes[index]
     if episode.relabelled:
         return True
-    return episode.success and episode.metrics.get("spl", 0.0) >= FAITHFUL
+    arrived = store.walk(index).expert_actions[-1] == Action.STOP
+    return episode.success and bool(arrived) and episode.metrics.get("spl", 0.0) >= FAITHFUL

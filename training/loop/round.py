@@ -180,7 +180,8 @@ class Round:
         stores = {source: open_store(self._folder(source) / STORE) for source in collected}
         tours = self._config.sources.tours
         rule = Corrected() if tours is not None and tours.keep == "corrected" else None
-        found = keep(stores, read_accounts(self._folder("described")), self.number, folder, rule)
+        accounts = read_accounts(self._folder("described"))
+        found = keep(stores, accounts, self.number, folder, rule, self._circle.sources.stop_within)
         ground = self._config.sources.ground
         if ground is not None and ground.corrected and found["sources"]["ground"]["walks"]:
             found |= {"corrected": self._correct(folder)}
@@ -229,7 +230,8 @@ class Round:
     def _without(self, source: str) -> Arm:
         """Return the arm that learns from all that the loop does, but for one source and what came of it."""
         name, standing, kept = f"{WITHOUT}{source}", self._standing, self._folder("kept")
-        found = self._step(name, f"leave out what {source} brought", lambda folder: leave_out(source, kept, folder))
+        near = self._circle.sources.stop_within
+        found = self._step(name, f"leave out what {source} brought", lambda where: leave_out(source, kept, where, near))
         folders = [self._folder(name)] if found["walks"] else []
         if source != "ground" and (self._folder("corrected") / STORE).is_dir():
             folders.append(self._folder("corrected"))

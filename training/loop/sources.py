@@ -99,7 +99,12 @@ class Sources:
 
     def _corrected(self, config: ToursConfig) -> ActingConfig:
         return ActingConfig(
-            beta=config.beta, off_path=config.off_path, max_steps=config.max_steps, stop_within=self.stop_within
+            beta=config.beta,
+            off_path=config.off_path,
+            early_stop=config.early_stop,
+            late_stop=config.late_stop,
+            max_steps=config.max_steps,
+            stop_within=self.stop_within,
         )
 
     def _record(

@@ -64,8 +64,8 @@ class LabelledTours:
     def for_expert(self, number: int, tours: int, frames: int, stop_within: float | None = None) -> list[Episode]:
         """Return tours whose expert walks have so many frames together, the nearest number to it that whole walks give.
 
-        After those of the round come tours that nobody walked, then those that the first agent learned from, then their other wordings:
-        the control learns as much that is new as there is.
+        After those of the round come tours that nobody walked, then those that the first agent or earlier rounds learned from, then their
+        other wordings: the control learns as much that is new as there is.
 
         Args:
             number: Of the round.
@@ -77,7 +77,8 @@ class LabelledTours:
         same = self.for_round(number, tours) if tours else []
         known = {episode.episode_id for episode in same}
         every = [e for tour in self._shuffled(rng) for e in self._episodes[tour] if e.episode_id not in known]
-        turns, learned = Counter(episode.tour for episode in same), set(self._known)
+        turns = Counter(episode.tour for episode in same)
+        learned = {*self._known, *self._fresh[: (number - 1) * tours]}
         ranks = []
         for episode in every:
             tour = episode.tour

@@ -103,10 +103,18 @@ def list_episodes(store: Store, keep: Sequence[int] | None = None) -> list[Episo
     ]
 
 
-def walk_folder(store: Store, path: str | Path, keep: Sequence[int] | None = None) -> WalkFolder:
+def walk_folder(
+    store: Store, path: str | Path, keep: Sequence[int] | None = None, stop_within: float | None = None
+) -> WalkFolder:
     """Write walks as imitation reads them, frames decoded, and return their folder; one that is there is gone on with.
 
     Ids are those that `export_episodes` gives. Walks whose instruction was written afterwards teach what was done, as `learned_from` has it.
+
+    Args:
+        store: Of the walks.
+        path: The folder.
+        keep: Numbers of walks; None takes all.
+        stop_within: As `learned_from` takes it.
 
     Raises:
         StoreError: If a walk cannot be read.
@@ -122,19 +130,26 @@ def walk_folder(store: Store, path: str | Path, keep: Sequence[int] | None = Non
         if number in there:
             continue
         chosen = list(zip(numbers[begin : begin + PART], names[begin : begin + PART], strict=True))
-        write_frames(folder.frames_file(number), [Frames(store.frames(index)) for index, _ in chosen])
         walks = [
-            replace(learned_from(store, index), episode_id=episode_id, trajectory_id=trajectory_id)
+            replace(learned_from(store, index, stop_within), episode_id=episode_id, trajectory_id=trajectory_id)
             for index, (episode_id, trajectory_id) in chosen
         ]
+        seen = (store.frames(index)[: len(walk)] for (index, _), walk in zip(chosen, walks, strict=True))
+        write_frames(folder.frames_file(number), [Frames(frames) for frames in seen])
         folder.append(number, walks)
     return folder
 
 
-def learned_from(store: Store, index: int) -> Walk:
+def learned_from(store: Store, index: int, stop_within: float | None = None) -> Walk:
     """Return what a walk teaches: what the expert would have done; where the instruction was written afterwards, what was done.
 
     The goal is then where the walk went, and what is left to it is counted along the way that was walked.
+
+    Args:
+        store: Of the walk.
+        index: Its number.
+        stop_within: Metres from the goal at which experts stop on the other walks that are learned from: one that was told afterwards
+            ends there too, rather than teach to go on where those teach to stop. None: it goes to its end.
 
     Raises:
         StoreError: If the walk cannot be read.
@@ -144,7 +159,12 @@ def learned_from(store: Store, index: int) -> Walk:
         return walk
     moved = np.linalg.norm(np.diff(store.trajectory(index).positions, axis=0), axis=1)
     left: Vector = np.cumsum(moved[::-1])[::-1]
-    return replace(walk, expert_actions=walk.actions, distances=left, success=True)
+    steps = len(walk) if stop_within is None else int(np.argmax(left <= max(stop_within, left[-1]))) + 1
+    done = walk.actions[:steps].copy()
+    done[-1] = Action.STOP if steps < len(walk) else done[-1]
+    return replace(
+        walk, actions=done, expert_actions=done, sources=walk.sources[:steps], distances=left[:steps], success=True
+    )
 
 
 def names_of(episodes: Sequence[StoredEpisode]) -> list[tuple[str, str]]:
