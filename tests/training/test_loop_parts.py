@@ -14,6 +14,7 @@ from rich.console import Console
 from short_tours import make_tours, recipe
 from stored_walks import ABOUT, fill, made_record
 
+from navloop.configs.loader import load
 from navloop.configs.loop import JudgeConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import Metrics
@@ -22,8 +23,9 @@ from navloop.training.filters import Corrected
 from navloop.training.loop.kept import keep, lay_out
 from navloop.training.loop.lineage import costs
 from navloop.training.loop.memory import forgotten, forgotten_in_general, why_refused
+from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
-from navloop.training.loop.table import dropped
+from navloop.training.loop.table import dropped, tell_round
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
 from navloop.training.loop.verdict import Gap, gap, judge, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
@@ -196,29 +198,45 @@ def test_a_round_has_to_be_better_than_all_that_are_named():
     assert judge([gain(0.1, 0.0), gain(0.1, 0.0, "old")], config, "forgot too much").why == "forgot too much"
 
 
-def test_what_is_forgotten_is_a_share_of_both_ways():
-    before = {
-        "retrieval text→video R@5": {"value": 0.4},
-        "retrieval video→text R@5": {"value": 0.6},
-        "x R@1": {"value": 1},
-    }
-    after = {
-        "retrieval text→video R@5": {"value": 0.3},
-        "retrieval video→text R@5": {"value": 0.5},
-        "x R@1": {"value": 0},
-    }
-    assert forgotten(before, after) == pytest.approx(0.2)
+def recall(value: float, low: float | None = None, chance: float | None = 0.1) -> dict[str, object]:
+    return {"task": "retrieval", "kind": "share", "value": value, "low": low, "chance": chance}
+
+
+def test_what_is_forgotten_is_a_share_of_what_both_ways_are_above_chance():
+    names = ("retrieval text→video R@5", "retrieval video→text R@5", "retrieval text→video R@1")
+    before, after = (
+        dict(zip(names, map(recall, values), strict=True)) for values in ((0.4, 0.6, 1.0), (0.3, 0.5, 0.0))
+    )
+    assert forgotten(before, after) == pytest.approx(0.2 / 0.8)
     assert forgotten(before, before) == 0
     assert forgotten({}, after) is None
+
+
+def test_an_encoder_that_is_not_surely_above_chance_has_nothing_to_forget():
+    known, lucky = {"retrieval text→video R@5": recall(0.4, 0.2)}, {"retrieval text→video R@5": recall(0.2, 0.05)}
+    assert forgotten(known, lucky) == pytest.approx(2 / 3)
+    assert forgotten(lucky, known) is None and not why_refused({"forgotten": forgotten(lucky, known)}, 0.0)
+    found = {"round": 1, "verdict": {"accepted": True, "why": ""}, "gaps": (), "kept": {}, "forgotten": None}
+    told = tell_round(load("loop_tiny", kind="loop"), found)[-1]
+    assert told.endswith("the encoder knew nothing surely above chance before, so there was nothing to forget")
+
+
+def test_the_speaker_s_words_are_set_beside_those_of_other_walks_and_people_s():
+    scores = {"rooms": 0.5, "rooms_others": 0.2, "rooms_people": 0.9, "turns": 0.7, "turns_others": 0.3, "bleu": 0.2}
+    step = Step(name="speaker", words="", seconds=1.0, starts=1, number=1, found={"scores": {"val_unseen": scores}})
+    split, told = told_rightly({"speaker": step})
+    assert split == "val_unseen"
+    assert [(one.speaker, one.others, one.people) for one in told] == [(0.5, 0.2, 0.9), (0.7, 0.3, None)]
+    assert told_rightly({}) == ("", [])
 
 
 def test_of_other_videos_the_first_share_of_each_task_counts():
     def scores(top1, top5, bits):
         return {
-            "classes top-1": {"task": "classes", "kind": "share", "value": top1},
-            "classes top-5": {"task": "classes", "kind": "share", "value": top5},
-            "captions length": {"task": "captions", "kind": "number", "value": 9.0},
-            "captions CIDEr": {"task": "captions", "kind": "share", "value": bits},
+            "classes top-1": {**recall(top1, chance=None), "task": "classes"},
+            "classes top-5": {**recall(top5, chance=None), "task": "classes"},
+            "captions length": {**recall(9.0, chance=None), "task": "captions", "kind": "number"},
+            "captions CIDEr": {**recall(bits, chance=None), "task": "captions"},
         }
 
     assert forgotten_in_general(scores(0.5, 0.9, 0.3), scores(0.3, 0.1, 0.3)) == pytest.approx(0.25)

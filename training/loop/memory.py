@@ -36,7 +36,7 @@ def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: St
 
     Returns:
         "retrieval" and, where the plan has it, "general", with scores by arm; "forgotten" and "forgotten_in_general", the shares that were
-        lost, None where that is unknown.
+        lost, None where there was nothing to forget.
     """
 
     def each(kind: str, words: str, recipe: PerceptionEvalConfig, videos: Path | None) -> dict[str, Scores]:
@@ -87,7 +87,10 @@ def measure_again(
 
 
 def forgotten(before: Scores, after: Scores) -> float | None:
-    """Return the share of its retrieval that an encoder lost, the mean over `RECALL` both ways; below 0 where it found more; None: unknown."""
+    """Return the share of its retrieval that an encoder lost: of what `RECALL` is above chance, both ways together.
+
+    Below 0 where it found more. None where it was not surely above chance before: there was nothing to forget.
+    """
     return _lost(before, after, [name for name in before if name.endswith(RECALL)])
 
 
@@ -105,22 +108,30 @@ def why_refused(found: Mapping[str, Any], most: float | None) -> str:
     return "; ".join(
         f"the encoder lost {100 * lost:.0f}% of {what}, over {100 * most:.0f}%"
         for what, lost in losses(found).items()
-        if most is not None and lost > most
+        if most is not None and lost is not None and lost > most
     )
 
 
-def losses(found: Mapping[str, Any]) -> dict[str, float]:
-    """Return the shares that are known to be lost, by what they are of, in words."""
-    lost = {
-        "its retrieval on films of validation tours": found.get("forgotten"),
-        "what it knew of other videos": found.get("forgotten_in_general"),
+def losses(found: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the shares that were lost, by what they are of, in words; None where there was nothing to forget."""
+    words = {
+        "forgotten": "its retrieval on films of validation tours",
+        "forgotten_in_general": "what it knew of other videos",
     }
-    return {what: share for what, share in lost.items() if share is not None}
+    return {what: found[name] for name, what in words.items() if name in found}
 
 
 def _lost(before: Scores, after: Scores, names: Sequence[str]) -> float | None:
-    shared = [name for name in names if name in after]
-    first = sum(float(before[name]["value"]) for name in shared)
-    if not shared or first <= 0:
-        return None
-    return 1 - sum(float(after[name]["value"]) for name in shared) / first
+    known = [name for name in names if name in after and _is_known(before[name])]
+    first, last = (sum(_above_chance(scores[name]) for name in known) for scores in (before, after))
+    return 1 - last / first if known else None
+
+
+def _is_known(score: Mapping[str, Any]) -> bool:
+    """Whether a score is surely above chance; where nothing is sure, whether it is at all."""
+    low = score["value"] if score["low"] is None else score["low"]
+    return float(low) > (score["chance"] or 0.0)
+
+
+def _above_chance(score: Mapping[str, Any]) -> float:
+    return float(score["value"]) - (score["chance"] or 0.0)

@@ -24,6 +24,7 @@ from navloop.training.loop.examples import Example, show_examples
 from navloop.training.loop.lineage import LINEAGE
 from navloop.training.loop.plan import episodes_of, read_plan, split_file
 from navloop.training.loop.sources import STORE
+from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, read_steps
 from navloop.training.loop.summary import SUMMARY, is_loop
 from navloop.training.loop.table import doubt_of, dropped, gap_words, learned_from, tell_round
@@ -68,6 +69,7 @@ def write_loop_report(run: Path, output: Path | None = None, console: Console | 
             {"title": f"{_LABELS[name].label} by arm", "svg": reached_chart(summary["rounds"], name, _LABELS[name].label, f"reach-{name}")}
             for name in dict.fromkeys((metric, "success"))
         ],
+        "speech": told_rightly(steps),
         "colours": ARM_COLOURS,
         "steps": list(steps.values()),
         "lineage": json.loads((run / LINEAGE).read_text()),

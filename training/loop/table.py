@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +15,8 @@ from navloop.training.comparison import COMPARED
 from navloop.training.loop.arms import BEFORE, EXPERT, LOOP, OLD, WITHOUT
 from navloop.training.loop.memory import losses
 from navloop.training.loop.run import LoopFound
+from navloop.training.loop.speech import Told, told_rightly
+from navloop.training.loop.steps import read_steps
 
 _ARMS: Mapping[str, str] = {
     BEFORE: "the agent before",
@@ -35,6 +37,9 @@ _KNOWN = {
 
 def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
     """Print what a loop came to."""
+    split, told = told_rightly(read_steps(found.folder))
+    if told:
+        console.print(speech_table(split, told))
     for one in found.rounds:
         console.print(yield_table(one))
         console.print(arms_table(config, one))
@@ -80,6 +85,20 @@ def yield_table(found: Mapping[str, Any]) -> Table:
             f"{kept['frames']:,}",
             *(f"{kept[name]:,}" for name in ("houses", "words")),
             ", ".join(f"{why} {count}" for why, count in list(reasons.items())[:2]) or "–",
+        )
+    return table
+
+
+def speech_table(split: str, told: Sequence[Told]) -> Table:
+    """Return how right the speaker's texts are."""
+    table = _table(f"What the speaker says of walks of {split}, % of it right")
+    table.add_column("", style="bold")
+    for column in ("speaker", "said of another walk", "people"):
+        table.add_column(column, justify="right")
+    for one in told:
+        table.add_row(
+            one.asked,
+            *("–" if share is None else f"{100 * share:.0f}" for share in (one.speaker, one.others, one.people)),
         )
     return table
 
@@ -168,7 +187,12 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
             learned += f"; its encoder from {control['films']:,} frames of film, {share:.0f}%"
         lines.append(learned)
     for what, lost in losses(found).items():
-        lines.append(f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%")
+        if lost is None:
+            lines.append(
+                f"of {what} the encoder knew nothing surely above chance before, so there was nothing to forget"
+            )
+        else:
+            lines.append(f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%")
     return lines
 
 

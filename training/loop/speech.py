@@ -1,0 +1,49 @@
+"""What the speaker's words are worth, on walks through houses that it never saw: beside words said of other walks, and people's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from navloop.training.loop.steps import Step
+
+_ASKED: Mapping[str, str] = {
+    "rooms": "rooms named, in order",
+    "last_room": "the room where the walk ends",
+    "turns": "turns, in order",
+}
+"""What is asked of texts, by score (`navloop.training.telling`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """How right texts are in one respect, each a mean in [0, 1].
+
+    Attributes:
+        asked: In which respect.
+        speaker: The speaker's texts.
+        others: Its texts, each said of another walk: what it is worth to say something likely.
+        people: The data's texts, against each other; None where a walk has one alone.
+    """
+
+    asked: str
+    speaker: float
+    others: float
+    people: float | None
+
+
+def told_rightly(steps: Mapping[str, Step]) -> tuple[str, list[Told]]:
+    """Return the split that a loop's speaker was measured on, val_unseen where there is one, and how right its texts are; none if it was not."""
+    found = steps["speaker"].found.get("scores", {}) if "speaker" in steps else {}
+    split = "val_unseen" if "val_unseen" in found else next(iter(found), "")
+    scores = found.get(split, {})
+    return split, [
+        Told(
+            asked=words,
+            speaker=scores[name],
+            others=scores[f"{name}_others"],
+            people=scores.get(f"{name}_people"),
+        )
+        for name, words in _ASKED.items()
+        if name in scores and f"{name}_others" in scores
+    ]
