@@ -27,6 +27,7 @@ from navloop.training.loop.round import Round
 from navloop.training.loop.run import LoopFound, run_loop
 from navloop.training.loop.steps import read_steps
 from navloop.training.loop.summary import is_loop
+from navloop.training.loop.memory import forgotten_in_general
 from navloop.training.loop.table import print_loop, tell_round
 from navloop.training.store import open_store
 
@@ -120,7 +121,8 @@ def test_what_every_encoder_knows_of_other_videos_is_measured_and_told(run):
     found = found_of(run[0])
     assert set(found["general"]) == {"before", *NAMES}
     assert all(one["retrieval text→video R@1"]["chance"] == 0.25 for one in found["general"].values())
-    assert isinstance(found["forgotten_in_general"], float)
+    lost = forgotten_in_general(found["general"]["before"], found["general"]["loop"])
+    assert found["forgotten_in_general"] == lost
     told = " ".join(tell_round(load(str(run[0]), kind="loop"), found))
     assert "of what it knew of other videos the encoder " in told
     assert "What encoders know of other videos" in write_loop_report(run[0]).read_text()
