@@ -21,13 +21,13 @@ from navloop.files import fingerprint
 from navloop.runs import RunError
 from navloop.training.loop.descriptions import read_accounts
 from navloop.training.loop.kept import NothingKept
+from navloop.training.loop.memory import forgotten_in_general
 from navloop.training.loop.plan import read_plan
 from navloop.training.loop.report import write_loop_report
 from navloop.training.loop.round import Round
 from navloop.training.loop.run import LoopFound, run_loop
 from navloop.training.loop.steps import read_steps
 from navloop.training.loop.summary import is_loop
-from navloop.training.loop.memory import forgotten_in_general
 from navloop.training.loop.table import print_loop, tell_round
 from navloop.training.store import open_store
 
