@@ -114,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
                 "--agent",
                 nargs="+",
                 metavar="NAME",
-                help="whom to compare: an agent of both runs, or one of the first and one of the second (default: all of both)",
+                help="whom to compare: an agent of both runs, or one of the first and one of the second (default: all of both); 'loop_*' is the "
+                "mean of all of that name, such as the seeds of one recipe",
             )
             command.set_defaults(refuse=command.error)
         _add_debug(command)

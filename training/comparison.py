@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from navloop.envs.metrics import SHARES, MetricInfo
+from navloop.envs.metrics import SHARES, MetricInfo, Metrics
 from navloop.training.results import (
     Evaluation,
     compare_rows,
@@ -70,7 +72,7 @@ class Pair:
     """Two agents that may be compared.
 
     Attributes:
-        first: Who is compared.
+        first: Who is compared; with a `*`, all of that name together, as `over_seeds` has it.
         second: With whom.
         ours: Evaluation that the first is in.
         theirs: Evaluation that the second is in; may be the same.
@@ -84,7 +86,12 @@ class Pair:
     @property
     def rows(self) -> tuple[Sequence[Row], Sequence[Row]]:
         """Of both."""
-        return self.ours.rows[self.first], self.theirs.rows[self.second]
+        return over_seeds(self.ours, self.first), over_seeds(self.theirs, self.second)
+
+    @property
+    def seeds(self) -> tuple[int, int]:
+        """How many agents each name is of."""
+        return len(agents_named(self.ours, self.first)), len(agents_named(self.theirs, self.second))
 
     @property
     def names(self) -> tuple[str, str]:
@@ -94,12 +101,41 @@ class Pair:
         return f"{self.first}, {self.ours.folder}", f"{self.second}, {self.theirs.folder}"
 
 
+def agents_named(evaluation: Evaluation, name: str) -> list[str]:
+    """Return the agents of a name that have episodes: one, or of a pattern such as `loop_*` all that it fits."""
+    return [agent for agent, rows in evaluation.rows.items() if rows and fnmatchcase(agent, name)]
+
+
+def over_seeds(evaluation: Evaluation, name: str) -> Sequence[Row]:
+    """Return the rows of an agent; of several that a pattern fits, one row an episode, each metric the mean over them.
+
+    What one of them has no finite value for has none. Actions and places are the first one's.
+    """
+    tables = [{row.episode_id: row for row in evaluation.rows[agent]} for agent in agents_named(evaluation, name)]
+    if len(tables) == 1:
+        return list(tables[0].values())
+    return [
+        replace(row, metrics=_mean_metrics([table[episode].metrics for table in tables]))
+        for episode, row in tables[0].items()
+        if all(episode in table for table in tables)
+    ]
+
+
+def _mean_metrics(found: Sequence[Metrics]) -> Metrics:
+    means: dict[str, Any] = {}
+    for name in (one.name for one in fields(Metrics)):
+        values = [getattr(one, name) for one in found]
+        means[name] = None if None in values else sum(values) / len(values)
+    return Metrics(**{**means, "unreachable": any(one.unreachable for one in found)})
+
+
 def pair_up(runs: Sequence[Path], agents: Sequence[str] = ()) -> list[Pair]:
     """Return who of two runs is compared with whom, or which two of one run.
 
     Args:
         runs: Folders of evaluations, one or two.
         agents: None for every agent of both runs, or the only one of each; one that is in both; or one of the first and one of the second.
+            `loop_*` takes all whose names begin so: the seeds of one recipe.
 
     Raises:
         ValueError: If there are no such agents, one has episodes to walk yet, or the runs measured different things, naming what.
@@ -111,14 +147,15 @@ def pair_up(runs: Sequence[Path], agents: Sequence[str] = ()) -> list[Pair]:
     first, second = read_evaluation(runs[0]), read_evaluation(runs[-1])
     chosen = [(agents[0], agents[-1])] if agents else _in_common(first, second)
     for evaluation, name in ((e, name) for pair in chosen for e, name in zip((first, second), pair, strict=True)):
-        if not evaluation.rows.get(name):
+        if not agents_named(evaluation, name):
             known = ", ".join(agent for agent, rows in evaluation.rows.items() if rows) or "none"
             raise ValueError(f"{evaluation.folder}: has no episodes of agent {name!r}, but of {known}; see --agent")
     if first.folder == second.folder and any(a == b for a, b in chosen):
         raise ValueError(
             f"{first.folder}: an agent is not compared with itself; name two with --agent, or a second run"
         )
-    require_comparable_results(first, second, chosen)
+    each = [(x, y) for a, b in chosen for x in agents_named(first, a) for y in agents_named(second, b)]
+    require_comparable_results(first, second, each)
     return [Pair(first=a, second=b, ours=first, theirs=second) for a, b in chosen]
 
 
@@ -149,7 +186,9 @@ def _places(pair: Pair) -> str:
 
 def _table(pair: Pair) -> Table:
     header = pair.ours.header
-    first, second = pair.names
+    first, second = (
+        name if count < 2 else f"{name} (mean of {count})" for name, count in zip(pair.names, pair.seeds, strict=True)
+    )
     table = Table(
         box=SIMPLE_HEAD,
         title=f"{first}  against  {second}\n[not bold]{header.protocol}{_places(pair)}  {header.split}  {header.episodes} episodes[/]",

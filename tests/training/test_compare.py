@@ -111,6 +111,19 @@ def test_two_agents_of_one_run(runs):
         pair_up([runs / "a"])
 
 
+def test_agents_of_one_name_are_compared_by_their_mean(runs):
+    (pair,) = pair_up([runs / "a", runs / "b"], ["*", "rand*"])
+    ours, theirs = pair.rows
+    means = [column(runs / "a", agent, "spl") for agent in ("expert", "forward")]
+    assert {row.episode_id: row.metrics.spl for row in ours} == {
+        name: (means[0][name] + means[1][name]) / 2 for name in means[0]
+    }
+    assert {row.episode_id: row.metrics.spl for row in theirs} == column(runs / "b", "random", "spl")
+    table = shown([pair])
+    assert "* (mean of 2)  against  rand*" in table and f"{EPISODES} episodes" in table
+    assert "McNemar" not in table  # of what is 0 or 1 alone
+
+
 def test_the_only_agents_are_compared_whatever_their_names(runs, tmp_path):
     for name in ("a", "b"):
         shutil.copytree(runs / name, tmp_path / name)
