@@ -24,7 +24,12 @@ class RetrievalTaskConfig(TaskConfig):
         default=None,
         ge=2,
         description="Videos that each search chooses among: the lists are dealt at random into galleries of so many, and what is left "
-        "over is not searched; null: all videos are one gallery.",
+        "over of a deal is not searched in it; null: all videos are one gallery.",
+    )
+    deals: int = Field(
+        default=50,
+        ge=1,
+        description="How often the lists are dealt into galleries; numbers are means over the deals, one of which alone decides by luck.",
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import stats
 
 from navloop.configs.generation import Greedy
 from navloop.configs.perception import PerceptionEvalConfig
@@ -132,10 +133,23 @@ def test_galleries_are_searched_apart(folder, videos, tmp_path):
     task = {"task": "retrieval", "gallery": 3}
     found = measured(recipe(folder, videos, task), tmp_path)["retrieval"]
     score = next(score for score in found.scores if score.metric == "text→video R@1")
-    assert (score.units, score.chance) == (12, 1 / 3)
+    assert (score.units, score.chance) == (16, 1 / 3)  # each is in some deal
     protocol = found.protocol
-    assert (protocol["galleries"], protocol["gallery"], protocol["left_over"]) == (2, 3, 2)
+    assert [protocol[name] for name in ("deals", "galleries", "gallery", "left_over")] == [50, 2, 3, 2]
     assert max(query["rank"] for query in found.details["texts"]) <= 3
+    assert np.mean([query["within"]["1"] for query in found.details["texts"]]) == pytest.approx(score.value)
+
+
+def test_many_deals_come_to_what_is_expected_of_one(folder, videos, tmp_path):
+    whole = measured(recipe(folder, videos, {"task": "retrieval"}), tmp_path / "whole")["retrieval"]
+    dealt = measured(recipe(folder, videos, {"task": "retrieval", "gallery": 4, "deals": 4000}), tmp_path / "dealt")
+    before = [
+        query["rank"] - 1 for query in whole.details["texts"]
+    ]  # of the 7 others; 3 of these are in a gallery with it
+    expected = {f"R@{k}": np.mean(stats.hypergeom.cdf(k - 1, 7, before, 3)) for k in (1,)}
+    expected["MeanR"] = np.mean(1 + np.array(before) * 3 / 7)
+    found = values(dealt["retrieval"])
+    assert {name: found[f"text→video {name}"] for name in expected} == pytest.approx(expected, abs=0.01)
 
 
 def test_retrieval_keeps_the_rank_of_each_text(folder, videos, tmp_path):
@@ -376,6 +390,6 @@ def test_ranks_do_not_depend_on_the_order_of_videos(videos, texts, seed):
     for sharpened in (False, True):
         first = search(logits, Described(np.arange(videos), names, owners), [np.arange(videos)], sharpened=sharpened)
         second = search(logits[np.ix_(order, columns)], moved, [np.arange(videos)], sharpened=sharpened)
-        assert second.by_texts.found.ranks.tolist() == first.by_texts.found.ranks[columns].tolist()
-        assert second.by_videos.found.ranks.tolist() == first.by_videos.found.ranks[order].tolist()
+        assert second.by_texts.ranks.tolist() == first.by_texts.ranks[columns].tolist()
+        assert second.by_videos.ranks.tolist() == first.by_videos.ranks[order].tolist()
         assert order[second.by_texts.videos].tolist() == first.by_texts.videos[columns].tolist()

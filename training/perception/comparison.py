@@ -122,13 +122,18 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[ScoreDifference]:
         scenes = [units[unit]["scene"] for unit in common]
         videos = [units[unit]["video"] for unit in common]
         for k in [k for k in UP_TO if k == 1 or (ranks > k).any()]:
-            first, second = (ranks <= k).astype(np.float64).T
+            first, second = (np.array([_within(side[unit], k) for unit in common]) for side in (units, others))
             gap = compare(first, second, scenes, videos)
             name = f"{RANKED[kind]}{'' if kind == 'texts' else '-'}{k}"
             found.append(
                 ScoreDifference(task=ours.title, metric=name, first=first.mean(), second=second.mean(), comparison=gap)
             )
     return found
+
+
+def _within(unit: Mapping[str, Any], k: int) -> float:
+    """Return whether a rank is up to k; of several searches by one text, in how many of them."""
+    return float(unit["within"][str(k)] if "within" in unit else unit["rank"] <= k)
 
 
 def _require_alike(ours: Outcome, theirs: Outcome, *, same_units: bool) -> None:
