@@ -11,6 +11,7 @@ _SIDE = re.compile(r"\b(left|right)(?=(s|most|wards?)?\b)", re.IGNORECASE)
 _AT_ONCE = re.compile(
     r"\s+(after|ahead|as|at|away|before|behind|beside|by|down|in|inside|near|next|past|there|up|where)\b", re.IGNORECASE
 )
+_EXACTLY = re.compile(r"\s+(on|to)\s+(its|the|your)\s+(left|right)\b", re.IGNORECASE)
 _GONE = re.compile(r"\b(had|has|have|having|just|you)\s+$", re.IGNORECASE)
 _TURNING = re.compile(
     r"\b(a|an|bear|bearing|go|going|hard|head|heading|immediate|keep|keeping|on|onto|sharp|slight|slightly|stay|staying|the|to|turn|turning"
@@ -45,6 +46,8 @@ def mirror_classes(names: Mapping[str, int]) -> dict[int, int]:
 def _other(found: re.Match[str], text: str) -> str:
     word = found[0]
     before, after = text[: found.start()], text[found.end() :]
+    if word.lower() == "right" and _EXACTLY.match(after):  # "is right on your left"
+        return word
     if word.lower() == "right" and _AT_ONCE.match(after) and not _TURNING.search(before):
         return word
     if word.lower() == "left" and _GONE.search(before):

@@ -136,9 +136,13 @@ class ContrastiveStage(ClipStage):
 
     def _contrast(self, videos: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss and accuracy of this process's unit vectors (B, J) among those of all, of which it makes no table (N, N)."""
-        scale, first = self.encoder.scale(), (distributed.get_rank() if _joined() else 0) * len(videos)
-        texts_of_videos = (scale * videos @ gather(texts).T).float()  # (B, N)
-        videos_of_texts = (scale * texts @ gather(videos).T).float()  # (B, N)
+        first = (distributed.get_rank() if _joined() else 0) * len(videos)
+        videos, texts, scale = videos.float(), texts.float(), self.encoder.scale().float()
+        with torch.autocast(
+            videos.device.type, enabled=False
+        ):  # bf16 is off by up to 0.1 where a scale of 100 multiplies
+            texts_of_videos = scale * videos @ gather(texts).T  # (B, N)
+            videos_of_texts = scale * texts @ gather(videos).T  # (B, N)
         own = torch.arange(first, first + len(videos), device=videos.device)
         accuracy = (texts_of_videos.argmax(1) == own).float().mean()
         return matching_loss(texts_of_videos, videos_of_texts, first), accuracy
