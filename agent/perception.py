@@ -55,7 +55,7 @@ class Perception(nn.Module):
 
     Args:
         config: What to see with.
-        encoder: Takes the place of the one that the configuration names, as where an agent is loaded.
+        encoder: Takes the place of the one that the configuration names, as where an agent is loaded; from then on it sees frames whole.
 
     Attributes:
         config: As given.
@@ -70,7 +70,7 @@ class Perception(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = encoder if encoder is not None else make_encoder(config)
-        self.encoder.requires_grad_(config.trainable).eval()
+        self.encoder.requires_grad_(config.trainable).eval().see_whole()
         self._side = self.encoder.grid[-1]
         if config.grid > self._side:
             raise ValueError(f"grid is {config.grid}, but the encoder has {self._side} x {self._side} patches a frame")

@@ -34,7 +34,7 @@ class PlannerAgent:
 
     Args:
         config: What the parts were made from; it is saved with them.
-        encoder: Of the views' clips; frozen.
+        encoder: Of the views' clips; frozen, and from then on it sees frames whole.
         eyes: Of the views' depth.
         predictor: Of where one can walk.
         planner: Of what to choose.
@@ -73,7 +73,7 @@ class PlannerAgent:
             )
         self.config, self.encoder, self.eyes, self.predictor = config, encoder, eyes, predictor
         self.planner, self.reader, self.protocol, self.temperature = planner, reader, protocol, temperature
-        encoder.requires_grad_(False).eval()
+        encoder.requires_grad_(False).eval().see_whole()
         self._places: list[Place] = []
 
     @property

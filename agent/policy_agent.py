@@ -108,17 +108,19 @@ class PolicyAgent:
             ValueError: If a place is not restarted, or frames differ in size.
         """
         self._check(places)
-        self._restart_new(places, observations)
-        seen = self._see(places, observations)
-        previous = torch.tensor([place.previous for place in self._places], device=seen.device)
-        state = self._state
-        assert state is not None
-        training = self.policy.training
-        if training:  # a walk is of a policy without dropout
-            self.policy.eval()
-        output = self.policy.step(seen, previous, state)
-        if training:
-            self.policy.train()
+        training = [part for part in (self.policy, self.perception.encoder) if part.training]
+        for part in training:  # a walk is heard, seen and walked without dropout
+            part.eval()
+        try:
+            self._restart_new(places, observations)
+            seen = self._see(places, observations)
+            previous = torch.tensor([place.previous for place in self._places], device=seen.device)
+            state = self._state
+            assert state is not None
+            output = self.policy.step(seen, previous, state)
+        finally:
+            for part in training:
+                part.train()
         self.percepts, self.scores = seen, output.logits.float()
         rows = self.scores.cpu().double().numpy()
         actions = [self._places[place].choose(rows[place], self.temperature) for place in places]

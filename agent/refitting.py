@@ -6,6 +6,7 @@ from pathlib import Path
 
 from navloop.agent.perception import Perception
 from navloop.agent.policies import create_policy
+from navloop.agent.policies.sight import Standardise
 from navloop.agent.policy_agent import PolicyAgent
 from navloop.encoders.zoo import load_encoder
 
@@ -13,7 +14,8 @@ from navloop.encoders.zoo import load_encoder
 def change_encoder(agent: PolicyAgent, weights: Path) -> PolicyAgent:
     """Return an agent of the same policy that sees with another encoder.
 
-    What the policy reads has to look the same, not to mean the same: it has to learn again what it sees.
+    What the policy reads has to look the same, not to mean the same: it has to learn again what it sees. The statistics of the channels
+    are taken anew from the first training batches, as for a new policy; until then percepts are read as they are.
 
     Args:
         agent: Whose policy is taken.
@@ -34,4 +36,8 @@ def change_encoder(agent: PolicyAgent, weights: Path) -> PolicyAgent:
     policy = create_policy(config.policy, perception.layout, agent.policy.reader, perception.tower)
     # A policy that reads by the encoder's own text tower reads by the new one.
     policy.load_state_dict(agent.policy.state_dict())
+    # Of the other encoder's channels; those of depth are no encoder's.
+    statistics = policy.get_submodule("sight.standardise")
+    assert isinstance(statistics, Standardise)
+    statistics.forget()
     return PolicyAgent(config, perception, policy, protocol=agent.protocol, temperature=agent.temperature)

@@ -79,7 +79,7 @@ class PolicyConfig(Config):
         default=0.2,
         ge=0,
         lt=1,
-        description="Share of channels, and of words, that are left out at random while training.",
+        description="Share of channels, and of words (0.02 of them at least), that are left out at random while training.",
     )
     progress: bool = Field(default=True, description="Predict the progress too: a second loss that helps the first.")
     previous_action: bool = Field(default=True, description="Read the action that was taken last.")

@@ -75,7 +75,9 @@ class PPOConfig(Config):
         description="Divergence from the rollout's own policy that ends its epochs early; null: none.",
     )
     value: float = Field(default=0.5, gt=0, description="Weight of the critic's loss.")
-    max_gradient: float = Field(default=0.5, gt=0, description="Largest norm of the gradient.")
+    max_gradient: float = Field(
+        default=0.5, gt=0, description="Largest norm of the gradient, of policy and critic apart."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

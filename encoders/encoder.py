@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from navloop.configs.encoders import PixelsConfig
 from navloop.configs.schema import Config
-from navloop.encoders.pixels import as_frames, to_pixels
+from navloop.encoders.pixels import as_frames, to_pixels, whole_view
 
 if TYPE_CHECKING:
     from navloop.encoders.convert import LoadReport
@@ -106,6 +106,15 @@ class VideoEncoder(nn.Module, ABC):
                 f"pick them with navloop.encoders.frame_indices({clips.shape[1]}, {self.num_frames})"
             )
         return to_pixels(clips, self.pixels, self.device, self.dtype)
+
+    def see_whole(self) -> None:
+        """Take frames of any size whole from now on, in every branch, as an agent must: what it walks to may be at their edges.
+
+        Only what the encoder makes of frames in this process changes, not its `config`: saved, it has the preset of its videos.
+        """
+        for part in self.modules():
+            if isinstance(part, VideoEncoder):
+                part.pixels = whole_view(part.pixels)
 
     def check_pixels(self, pixels: Tensor) -> None:
         """Refuse pixels of another shape than (B, 3, T, size, size), or of a type that the parameters do not take.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from navloop.configs.encoders import PixelsConfig
 
-VERSION = 2
+VERSION = 3
 """Raised when the same frames become other pixels: features that were kept from before are then not taken for today's."""
 
 
@@ -45,6 +45,12 @@ def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, 
     std = torch.tensor(config.std, device=images.device).view(3, 1, 1)
     images = (images / 255 - mean) / std
     return images.to(dtype).view(batch, num_frames, *images.shape[1:]).transpose(1, 2)  # (B, 3, T, H, W)
+
+
+def whole_view(config: PixelsConfig) -> PixelsConfig:
+    """Return a configuration that takes frames of any size whole, smoothly squashed to the encoder's: nothing at the edges is cut off."""
+    changes = {"resize": "squash", "resize_to": None, "interpolation": "bilinear", "antialias": True}
+    return config.model_copy(update=changes)
 
 
 def _resized(images: Tensor, config: PixelsConfig) -> Tensor:

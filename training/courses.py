@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from navloop.training.rollouts import protocol_of
 from navloop.training.rows import Row
 from navloop.training.steps import draw_seed
 from navloop.training.tours import by_tour, draw_parts
+from navloop.training.unseen import refuse_scenes, scenes_of
 
 BEST = "best"
 """Folder of the agent that did best on the split that selects."""
@@ -46,10 +47,12 @@ class Course:
         protocol: With the cameras that the agent looks at.
         fingerprints: Of each episode file, by split.
         episodes: To learn from.
+        unseen: Ids of the scenes of `val_unseen`, in which nothing may be learned, whether or not anybody is judged there.
         validation: To be judged by, by split.
 
     Raises:
-        ValueError: If a file is missing or broken, or has no episode in a language of the protocol, or no goals.
+        ValueError: If a file is missing or broken, or has no episode in a language of the protocol, or no goals; if an episode to learn
+            from is in a scene of `val_unseen`.
     """
 
     def __init__(self, config: TrainConfig, agent: AgentConfig) -> None:
@@ -58,12 +61,27 @@ class Course:
         self.protocol = self._walked_under(agent)
         self.fingerprints: dict[str, str] = {}
         self.episodes = self._read("train", config.episodes.train)
+        unseen = config.episodes.val_unseen
+        self.unseen = frozenset() if unseen is None else scenes_of(unseen)
+        self.refuse_unseen((episode.scene_id for episode in self.episodes), config.episodes.train)
         splits = {"val_seen": config.episodes.val_seen, "val_unseen": config.episodes.val_unseen}
         self.validation = {
             split: select_episodes(self._read(split, file), config.evaluate, config.seed)
             for split, file in splits.items()
             if file is not None and config.evaluate
         }
+
+    def refuse_unseen(self, scenes: Iterable[str], source: str) -> None:
+        """Refuse scenes to learn in that are among those of `val_unseen`.
+
+        Args:
+            scenes: Their ids.
+            source: File or folder that has them, for the message.
+
+        Raises:
+            ValueError: If there is one, naming it.
+        """
+        refuse_scenes(scenes, self.unseen, f"{source} and episodes.val_unseen {self.config.episodes.val_unseen}")
 
     def _walked_under(self, agent: AgentConfig) -> protocols.Protocol:
         """Return the recipe's protocol with the cameras that the agent looks at."""

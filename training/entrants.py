@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from navloop.agent import Agent, BatchAgent, cameras_of, create_agent, list_agents
 from navloop.agent.agents import create_own
 from navloop.configs.entries import COMMAND, PYTHON, read_entry
@@ -174,18 +176,61 @@ def _load(folder: Path, device: str = "cpu", temperature: float = 0.0) -> BatchA
 def find_agent(folder: Path) -> Path:
     """Return where an agent lies that is saved in a folder, or in the run folder of its training: the best one, else the last.
 
+    A run that has not come to its end, as far as its recipe alone tells, is told of.
+
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or `last` is the checkpoint from before the first step; that one has to be named itself.
     """
     for place in _PLACES:
-        if (folder / place / "agent.json").is_file():
+        path = folder / place
+        if (path / "agent.json").is_file():
+            _check_learned(path, folder)
             # Links of a training that goes on move; what is measured must not.
-            return (folder / place).resolve()
+            return path.resolve()
     what = "no saved agent here" if folder.is_dir() else "no such folder"
     raise ValueError(
         f"agent {str(folder)!r}: {what} (no agent.json in it, nor below best or last); give the folder of a saved agent or of the run "
         "that trained it"
     )
+
+
+def _check_learned(path: Path, folder: Path) -> None:
+    """Refuse an agent that a run's link `last` leads to before anything was learned; warn of one of a run that has not ended."""
+    link = next((part for part in (path, path.parent) if part.name == "last" and part.is_symlink()), None)
+    run = folder if link is None else link.parent
+    step = _step_of(run / "last")
+    if link is not None and step == 0:
+        raise ValueError(
+            f"agent {str(folder)!r}: its run has learned nothing yet, last is {link.readlink()}, its first weights; go on with it: navloop "
+            f"train {run / 'config.yaml'} --run-dir {run}, or name {link.resolve() / path.relative_to(link)} to take them as they are"
+        )
+    end = None if step is None else _end_of(run)
+    if end is not None and step is not None and step < end:
+        LOGGER.warning(
+            "agent %r is of a run that has not come to its end, step %d of %d; to go on with it: navloop train %s --run-dir %s",
+            str(folder),
+            step,
+            end,
+            run / "config.yaml",
+            run,
+        )
+
+
+def _step_of(link: Path) -> int | None:
+    """Return the step of the checkpoint that a link leads to; None where there is no such link."""
+    found = re.fullmatch(r"step_(\d+)", link.readlink().name) if link.is_symlink() else None
+    return None if found is None else int(found[1])
+
+
+def _end_of(run: Path) -> int | None:
+    """Return the step that a training ends at; None where its recipe alone does not tell, as where it counts epochs."""
+    file = run / "config.yaml"
+    recipe = (yaml.safe_load(file.read_text()) if file.is_file() else None) or {}
+    if recipe.get("algorithm") == "reinforcement":
+        return int(recipe["ppo"]["iterations"])
+    steps = recipe.get("learning", {}).get("steps")
+    walking = recipe.get("collection") or recipe.get("oracle") or {}
+    return None if steps is None else int(steps) * max(1, walking.get("iterations", 1))
 
 
 def _label(folder: Path) -> str:

@@ -53,7 +53,7 @@ class School(IteratedCourse):
     """What a recipe's episodes come to: tours to learn from, recorded walks besides, and episodes to be judged by.
 
     Raises:
-        ValueError: As `Course`.
+        ValueError: As `Course`; if recorded walks are in scenes of `val_unseen`.
     """
 
     def __init__(self, config: ImitationConfig) -> None:
@@ -64,6 +64,7 @@ class School(IteratedCourse):
         self.fingerprints |= digests
         self.recollections = [recall(recorded) for recorded in config.walks]
         for recorded, recollection in zip(config.walks, self.recollections, strict=True):
+            self.refuse_unseen(recollection.scenes, recorded.folder)
             self.fingerprints[recorded.folder] = recollection.fingerprint
 
     @property

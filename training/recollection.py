@@ -32,6 +32,11 @@ class Recollection(NamedTuple):
         return sum(len(part.walks) for part in self.folder.parts)
 
     @property
+    def scenes(self) -> frozenset[str]:
+        """Ids of the scenes that they are in."""
+        return frozenset(walk.scene_id for part in self.folder.parts for walk in part.walks)
+
+    @property
     def frames(self) -> int:
         """How many frames they have."""
         return sum(len(walk) for part in self.folder.parts for walk in part.walks)

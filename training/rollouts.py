@@ -193,7 +193,8 @@ class _Lane:
 
     def __post_init__(self) -> None:
         self.observation, self.info = self.env.reset(options={"episode": 0})
-        self._rng = np.random.default_rng(self.seed)
+        # A stream of its own: an agent that draws does so from `seed`, and who acts must not follow from what it draws.
+        self._rng = np.random.default_rng((self.seed, 1))
         if self.rules is None:
             return
         if self.episode.goal_position is None:

@@ -16,7 +16,6 @@ from navloop.training.courses import Course
 from navloop.training.evaluation import select_episodes
 from navloop.training.spoken_walks import Texts
 from navloop.training.tours import by_tour
-from navloop.training.unseen import refuse_scenes, scenes_of
 from navloop.training.walks import WalkFolder
 
 
@@ -63,9 +62,7 @@ class ToldCourse(Course):
         folder, file = WalkFolder(Path(recorded.walks)), read_episodes(Path(recorded.episodes), None)
         if not folder.parts:
             raise ValueError(f"{folder.path}: holds no walks; name a folder that does, or leave it out of recorded")
-        unseen = self.config.episodes.val_unseen
-        never = scenes_of(Path(unseen)) - {episode.scene_id for episode in self.episodes} if unseen else ()
-        refuse_scenes({episode.scene_id for episode in file.episodes}, never, recorded.episodes)
+        self.refuse_unseen((episode.scene_id for episode in file.episodes), recorded.episodes)
         self.fingerprints[f"recorded.{recorded.episodes}"] = file.fingerprint
         self.fingerprints[f"recorded.{recorded.walks}"] = fingerprint(folder.index)
         return folder, texts_of(file.episodes)

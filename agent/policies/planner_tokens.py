@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from navloop.agent.policies.bert import EPS, BertLayer
+from navloop.agent.policies.words import MissedWords
 from navloop.agent.waypoints import DISTANCES, STEP, Candidates
 from navloop.configs.planner import PlannerConfig
 from navloop.encoders.panorama import NUM_VIEWS
@@ -103,7 +104,7 @@ class WordTokens(nn.Module):
     def __init__(self, config: PlannerConfig) -> None:
         super().__init__()
         width = config.width
-        self.words = nn.Embedding(config.vocabulary, width)
+        self.words, self.missed = nn.Embedding(config.vocabulary, width), MissedWords()
         self.positions = nn.Embedding(config.max_words, width)
         self.types = nn.Embedding(2, width)
         self.norm, self.dropout = nn.LayerNorm(width, eps=EPS), nn.Dropout(config.dropout)
@@ -112,7 +113,8 @@ class WordTokens(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Map ids (B, L), padded with 0, to (B, L, D)."""
         positions = torch.arange(ids.shape[1], device=ids.device)
-        x = self.dropout(self.norm(self.words(ids) + self.positions(positions) + self.types.weight[0]))
+        heard = torch.cat((ids[:, :1], self.missed(ids[:, 1:])), 1)  # the first is no word, it begins every instruction
+        x = self.dropout(self.norm(self.words(heard) + self.positions(positions) + self.types.weight[0]))
         for layer in self.layers:
             x = layer(x, (ids != 0)[:, None, None])
         return x  # type: ignore[no-any-return]

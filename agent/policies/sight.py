@@ -66,6 +66,11 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(kinds, width, dtype=torch.float64))
         self.register_buffer("square", torch.zeros(kinds, width, dtype=torch.float64))
 
+    def forget(self) -> None:
+        """Begin anew: the statistics are taken from the next training batches."""
+        for statistic in (self.batches, self.count, self.mean, self.square):
+            statistic.zero_()
+
     @torch.no_grad()
     def learn(self, tokens: Tensor, kind: int) -> None:
         """Take tokens (..., width) of a kind into the statistics."""

@@ -19,6 +19,9 @@ from navloop.encoders.text import TextTower, tokenize
 PADDING, UNKNOWN = 0, 1
 """Ids of what follows an instruction's end, and of a word that the training instructions do not have."""
 
+MISSED = 0.02
+"""Share of learned words that training makes unknown at least, whatever the dropout: without any, the unknown word would keep its random vector."""
+
 _WORD = re.compile(r"[^\W_]+|[.,;!?]")
 
 
@@ -141,7 +144,7 @@ class MissedWords(nn.Module):
         rate: Share of the words.
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float = MISSED) -> None:
         super().__init__()
         self.rate = rate
 
@@ -162,7 +165,7 @@ class GRUWords(nn.Module):
     def __init__(self, config: WordsConfig, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()
         self.embedding = _embedding(vocabulary, width)
-        self.missed = MissedWords(dropout)
+        self.missed = MissedWords(max(dropout, MISSED))
         self.dropout = nn.Dropout(dropout)
         self.gru = nn.GRU(width, width // 2, config.layers, batch_first=True, bidirectional=True)
 
@@ -182,7 +185,7 @@ class TransformerWords(nn.Module):
     def __init__(self, config: WordsConfig, vocabulary: int, width: int, dropout: float) -> None:
         super().__init__()
         self.embedding = _embedding(vocabulary, width)
-        self.missed = MissedWords(dropout)
+        self.missed = MissedWords(max(dropout, MISSED))
         self.register_buffer("positions", _sinusoid(config.max_words, width), persistent=False)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(

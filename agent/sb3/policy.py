@@ -50,7 +50,9 @@ class WalkPolicy(ActorCriticPolicy):  # type: ignore[misc]
             {"params": list(walker.parameters()), "lr_scale": 1.0},
             {"params": list(self.critic.parameters()), "lr_scale": config.critic_lr},
         ]
-        self.optimizer = torch.optim.Adam(groups, lr=config.lr, eps=1e-5)
+        # With Adam's own eps: stable-baselines3's, 1e-5, damps the steps of a policy's small gradients.
+        self.optimizer = torch.optim.Adam(groups, lr=config.lr)
+        self.optimizer.register_step_pre_hook(self._clip)
         self.alone = False
         self.noted: list[dict[str, Tensor]] = []
         self._state: PolicyState | None = None
@@ -105,6 +107,11 @@ class WalkPolicy(ActorCriticPolicy):  # type: ignore[misc]
         state = output.state[obs["valid"]]
         values = self.critic(state if self._config.critic_shapes else state.detach())
         return values, chosen.log_prob(actions), bonus
+
+    def _clip(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Clip the gradients of policy and critic, each by its own norm: by a common one the critic's would shrink the policy's."""
+        for group in optimizer.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], self._config.max_gradient)
 
     def _predict(self, observation: Observed, deterministic: bool = False) -> Tensor:
         return self.forward(observation, deterministic)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ class WalkPPO(PPO):  # type: ignore[misc]
             clip_range=config.clip,
             ent_coef=1.0,  # the policy weighs its bonus itself
             vf_coef=config.value,
-            max_grad_norm=config.max_gradient,
+            max_grad_norm=math.inf,  # the policy clips its own gradients, the critic's apart
             target_kl=config.target_kl,
             rollout_buffer_class=WalkRolloutBuffer,
             policy_kwargs={"walker": walker, "config": config},

@@ -13,7 +13,7 @@ from navloop.agent.percepts import DEPTH_SIDE
 from navloop.agent.policy_agent import create_policy_agent
 from navloop.configs.agents import PerceptionConfig
 from navloop.configs.loader import load
-from navloop.encoders import create_encoder, save_encoder
+from navloop.encoders import create_encoder, load_encoder, save_encoder
 from navloop.weights import read_weights
 
 ENCODERS = ("internvideo_mm_tiny_p16_t4", "videomae_tiny_p16_t8", "viclip_tiny_p16_t4", "internvideo_tiny_p16_t8")
@@ -110,6 +110,52 @@ def test_coordinated_percepts_are_both_branches_side_by_side():
     pixels = encoder.multimodal.to_pixels(clip[:, : encoder.multimodal.num_frames])
     torch.testing.assert_close(got[:, :96], encoder.encode_video(clip).tokens[0, -16:], rtol=0, atol=1e-5)
     torch.testing.assert_close(got[:, 96:], encoder.multimodal(pixels).tokens[0, -16:], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("forward", [False, True], ids=["streamed", "whole"])
+def test_the_edges_of_a_larger_view_are_seen(encoder, forward):
+    """Presets of videos enlarge a frame and cut its edges off; an agent looks for what stands there."""
+    perception = opened(PerceptionConfig(encoder=encoder, grid=4))
+    frames = np.full((3, 1, 128, 128, 3), 60, np.uint8)
+    frames[1, :, :, :4], frames[2, :, :, -4:] = 255, 255
+    with torch.no_grad():
+        percepts = perception(frames) if forward else seen(perception, frames)
+    plain, left, right = percepts[:, 0, :16].unflatten(1, (4, 4))
+    parts = (0, 96) if perception.width > 96 and encoder.startswith("internvideo_tiny") else (0,)  # of both branches
+    for part in parts:
+        for edge, column in ((left, 0), (right, 3)):
+            moved = (edge - plain)[..., part : part + 96].norm(dim=-1).mean(0)
+            assert moved[column] > 0.02 * plain[..., part : part + 96].norm(dim=-1).mean()
+
+
+def test_pixels_of_every_branch_are_of_the_whole_view():
+    encoder = Perception(PerceptionConfig(encoder="internvideo_tiny_p16_t8")).encoder
+    clips = np.full((1, encoder.num_frames, 128, 128, 3), 60, np.uint8)
+    clips[..., 60:68, :4, :] = 255  # a spot half way up the left edge
+    for part, pixels in zip((encoder.masked, encoder.multimodal), encoder.to_pixels(clips), strict=True):
+        assert (pixels[0, :, :, 31, 0] > pixels[0, :, :, 5, 5] + 1).all()
+        assert part.pixels.size == 64 and part.config != part.pixels
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_view_looks_alike_at_twice_the_size(encoder):
+    perception = opened(PerceptionConfig(encoder=encoder))
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (2, 3, 8, 8)))
+    large = F.interpolate(coarse, (128, 128), mode="bicubic").clamp(0, 255).round()
+    small = F.avg_pool2d(large, 2).round()
+    one, two, other = (
+        seen(perception, x.permute(0, 2, 3, 1).to(torch.uint8).numpy()[:, None]) for x in (small, large, large.flip(0))
+    )
+    assert (one - two).norm() < 0.05 * (one - other).norm()
+
+
+def test_an_encoder_that_an_agent_saw_with_is_saved_with_its_preset(tmp_path):
+    encoder = Perception(PerceptionConfig()).encoder
+    save_encoder(encoder, tmp_path / "encoder.safetensors")
+    again = load_encoder(tmp_path / "encoder.safetensors")
+    assert again.pixels == create_encoder("internvideo_mm_tiny_p16_t4").pixels != encoder.pixels
 
 
 def test_depth_is_pooled_and_read_back():

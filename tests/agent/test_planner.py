@@ -17,6 +17,7 @@ from navloop.agent.policies.planner_tokens import (
     angle_features,
     observe,
 )
+from navloop.agent.policies.words import UNKNOWN
 from navloop.agent.waypoints import ANGLES, DISTANCES, Candidates
 from navloop.configs.planner import PlannerConfig
 from navloop.encoders.translation import to_theirs
@@ -274,3 +275,20 @@ def test_names_that_do_not_fit_are_refused():
     ):
         with pytest.raises(WeightsError, match=said):
             load_published(Planner(SMALL), wrong)
+
+
+def test_the_unknown_word_is_learned_and_what_begins_an_instruction_is_never_missed():
+    made = planner().train()
+    words = torch.full((400, 6), 7)
+    words[:, 0] = SMALL.vocabulary - 1
+    torch.manual_seed(0)
+    read = made.read(words)
+    read[:, 1:].sum().backward()
+    assert made.text.words.weight.grad[UNKNOWN].any()
+    heard = []
+    made.text.words.register_forward_hook(lambda module, inputs, output: heard.append(inputs[0]))
+    made.read(words)
+    made.eval().read(words)
+    assert (heard[0][:, 0] == SMALL.vocabulary - 1).all()
+    assert (heard[0][:, 1:] == UNKNOWN).float().mean().item() == pytest.approx(0.02, abs=0.01)
+    assert torch.equal(heard[1], words)

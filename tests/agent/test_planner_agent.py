@@ -1,6 +1,7 @@
 """The planning agent: it walks to what it chooses, alone or among others alike, and is saved whole."""
 
 import math
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from navloop.agent import cameras_of
-from navloop.agent.planner_agent import PlannerAgent, create_planner_agent
+from navloop.agent.planner_agent import Place, PlannerAgent, create_planner_agent
 from navloop.agent.planner_saving import PLANNERS, is_planner, load_planner, planner_digest, save_planner
 from navloop.configs.planner import PlannerAgentConfig, PlannerConfig, WaypointConfig
 from navloop.configs.schema import EvalConfig
@@ -153,6 +154,17 @@ def test_walks_side_by_side_are_the_walks_alone(houses, env):
         made.act_all([0], [{}], [{}])
     for each in envs:
         each.close()
+
+
+def test_the_edges_of_larger_views_are_seen():
+    made = agent()
+    views = np.full((2, 12, 128, 128, 3), 60, np.uint8)
+    views[1, :, :, :3] = 255
+    places = [Place() for _ in views]
+    for place, frames in zip(places, views, strict=True):
+        place.frames = deque([frames] * made.encoder.num_frames)
+    plain, edged = made._encode(places)
+    assert ((edged - plain).norm(dim=-1) > 0.02 * plain.norm(dim=-1)).all()
 
 
 def test_an_override_makes_it_decide_anew(env):

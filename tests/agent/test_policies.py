@@ -335,3 +335,11 @@ def test_training_draws_anew_and_evaluation_does_not_draw(kind):
     assert torch.equal(policy(batch).logits, policy(batch).logits)
     policy.train()
     assert not torch.equal(policy(batch).logits, policy(batch).logits)
+
+
+@pytest.mark.parametrize(("kind", "words"), POLICIES)
+def test_the_unknown_word_is_learned_without_dropout_too(kind, words):
+    policy, batch = tiny_policy(kind, words, dropout=0.0).train(), random_batch(32, 2)
+    torch.manual_seed(0)
+    policy(batch).logits.sum().backward()
+    assert policy.words.embedding.weight.grad[UNKNOWN].any()

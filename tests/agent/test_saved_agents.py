@@ -130,6 +130,20 @@ def test_what_was_done_instead_is_what_it_remembers(envs):
     assert not torch.equal(scores[1], scores[2])
 
 
+def test_an_agent_in_training_hears_and_sees_without_dropout(envs):
+    made = agent(kind="streaming", dropout=0.9, trainable=True)
+    observation, info = envs[0].reset(options={"episode": 0})
+    scores = []
+    for training in (False, True):
+        made.policy.train(training)
+        made.perception.train(training)
+        made.reset(envs[0], 0)
+        made.act(observation, info)
+        scores.append(made.scores)
+        assert all(module.training == training for module in (*made.policy.modules(), *made.perception.modules()))
+    assert torch.equal(*scores)
+
+
 def test_it_is_told_by_the_instruction_that_comes_with_the_frame(envs):
     made = agent(kind="streaming")
     observation, info = envs[0].reset(options={"episode": 0})

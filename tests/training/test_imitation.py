@@ -330,6 +330,7 @@ def test_half_of_the_lessons_are_given_in_a_mirror(tours, whole, tmp_path):
         ("Turn left, then right.", "Turn right, then left."),
         ("Stop right beside the bed on your right.", "Stop right beside the bed on your left."),
         ("turn right right away", "turn left right away"),
+        ("Stop when the lamp is right on your left.", "Stop when the lamp is right on your right."),
         ("Turn left right after the upright piano", "Turn right right after the upright piano"),
         ("Right after that, make a right by the sofa", "Right after that, make a left by the sofa"),
         (
@@ -424,3 +425,13 @@ def test_a_policy_that_reckons_with_other_turns_is_refused(tours):
     turned = config.agent.policy.model_copy(update={"turn_deg": 30.0})
     with pytest.raises(ValueError, match="turns of 30 degrees"):
         School(config.model_copy(update={"agent": config.agent.model_copy(update={"policy": turned})}))
+
+
+@pytest.mark.parametrize("evaluate", [0, 3])
+def test_nothing_is_learned_in_the_houses_of_val_unseen(tours, evaluate):
+    config = recipe(tours, evaluate=evaluate)
+    wrong = config.episodes.model_copy(update={"train": config.episodes.val_unseen})
+    with pytest.raises(ValueError, match=r"val_unseen\.json\.gz: short/val_unseen_000/.* choose other scenes"):
+        School(config.model_copy(update={"episodes": wrong}))
+    alone = config.episodes.model_copy(update={"train": config.episodes.val_unseen, "val_unseen": None})
+    School(config.model_copy(update={"episodes": alone}))  # houses that nobody is judged in

@@ -85,10 +85,16 @@ def test_a_policy_goes_on_with_another_encoder(tours, first, tmp_path):
     before = load_agent(first / "last" / "agent")
     changed = change_encoder(before, tmp_path / "encoder.safetensors")
     assert changed.perception.digest == Perception(other.config, other.encoder).digest != before.perception.digest
+    statistics = "sight.standardise."  # of the other encoder's channels
     for name, weights in before.policy.state_dict().items():
-        assert torch.equal(weights, changed.policy.state_dict()[name])
+        if name.startswith(statistics):
+            assert weights.any() and not changed.policy.state_dict()[name].any()
+        else:
+            assert torch.equal(weights, changed.policy.state_dict()[name])
     train_by_imitation(later(tours, first, start_encoder=str(tmp_path / "encoder.safetensors")), tmp_path / "run")
-    assert load_agent(tmp_path / "run" / "last" / "agent").perception.digest == changed.perception.digest
+    after = load_agent(tmp_path / "run" / "last" / "agent")
+    assert after.perception.digest == changed.perception.digest
+    assert after.policy.sight.standardise.batches == 5  # a training batch each
 
 
 def test_another_kind_of_encoder_is_refused(first, tmp_path):
@@ -103,6 +109,17 @@ def test_walks_of_other_episodes_are_refused(tours, first):
     wrong = config.walks[0].model_copy(update={"episodes": config.episodes.val_unseen})
     with pytest.raises(WalksError, match=r"walks/00: has a walk of episode .* lacks; name the episode file"):
         School(config.model_copy(update={"walks": (wrong,)}))
+
+
+def test_walks_in_the_houses_of_val_unseen_are_refused(tours, first, tmp_path):
+    unseen = recipe(tours).episodes.val_unseen
+    elsewhere = recipe(tours).episodes.model_copy(update={"train": unseen, "val_unseen": None})
+    walking = recipe(tours, evaluate=0, collection={"iterations": 1}, learning={"steps": 1})
+    train_by_imitation(walking.model_copy(update={"episodes": elsewhere}), tmp_path / "run")
+    config = later(tours, first)
+    leaked = config.walks[0].model_copy(update={"folder": str(tmp_path / "run" / "walks" / "00"), "episodes": unseen})
+    with pytest.raises(ValueError, match=r"run/walks/00 and .*: short/val_unseen_000/.* is kept to measure agents in"):
+        School(config.model_copy(update={"walks": (*config.walks, leaked)}))
 
 
 def test_a_folder_without_walks_is_refused(tours, first, tmp_path):

@@ -149,6 +149,16 @@ def test_draws_change_with_the_seed_and_not_without(rollouts, episodes):
     assert sources(3) == sources(3) != sources(4)
 
 
+def test_who_acts_does_not_follow_from_what_an_agent_draws(rollouts, episodes):
+    """An agent draws by the walk's seed; were the lane's draws the same, the expert would act just where those are low."""
+    same = []
+    for seed in range(12):
+        for r in rollouts.collect(Constant(Action.LEFT), episodes, Rules(beta=0.5, max_steps=1), seed):
+            drawn = np.random.default_rng(episode_seed(seed, r.episode.episode_id)).random()
+            same.append((drawn < 0.5) == (r.walk.sources[0] == EXPERT))
+    assert len(same) >= 40 and np.mean(same) == pytest.approx(0.5, abs=2 / math.sqrt(len(same)))
+
+
 def test_beta_falls_by_iterations():
     config = CollectionConfig(p=0.75, off_path=2.0, late_stop=3)
     assert [Rules.of(config, k).beta for k in range(4)] == pytest.approx([1, 0.75, 0.5625, 0.421875])

@@ -151,6 +151,44 @@ def test_the_best_agent_of_a_training_is_measured_else_its_last(base, wanderer, 
     assert [entrant.source for entrant in found][:2] == [str(run / "step_000010"), str(run / "step_000020")]
 
 
+def test_a_run_that_has_learned_nothing_yet_is_not_measured_unless_its_checkpoint_is_named(wanderer, tmp_path):
+    run = tmp_path / "begun"
+    shutil.copytree(wanderer, run / "step_000000" / "agent")
+    (run / "last").symlink_to("step_000000")
+    for named in (run, run / "last", run / "last" / "agent"):
+        with pytest.raises(
+            ValueError, match=r"learned nothing yet, last is step_000000.* navloop train .*/begun/config"
+        ):
+            find_agent(named)
+    assert find_agent(run / "step_000000") == find_agent(run / "step_000000" / "agent") == run / "step_000000" / "agent"
+    shutil.copytree(wanderer, run / "best")  # as reinforcement measures its start before it learns
+    assert find_agent(run) == run / "best"
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"algorithm": "reinforcement", "ppo": {"iterations": 20}},
+        {"algorithm": "imitation", "learning": {"steps": 10}, "collection": {"iterations": 2}},
+        {"algorithm": "imitation", "learning": {"steps": 20}, "collection": {"iterations": 0}},
+    ],
+)
+def test_a_run_that_has_not_come_to_its_end_is_told_of(wanderer, tmp_path, caplog, recipe):
+    run = tmp_path / "run"
+    (run / "step_000020").mkdir(parents=True)
+    shutil.copytree(wanderer, run / "step_000010" / "agent")
+    (run / "last").symlink_to("step_000010")
+    assert find_agent(run) and not caplog.records  # nothing says where it ends
+    (run / "config.yaml").write_text(json.dumps(recipe))
+    assert find_agent(run) == run / "step_000010" / "agent"
+    assert "has not come to its end, step 10 of 20; to go on with it: navloop train" in caplog.text
+    caplog.clear()
+    (run / "last").unlink()
+    (run / "last").symlink_to("step_000020")
+    shutil.copytree(wanderer, run / "step_000020" / "agent")
+    assert find_agent(run) == run / "step_000020" / "agent" and not caplog.records
+
+
 def test_folders_without_an_agent_and_names_that_clash_are_refused(base, wanderer, tmp_path):
     def entering(*agents):
         return base.model_copy(update={"agents": agents})
