@@ -102,8 +102,10 @@ class Pair:
 
 
 def agents_named(evaluation: Evaluation, name: str) -> list[str]:
-    """Return the agents of a name that have episodes: one, or of a pattern such as `loop_*` all that it fits."""
-    return [agent for agent, rows in evaluation.rows.items() if rows and fnmatchcase(agent, name)]
+    """Return the agents of a name that have episodes: one, or of a pattern such as `loop_*` all that it fits, under the same control."""
+    base, _, control = name.partition("+")
+    named = {agent: agent.partition("+") for agent, rows in evaluation.rows.items() if rows}
+    return [agent for agent, (own, _, under) in named.items() if fnmatchcase(own, base) and under == control]
 
 
 def over_seeds(evaluation: Evaluation, name: str) -> Sequence[Row]:
@@ -150,7 +152,9 @@ def pair_up(runs: Sequence[Path], agents: Sequence[str] = ()) -> list[Pair]:
         if not agents_named(evaluation, name):
             known = ", ".join(agent for agent, rows in evaluation.rows.items() if rows) or "none"
             raise ValueError(f"{evaluation.folder}: has no episodes of agent {name!r}, but of {known}; see --agent")
-    if first.folder == second.folder and any(a == b for a, b in chosen):
+    if first.folder == second.folder and any(
+        set(agents_named(first, a)) & set(agents_named(second, b)) for a, b in chosen
+    ):
         raise ValueError(
             f"{first.folder}: an agent is not compared with itself; name two with --agent, or a second run"
         )

@@ -56,15 +56,15 @@ def weighted_median(values: NDArray[np.int64], weights: Vector) -> float:
 
     Args:
         values: int64 (N,).
-        weights: float (N,), at least 0; whole numbers for a resample.
+        weights: float (N,), at least 0.
     """
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])
     if not len(values) or total[-1] <= 0:
         return float("nan")
-    half = total[-1] / 2
-    lower = np.searchsorted(total, half)
-    upper = np.searchsorted(total, half, side="right")  # another one only where the weights split in half
+    half, rounding = total[-1] / 2, 1e-9 * total[-1]
+    lower = np.searchsorted(total, half - rounding)
+    upper = np.searchsorted(total, half + rounding, side="right")  # another one only where the weights split in half
     return float(values[order][[lower, min(upper, len(values) - 1)]].mean())
 
 

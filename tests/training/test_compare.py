@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from said import navloop
 from scipy import stats
 
 from navloop.configs.schema import EvalConfig
-from navloop.training.comparison import describe, pair_up, print_comparisons
+from navloop.training.comparison import agents_named, describe, pair_up, print_comparisons
 from navloop.training.evaluation import evaluate
-from navloop.training.results import compare_rows
+from navloop.training.results import compare_rows, read_evaluation
 from navloop.training.tables import metrics_named
 
 EPISODES = 10
@@ -122,6 +123,16 @@ def test_agents_of_one_name_are_compared_by_their_mean(runs):
     table = shown([pair])
     assert "* (mean of 2)  against  rand*" in table and f"{EPISODES} episodes" in table
     assert "McNemar" not in table  # of what is 0 or 1 alone
+
+
+def test_a_pattern_takes_no_controls_and_nobody_is_compared_with_a_part_of_themselves(runs):
+    run = read_evaluation(runs / "a")
+    rows = {name: run.rows["expert"] for name in ("loop_0", "loop_1", "loop_0+shuffled", "loop_1+shuffled")}
+    run = replace(run, rows=rows)
+    assert agents_named(run, "loop_*") == ["loop_0", "loop_1"]
+    assert agents_named(run, "loop_*+shuffled") == ["loop_0+shuffled", "loop_1+shuffled"]
+    with pytest.raises(ValueError, match="is not compared with itself"):
+        pair_up([runs / "a"], ["*", "expert"])
 
 
 def test_the_only_agents_are_compared_whatever_their_names(runs, tmp_path):

@@ -60,6 +60,11 @@ def test_a_weighted_median_is_the_median_of_repeated_values(pairs: list[tuple[in
         assert np.isnan(found)
 
 
+def test_a_median_lies_in_the_middle_though_weights_are_fractions() -> None:
+    ranks = np.random.default_rng(0).permutation(np.repeat([3, 4], 5000))
+    assert weighted_median(ranks, np.full(10_000, 1 / 50)) == 3.5
+
+
 @given(videos=st.integers(2, 30), size=st.integers(2, 30), seed=st.integers(0, 9))
 def test_galleries_are_of_one_size_and_share_no_video(videos: int, size: int, seed: int) -> None:
     if videos < size:

@@ -25,6 +25,7 @@ from navloop.training.store import (
     open_store,
     walk_folder,
 )
+from navloop.training.walks import WalkFolder
 
 STORE, WALKS, EPISODES, MANIFEST = "store", "walks", "train.json.gz", "manifest.jsonl"
 """Files of a folder of kept walks."""
@@ -56,7 +57,8 @@ def keep(
         folder: Gets a store, `walks` and `train.json.gz` to imitate, and `manifest.jsonl`, films with words that say what they show.
 
     Returns:
-        What is kept of each source (`count`), what the rule dropped ("dropped", numbers by source and reason), and walks, frames, and frames of films together.
+        What is kept of each source (`count`), what the rule dropped ("dropped", numbers by source and reason), and together walks, frames that are learned from,
+        and frames of films.
 
     Raises:
         NothingKept: If nothing at all is kept.
@@ -80,7 +82,7 @@ def keep(
         "sources": counts,
         "dropped": {source: dict(Counter(why for why in found if why)) for source, found in verdicts.items()},
         "walks": len(kept),
-        "frames": sum(episode.length for episode in kept.episodes),
+        "frames": sum(len(walk) for part in WalkFolder(folder / WALKS).parts for walk in part.walks),
         "films": films,
     }
 

@@ -103,7 +103,7 @@ def read_plan(config: LoopConfig) -> Plan:
     plan = Plan(
         config=config,
         houses=_read("houses", config.houses, HousesConfig),
-        first=_read("first", config.first, ImitationConfig),
+        first=read_first(config),
         retrain=_read("retrain", config.retrain, ImitationConfig),
         speaker=_read("speaker", config.speaker, SpeakerTrainConfig),
         eval=_read("judge", config.judge, EvalConfig),
@@ -111,6 +111,11 @@ def read_plan(config: LoopConfig) -> Plan:
     )
     _check(plan)
     return plan
+
+
+def read_first(config: LoopConfig) -> ImitationConfig:
+    """Return the recipe of the first agent alone; errors as `read_plan`."""
+    return _read("first", config.first, ImitationConfig)
 
 
 def amended(config: C, **fields: Any) -> C:

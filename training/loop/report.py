@@ -22,7 +22,7 @@ from navloop.training.loop.charts import ARM_COLOURS, gains_chart, reached_chart
 from navloop.training.loop.descriptions import Account, read_accounts
 from navloop.training.loop.examples import Example, show_examples
 from navloop.training.loop.lineage import LINEAGE
-from navloop.training.loop.plan import episodes_of, read_plan, split_file
+from navloop.training.loop.plan import episodes_of, read_first, split_file
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, read_steps
@@ -193,7 +193,7 @@ def _examples(
     folder = run / f"round_{found['round']:02d}"
     houses = Path(config.dataset) if config.dataset is not None else run / "houses"
     try:
-        episodes = episodes_of(read_plan(config).first, houses, split_file(houses, "train"))
+        episodes = episodes_of(read_first(config), houses, split_file(houses, "train"))
         stores = {source: open_store(folder / source / STORE) for source in found["collected"]}
         return show_examples(stores, accounts, episodes, config.report, config.seed), ""
     except (ValueError, OSError, ReplayError) as error:

@@ -118,11 +118,12 @@ def _differences(ours: Outcome, theirs: Outcome) -> list[ScoreDifference]:
                 f"task {ours.title}: the two runs have none of their {kind} in common; the first has such as {places[0]}, the second "
                 f"{places[1]}; measure both on lists of one name, from one folder"
             )
-        ranks = np.array([(units[unit]["rank"], others[unit]["rank"]) for unit in common])
         scenes = [units[unit]["scene"] for unit in common]
         videos = [units[unit]["video"] for unit in common]
-        for k in [k for k in UP_TO if k == 1 or (ranks > k).any()]:
+        for k in UP_TO:
             first, second = (np.array([_within(side[unit], k) for unit in common]) for side in (units, others))
+            if k > 1 and min(first.min(), second.min()) == 1:
+                continue  # all are among so many
             gap = compare(first, second, scenes, videos)
             name = f"{RANKED[kind]}{'' if kind == 'texts' else '-'}{k}"
             found.append(
