@@ -223,14 +223,15 @@ def _step_of(link: Path) -> int | None:
 
 
 def _end_of(run: Path) -> int | None:
-    """Return the step that a training ends at; None where its recipe alone does not tell, as where it counts epochs."""
-    file = run / "config.yaml"
-    recipe = (yaml.safe_load(file.read_text()) if file.is_file() else None) or {}
-    if recipe.get("algorithm") == "reinforcement":
-        return int(recipe["ppo"]["iterations"])
-    steps = recipe.get("learning", {}).get("steps")
-    walking = recipe.get("collection") or recipe.get("oracle") or {}
-    return None if steps is None else int(steps) * max(1, walking.get("iterations", 1))
+    """Return the step that a training ends at; None where its recipe alone does not tell, as where it counts epochs, or cannot be read."""
+    try:
+        recipe = yaml.safe_load((run / "config.yaml").read_text())
+        if recipe.get("algorithm") == "reinforcement":
+            return int(recipe["ppo"]["iterations"])
+        walking = recipe.get("collection") or recipe.get("oracle") or {}
+        return int(recipe["learning"]["steps"]) * max(1, int(walking.get("iterations", 1)))
+    except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError):
+        return None  # the agent beside it is what is asked for, and says itself whether it is whole
 
 
 def _label(folder: Path) -> str:

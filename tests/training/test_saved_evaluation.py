@@ -179,6 +179,9 @@ def test_a_run_that_has_not_come_to_its_end_is_told_of(wanderer, tmp_path, caplo
     shutil.copytree(wanderer, run / "step_000010" / "agent")
     (run / "last").symlink_to("step_000010")
     assert find_agent(run) and not caplog.records  # nothing says where it ends
+    for unreadable in ("{broken: [", "", "- a list", json.dumps({**recipe, "ppo": 1, "learning": {"steps": None}})):
+        (run / "config.yaml").write_text(unreadable)
+        assert find_agent(run) and not caplog.records
     (run / "config.yaml").write_text(json.dumps(recipe))
     assert find_agent(run) == run / "step_000010" / "agent"
     assert "has not come to its end, step 10 of 20; to go on with it: navloop train" in caplog.text
