@@ -228,8 +228,8 @@ class _Training:
 
 
 def _whole(value: Tensor) -> Tensor:
-    """Return what a metric is over all processes, where weights in shards made it one in shards too."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    """Return what a metric is over all processes, a number, where weights in shards made it one in shards, or a row of one."""
+    return (value.full_tensor() if isinstance(value, DTensor) else value).reshape(())
 
 
 def _accelerator(config: EngineConfig, leaves_unused: bool) -> Accelerator:

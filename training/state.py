@@ -30,6 +30,7 @@ from navloop.training.checkpoints import (
     write_tensors,
 )
 from navloop.training.schedules import create_optimizer
+from navloop.training.shards import prepare_for_shards, reshape_numbers
 from navloop.training.stages.stage import Stage
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -63,12 +64,12 @@ class TrainingState:
     """
 
     def __init__(self, stage: Stage, config: EngineConfig, accelerator: Accelerator) -> None:
-        if accelerator.distributed_type == DistributedType.FSDP:
-            _check_shards(stage, config)
         self.stage, self._accelerator, self._config = stage, accelerator, config
         self._tempered = [module for module in stage.modules() if isinstance(module, Tempered)]
         self._clamp()  # before anything copies the weights that training begins with
         self._shell = deepcopy(stage).to("meta")  # takes whole tensors where the stage itself may hold parts of them
+        in_shards = accelerator.distributed_type == DistributedType.FSDP
+        self._numbers = prepare_for_shards(stage, config) if in_shards else frozenset[str]()
         stage.to(accelerator.device)
         self.inner: Optimizer = create_optimizer(stage, config)
         self.ema = None if config.ema is None else ModelEmaV3(stage, config.ema)
@@ -103,7 +104,8 @@ class TrainingState:
         """
         model = get_model_state_dict(self.model, options=_WHOLE)
         optimizer = get_optimizer_state_dict(self.model, self.inner, options=_WHOLE)
-        if self._accelerator.is_main_process:
+        if self._accelerator.is_main_process:  # to whom alone whole tensors come
+            reshape_numbers(self._numbers, model, optimizer, ())
             scaler = self._accelerator.scaler
             scale = None if scaler is None else scaler.state_dict()
             with new_checkpoint(folder, step, self._config.keep) as aside:
@@ -126,6 +128,7 @@ class TrainingState:
         checkpoint.check()
         state, tensors = checkpoint.state(), checkpoint.tensors("model")
         self._check_fits(checkpoint, tensors)
+        reshape_numbers(self._numbers, tensors, state["optimizer"], (1,))
         set_model_state_dict(self.model, dict(tensors), options=_WHOLE)
         set_optimizer_state_dict(self.model, self.inner, state["optimizer"], options=_WHOLE)
         if self.ema is not None:
@@ -156,11 +159,3 @@ class TrainingState:
                 f"{checkpoint.folder}: is of another model, which {wrong[0]} shows: "
                 f"{theirs.get(wrong[0], 'absent')} there, {own.get(wrong[0], 'absent')} here; choose another folder"
             )
-
-
-def _check_shards(stage: Stage, config: EngineConfig) -> None:
-    """Refuse what weights in shards cannot do, before there is a checkpoint that lacks it."""
-    if config.ema is not None:
-        raise ValueError("engine.ema: weights in shards (FSDP) have no moving average; take engine.ema=null, or DDP")
-    if scalars := [name for name, weight in stage.named_parameters() if not weight.ndim]:
-        raise ValueError(f"{scalars[0]} is a single number, which has no shards (FSDP); train this stage with DDP")

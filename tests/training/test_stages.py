@@ -109,34 +109,72 @@ def test_a_process_keeps_no_table_of_all_pairs(tmp_path: Path) -> None:
         assert "(4, 8)" in text and "(8, 8)" not in text  # 4 pairs of its own among 8
 
 
+def shapes(run: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight."""
+    return {
+        key: tuple(weight.shape) for key, weight in read_weights(run / "last" / "encoder.safetensors").state.items()
+    }
+
+
 def furthest(run: Path, other: Path) -> float:
     """Return the largest difference of any weight."""
     first, second = (read_weights(folder / "last" / "encoder.safetensors").state for folder in (run, other))
     return max((first[key] - second[key]).abs().max().item() for key in first)
 
 
-def test_weights_in_shards_learn_as_whole_ones_do_and_stages_that_cannot_are_refused(tmp_path: Path) -> None:
-    recipes = {
-        "classification": config(
-            "classification", MASKED, 4, engine={"steps": 4, "clip": 1.0, "accumulate": 2, "checkpoint_every": 2}
-        ),
-        "contrastive": divided("contrastive"),
-    }
-    statuses, said = run_joined(tmp_path, train_sharded, tmp_path / "sharded", recipes)
-    assert statuses == [1, 1], said
-    for text in said:
-        assert "in shards: True" in text
-        assert "encoder.logit_scale is a single number, which has no shards (FSDP)" in text
-    chosen = recipes["classification"]
-    train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path / "whole")
-    for one, two in zip(lines(tmp_path / "whole"), lines(tmp_path / "sharded" / "classification"), strict=True):
-        assert two == pytest.approx(one, abs=1e-5)
-    assert furthest(tmp_path / "whole", tmp_path / "sharded" / "classification") < 1e-5
-    run, before = tmp_path / "sharded" / "classification", lines(tmp_path / "sharded" / "classification")
-    shutil.rmtree(run / "step_000004")
-    _, said = run_joined(tmp_path, train_sharded, tmp_path / "sharded", recipes)
-    assert all("in shards: True" in text for text in said)
-    assert lines(run) == before and (run / "step_000004").is_dir()
+IN_SHARDS = {
+    name: config(*RECIPES[name], engine={"steps": 4, "clip": 1.0, "checkpoint_every": 2, **engine}, **changes)
+    for name, engine, changes in (
+        ("classification", {"accumulate": 2}, {}),
+        ("contrastive", {}, {}),
+        ("viclip", {}, {"mask_ratio": 0.5, "captions_weight": 0.0}),
+        ("images", {}, {"images": {"manifest": ("none",), "batch": 4}}),
+        ("coordination", {}, {}),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def in_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run of each recipe, its weights in shards of two processes."""
+    folder = tmp_path_factory.mktemp("shards")
+    statuses, said = run_joined(folder, train_sharded, folder, IN_SHARDS)
+    assert statuses == [0, 0], said
+    assert all(text.count("in shards: True") == len(IN_SHARDS) for text in said)
+    return folder
+
+
+@pytest.mark.parametrize("name", IN_SHARDS)
+def test_weights_in_shards_learn_as_whole_ones_do(name: str, in_shards: Path, tmp_path: Path) -> None:
+    chosen = IN_SHARDS[name]
+    train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path)
+    for one, two in zip(lines(tmp_path), lines(in_shards / name), strict=True):
+        assert comparable(two, name) == pytest.approx(comparable(one, name), abs=1e-5, rel=1e-5)
+    assert shapes(tmp_path) == shapes(in_shards / name)
+    assert furthest(tmp_path, in_shards / name) < 5e-4  # as of whole weights in two processes, above
+
+
+def test_a_run_in_shards_goes_on_to_the_same_numbers_with_either_launch(in_shards: Path, tmp_path: Path) -> None:
+    whole = lines(in_shards / "contrastive")
+    for launch in ("shards", "one"):
+        run = tmp_path / launch / "contrastive"
+        shutil.copytree(in_shards / "contrastive", run, symlinks=True)
+        shutil.rmtree(run / "step_000004")
+    one = {"contrastive": IN_SHARDS["contrastive"]}
+    statuses, said = run_joined(tmp_path, train_sharded, tmp_path / "shards", one)
+    assert statuses == [0, 0], said
+    assert lines(tmp_path / "shards" / "contrastive") == whole
+    train(without_dropout(stage_of(one["contrastive"])), one["contrastive"].engine, tmp_path / "one" / "contrastive")
+    for name in ("loss", "scale"):
+        found = [line[name] for line in lines(tmp_path / "one" / "contrastive")]
+        assert found == pytest.approx([line[name] for line in whole], abs=1e-5)
+
+
+def test_a_moving_average_of_weights_in_shards_is_refused(tmp_path: Path) -> None:
+    chosen = config("classification", MASKED, 4, engine={"ema": 0.9})
+    statuses, said = run_joined(tmp_path, train_sharded, tmp_path, {"averaged": chosen})
+    assert statuses == [1, 1]
+    assert all("engine.ema: weights in shards (FSDP) have no moving average" in text for text in said)
 
 
 CURVES = {
