@@ -31,6 +31,7 @@ ONLY_IN = {
     "decord": (),  # the benchmarks measure against it
     "av": ("training/videos.py", "training/decoding.py", "training/packets.py", "training/store/"),
     "pyarrow": ("training/store/", "training/clip_rows.py"),
+    "rerun": ("training/store/viewing.py",),
     "panda3d": ("envs/embedded/",),
     "embreex": ("envs/embedded/",),
     "stable_baselines3": ("agent/sb3/",),

@@ -29,15 +29,18 @@ def add_actions(store: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPar
     _add_never(merge)
     yield merge
     export = _add(
-        actions, "export", "write a list of videos with captions (.jsonl), or an R2R-VLNCE episode file (.json.gz)"
+        actions,
+        "export",
+        "write a list of videos with captions (.jsonl), an R2R-VLNCE episode file (.json.gz), or recordings for Rerun (a folder)",
     )
     _add_stores(export, 1)
     export.add_argument(
         "--to",
         type=Path,
         required=True,
-        metavar="FILE",
-        help="x.jsonl for `navloop pretrain`; x.json.gz or x.json, with ground truth beside it, for `replay`, `train`, `eval`",
+        metavar="PATH",
+        help="x.jsonl for `navloop pretrain`; x.json.gz or x.json, with ground truth beside it, for `replay`, `train`, `eval`; x, a "
+        "folder with a recording a walk, for `rerun x`",
     )
     _add_where(export)
     yield export

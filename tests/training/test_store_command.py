@@ -96,7 +96,10 @@ def test_scenes_that_agents_are_measured_in_are_refused(store, tmp_path, capsys)
         (["show", "nowhere"], "nowhere: holds no store"),
         (["show", "STORE", "--where", "ndtw>1"], "has no column 'ndtw'"),
         (["merge", "STORE", "--into", "OUT", "--where", "length>99"], "no walk is meant by length>99"),
-        (["export", "STORE", "--to", "OUT"], "expected a .jsonl file for a list of videos, or .json.gz for episodes"),
+        (
+            ["export", "STORE", "--to", "list.csv"],
+            "expected a .jsonl file for a list of videos, .json.gz for episodes, or",
+        ),
         (["import", "nowhere.json", "--into", "OUT"], "nowhere.json: annotations cannot be read"),
     ],
 )

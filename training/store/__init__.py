@@ -18,6 +18,7 @@ from navloop.training.store.joining import join_parts
 from navloop.training.store.parts import PARTS, write_copy, write_record
 from navloop.training.store.reader import Store, Where, open_store
 from navloop.training.store.schema import Record, StoreAbout, StoredEpisode, StoreError
+from navloop.training.store.viewing import export_rerun
 from navloop.training.unseen import refuse_scenes
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "StoredEpisode",
     "export_episodes",
     "export_manifest",
+    "export_rerun",
     "list_episodes",
     "list_walks",
     "merge_stores",

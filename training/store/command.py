@@ -19,6 +19,7 @@ from navloop.training.store import (
     StoreError,
     export_episodes,
     export_manifest,
+    export_rerun,
     merge_stores,
     open_store,
 )
@@ -146,8 +147,12 @@ def _export(store: Store, to: Path, where: Sequence[str] | None, console: Consol
     elif to.name.endswith((".json", ".json.gz")):
         to.parent.mkdir(parents=True, exist_ok=True)
         export_episodes(store, to, chosen)
+    elif not to.suffix:
+        export_rerun(store, to, chosen)
     else:
-        raise StoreError(f"{to}: expected a .jsonl file for a list of videos, or .json.gz for episodes")
+        raise StoreError(
+            f"{to}: expected a .jsonl file for a list of videos, .json.gz for episodes, or a folder, without a dot, for recordings"
+        )
     console.print(f"{len(chosen):,} walks: {to}", soft_wrap=True, highlight=False)
 
 
