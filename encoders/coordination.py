@@ -175,12 +175,13 @@ class InternVideo(VideoEncoder):
         """Return the scaled cosine of each video (B, J) with each text (K, J), as logits (B, K)."""
         return self.multimodal.similarity(videos, texts)
 
-    def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> BranchPixels:  # type: ignore[override]
-        """Return uint8 frames (B, T, H, W, 3) as each branch's pixels; they cross to the device once."""
+    def to_pixels(self, frames: Tensor | NDArray[np.uint8], valid: Tensor | None = None) -> BranchPixels:  # type: ignore[override]
+        """Return uint8 frames (B, T, H, W, 3) as each branch's pixels; they cross to the device once. `valid` as any encoder takes it."""
         clips = as_frames(frames).to(self.device, non_blocking=True)
-        masked = self.masked.to_pixels(clips)  # checks them
-        stride = self.config.stride
-        return BranchPixels(masked, self.multimodal.to_pixels(clips[..., stride - 1 :: stride, :, :, :]))
+        masked = self.masked.to_pixels(clips, valid)  # checks them
+        taken = slice(self.config.stride - 1, None, self.config.stride)
+        seen = None if valid is None else valid[..., taken]
+        return BranchPixels(masked, self.multimodal.to_pixels(clips[..., taken, :, :, :], seen))
 
     def check_pixels(self, pixels: BranchPixels) -> None:  # type: ignore[override]
         """Refuse pixels of other shapes than the branches', or not as many clips for each.

@@ -95,8 +95,11 @@ class VideoEncoder(nn.Module, ABC):
             f"{type(self).__name__} has no text tower; take an encoder with one, such as internvideo_mm_base_p16_t8"
         )
 
-    def to_pixels(self, frames: Tensor | NDArray[np.uint8]) -> Tensor:
-        """Return uint8 frames (B, T, H, W, 3) as this encoder's pixels, float (B, 3, T, H, W), on its device."""
+    def to_pixels(self, frames: Tensor | NDArray[np.uint8], valid: Tensor | None = None) -> Tensor:
+        """Return uint8 frames (B, T, H, W, 3) as this encoder's pixels, float (B, 3, T, H, W), on its device.
+
+        Frames that are not `valid`, bool (B, T), pad a clip that is too short: they become 0, the mean colour.
+        """
         clips = as_frames(frames)
         if clips.ndim == 4:
             clips = clips[None]
@@ -105,7 +108,7 @@ class VideoEncoder(nn.Module, ABC):
                 f"clips have {clips.shape[1]} frames, this encoder takes {self.num_frames}; "
                 f"pick them with navloop.encoders.frame_indices({clips.shape[1]}, {self.num_frames})"
             )
-        return to_pixels(clips, self.pixels, self.device, self.dtype)
+        return to_pixels(clips, self.pixels, self.device, self.dtype, valid)
 
     def see_whole(self) -> None:
         """Take frames of any size whole from now on, in every branch, as an agent must: what it walks to may be at their edges.

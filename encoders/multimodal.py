@@ -118,6 +118,7 @@ class MultimodalEncoder(VideoEncoder):
         *,
         length: int | None = None,
         generator: torch.Generator | None = None,
+        valid: Tensor | None = None,
     ) -> list[str]:
         """Say what is to be seen in clips.
 
@@ -126,6 +127,7 @@ class MultimodalEncoder(VideoEncoder):
             strategy: How words are chosen; its `count` captions of a clip are adjacent. None takes a beam of 5.
             length: Tokens of a caption at most; None takes the text tower's context.
             generator: Source of randomness, on this encoder's device; only `Nucleus` needs it.
+            valid: bool (B, T), as for `to_pixels`.
 
         Raises:
             TypeError: If this encoder has no caption decoder.
@@ -136,7 +138,7 @@ class MultimodalEncoder(VideoEncoder):
                 "create_encoder(name, weights), or from a configuration with a captioner, "
                 "encoder_config(name).model_copy(update={'captioner': CaptionerConfig()})"
             )
-        video_tokens = self.see(self.to_pixels(frames)).frame_tokens.flatten(1, 2)
+        video_tokens = self.see(self.to_pixels(frames, valid)).frame_tokens.flatten(1, 2)
         said = caption(self.text, self.captioner, video_tokens, strategy or Beam(), length=length, generator=generator)
         return detokenize(said.ids)
 

@@ -14,7 +14,13 @@ VERSION = 3
 """Raised when the same frames become other pixels: features that were kept from before are then not taken for today's."""
 
 
-def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, dtype: torch.dtype) -> Tensor:
+def to_pixels(
+    frames: Tensor,
+    config: PixelsConfig,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    valid: Tensor | None = None,
+) -> Tensor:
     """Resize, scale and normalise frames.
 
     They cross to the device as uint8, a quarter of the bytes. Frames that have the encoder's size are taken as they are: they were cut to it
@@ -25,9 +31,10 @@ def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, 
         config: Size, mean, standard deviation, and how to resize.
         device: Where the result is.
         dtype: Type of the result; the arithmetic is float32.
+        valid: bool (B, T), False where a frame pads a clip that is too short; None: all are real.
 
     Returns:
-        float (B, 3, T, size, size).
+        float (B, 3, T, size, size), 0 where a frame pads: the mean colour, which is what the released retrieval pads with.
 
     Raises:
         ValueError: If `frames` are not uint8 (B, T, H, W, 3).
@@ -44,6 +51,8 @@ def to_pixels(frames: Tensor, config: PixelsConfig, device: torch.device | str, 
     mean = torch.tensor(config.mean, device=images.device).view(3, 1, 1)
     std = torch.tensor(config.std, device=images.device).view(3, 1, 1)
     images = (images / 255 - mean) / std
+    if valid is not None:
+        images.masked_fill_(~valid.to(images.device).reshape(-1, 1, 1, 1), 0.0)
     return images.to(dtype).view(batch, num_frames, *images.shape[1:]).transpose(1, 2)  # (B, 3, T, H, W)
 
 

@@ -77,9 +77,8 @@ class VideoFile:
             stated = stated_end(stream)
             self._index = read_index(container, stream)
         self._counted = not self._index.stamped
-        stamps = self._index.seconds
-        if stated - stamps[-1] > MISSING + 2 * np.diff(stamps).max(initial=0.0):
-            raise UnreadableError(f"{path}: is cut off at {stamps[-1]:.1f} of {stated:.1f} s")
+        if stated - self._index.end > MISSING + 2 * np.diff(self._index.seconds).max(initial=0.0):
+            raise UnreadableError(f"{path}: is cut off at {self._index.end:.1f} of {stated:.1f} s")
 
     @property
     def num_frames(self) -> int:

@@ -42,6 +42,7 @@ class Index:
         keys: int64 (K,): numbers of the packets that decoding can begin at, rising.
         key_stamps: int64 (K,): when those are shown.
         key_seeks: int64 (K,): when those are decoded, if the file says.
+        end: Seconds at which the last frame is shown no longer, as its packet says.
     """
 
     seconds: Seconds
@@ -51,6 +52,7 @@ class Index:
     keys: Indices
     key_stamps: Indices
     key_seeks: Indices
+    end: float
 
     def runs(self, wanted: Indices) -> Iterator[Run]:
         """Yield what has to be decoded for some frames, in order."""
@@ -123,6 +125,7 @@ class _Packet(NamedTuple):
     """What a packet says of itself."""
 
     stamp: int | None
+    length: int
     decoded: int | None
     key: bool
     shown: bool
@@ -138,6 +141,7 @@ def read_index(container: Any, stream: Any) -> Index:
     packets = [
         _Packet(
             packet.pts,
+            packet.duration or 0,
             packet.dts,
             packet.is_keyframe,
             not packet.is_discard and not (vp8 and not bytes(packet)[0] & VP8_SHOWN),
@@ -151,13 +155,17 @@ def read_index(container: Any, stream: Any) -> Index:
     shown = [number for number, packet in enumerate(packets) if packet.shown and number >= keys[0]]
     stamps = _distinct([packets[number].stamp for number in shown])
     key_stamps = _distinct([packets[number].stamp for number in keys])
-    if stamps is None or key_stamps is None or (np.diff(key_stamps) < 0).any():
+    # An AVI has no stamps, and FFmpeg counts its packets: where pictures are reordered, that is when they are shown of MPEG-4 alone.
+    codec = stream.codec_context
+    made_up = container.format.name == "avi" and codec.has_b_frames and codec.name != "mpeg4"
+    if made_up or stamps is None or key_stamps is None or (np.diff(key_stamps) < 0).any():
         numbers = np.arange(len(shown))
-        rate = stream.average_rate or stream.guessed_rate
-        return Index(numbers / float(rate), False, numbers, np.array(shown), *[np.array(keys)] * 3)
+        rate = float(stream.average_rate or stream.guessed_rate)
+        return Index(numbers / rate, False, numbers, np.array(shown), *[np.array(keys)] * 3, len(shown) / rate)
     order = np.argsort(stamps)
     order = order[stamps[order] >= key_stamps[0]]  # what is shown before the first key frame cannot be decoded
     decoded = [packets[number].decoded for number in keys]
+    last = packets[shown[order[-1]]].length
     return Index(
         seconds=stamps[order] * float(stream.time_base),
         stamped=True,
@@ -166,6 +174,7 @@ def read_index(container: Any, stream: Any) -> Index:
         keys=np.array(keys),
         key_stamps=key_stamps,
         key_seeks=np.array([k if d is None else d for k, d in zip(key_stamps.tolist(), decoded, strict=True)]),
+        end=float((stamps[order[-1]] + last) * stream.time_base),
     )
 
 

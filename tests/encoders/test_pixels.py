@@ -190,3 +190,13 @@ def test_picked_frames_are_the_middles_of_equal_parts(parts: int, length: int) -
 def test_no_frames_to_pick_from_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot take 8 of 0 frames"):
         frame_indices(0, 8)
+
+
+def test_frames_that_pad_are_nothing_and_others_as_they_are() -> None:
+    config = PixelsConfig(size=32, mean=CLIP_MEAN, std=CLIP_STD)
+    clip, valid = frames(), torch.tensor([[True, True, False], [True, False, False]])
+    pixels, whole = (to_pixels(clip, config, "cpu", torch.float32, given) for given in (valid, None))
+    for row in range(2):
+        for frame in range(3):
+            expected = whole[row, :, frame] if valid[row, frame] else torch.zeros_like(whole[row, :, frame])
+            assert torch.equal(pixels[row, :, frame], expected)

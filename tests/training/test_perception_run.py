@@ -307,6 +307,27 @@ def test_a_coordinated_classifier_is_read_with_one_look(data, tmp_path):
         torch.testing.assert_close(embedded["pooled"], classifier.encoder(pixels).pooled[0], atol=1e-5, rtol=1e-4)
 
 
+def test_a_film_of_too_few_seconds_is_padded_with_the_mean_colour_of_each_branch(data, tmp_path):
+    torch.manual_seed(1)
+    classifier = CoordinatedClassifier(create_encoder("internvideo_tiny_p16_t8", frames=8, size=32), CLASSES).eval()
+    save_classifier(classifier, tmp_path / "classifier.safetensors")
+    views = {"sampler": "seconds", "clips": 1, "crops": 1}
+    run = config(data, {"task": "knn", "k": 3}, weights=str(tmp_path / "classifier.safetensors"), clips=views)
+    evaluate_perception(run, tmp_path / "run")
+    with av.open(str(data / "test0.mp4")) as container:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    clip = np.zeros((1, FRAMES, SIZE, SIZE, 3), np.uint8)
+    clip[0, :4] = frames[::8][:, :, 8:40]  # 30 frames, 8 a second: 4 whole seconds begin
+    encoder = classifier.encoder
+    pixels = encoder.to_pixels(clip)
+    pixels.masked[:, :, 4:] = 0
+    pixels.multimodal[:, :, 4 // encoder.config.stride :] = 0
+    kept = [read_weights(file).state for file in (tmp_path / "run" / "features").glob("*_features.safetensors")]
+    (values,) = (state["values"] for state in kept if len(state["rows"]) == 8)  # the others are of the train list
+    with torch.no_grad():
+        torch.testing.assert_close(values[0], encoder.features(pixels)[0], atol=1e-5, rtol=1e-4)
+
+
 def test_weights_of_no_known_encoder_need_its_name_and_number_of_classes(data, tmp_path):
     state = read_weights(data / "classifier.safetensors").state
     torch.save(state, tmp_path / "bare.pth")

@@ -71,9 +71,19 @@ def test_seconds_are_the_files_own(walk):
     )
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [("webm", "libvpx"), ("avi", "mpeg4"), ("mkv", "libx264")])
-def test_other_containers(tmp_path, suffix, codec):
-    video = open_video(row(encode(tmp_path / f"walk.{suffix}", codec)), Decoding())
+@pytest.mark.parametrize(
+    ("suffix", "codec", "options"),
+    [
+        ("webm", "libvpx", {}),
+        ("avi", "mpeg4", {}),
+        ("avi", "mpeg4", {"bf": "2"}),
+        ("avi", "libx264", {}),  # pictures are reordered, of which an AVI knows nothing
+        ("avi", "libx264", {"bf": "0"}),
+        ("mkv", "libx264", {}),
+    ],
+)
+def test_other_containers(tmp_path, suffix, codec, options):
+    video = open_video(row(encode(tmp_path / f"walk.{suffix}", codec, options)), Decoding())
     indices = np.array([0, 5, 17, 38])
     assert numbers(video.read(indices)) == indices.tolist()
     np.testing.assert_allclose(video.seconds(indices), indices / FPS, atol=2e-3)
@@ -100,6 +110,28 @@ def test_time_stamps_of_a_variable_frame_rate_decide_the_segment(tmp_path, suffi
     assert video.num_frames == 2
     assert numbers(video.read(np.arange(2))) == [2, 3]
     np.testing.assert_allclose(video.seconds(np.arange(2)), [0.2, 1.0], atol=1e-3)
+
+
+@pytest.mark.parametrize("stamps", [[0], [0, 100, 200]])
+def test_a_last_picture_that_is_held_is_not_a_film_cut_off(tmp_path, stamps):
+    path = tmp_path / "held.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        packets = []
+        for frame, stamp in zip(film(len(stamps)), stamps, strict=True):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = stamp, Fraction(1, 1000)
+            packets += stream.encode(picture)
+        packets += stream.encode()
+        packets[-1].duration = round(3 / packets[-1].time_base)
+        for packet in packets:
+            container.mux(packet)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].duration * container.streams.video[0].time_base > 2.9
+    video = open_video(row(path), Decoding())
+    assert numbers(video.read(np.arange(len(stamps)))) == list(range(len(stamps)))
 
 
 def test_a_segment_holds_the_frames_shown_in_it(walk):

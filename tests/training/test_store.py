@@ -6,9 +6,13 @@ import hashlib
 import json
 import math
 import operator
+import os
+import pickle
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import decord
@@ -519,3 +523,24 @@ def test_a_reader_that_was_overtaken_by_a_joining_says_so(tmp_path):
         store.frames(0)
     with pytest.raises(StoreError, match="open it again"):
         store.trajectory(0)
+
+
+def test_a_store_that_was_read_is_read_by_threads_and_by_forked_and_spawned_processes(tmp_path):
+    store = open_store(fill(tmp_path / "store", range(150)))
+    expected = [store.frames(index) for index in range(len(store))]
+    film = str(store.stretch(0).path)
+    (held,) = (number for number in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{number}") == film)
+    place = Path(f"/proc/self/fdinfo/{held}").read_text().splitlines()[0]
+    child = os.fork()
+    if not child:
+        right = all(np.array_equal(store.frames(index), expected[index]) for index in range(0, len(store), 7))
+        os._exit(0 if right else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (
+        Path(f"/proc/self/fdinfo/{held}").read_text().splitlines()[0] == place
+    )  # or the child read through its parent's file
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(store.frames, range(len(store))))
+    assert all(map(np.array_equal, found, expected))
+    copy = pickle.loads(pickle.dumps(store))  # noqa: S301 - our own
+    assert np.array_equal(copy.frames(3), expected[3])

@@ -27,7 +27,7 @@ def measure_captioning(config: CaptioningTaskConfig, bench: Bench) -> Findings:
     sacrebleu()  # said to be missing before hours of captions, not after
 
     def say(batch: ClipBatch) -> list[str]:
-        return encoder.caption(batch.frames, config.strategy, length=config.length)
+        return encoder.caption(batch.frames, config.strategy, length=config.length, valid=batch.valid_frames)
 
     seen, said = bench.watch(say, need=("captions",))
     videos = described(seen.rows)

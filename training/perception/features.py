@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.videos import ClipsConfig, ViewsConfig
+from navloop.encoders.pixels import VERSION
 from navloop.files import fingerprint
 from navloop.training.clip_rows import ClipRow
 from navloop.training.clips import ClipBatch
@@ -110,7 +111,7 @@ class FeatureStore:
         """Return what the encoder makes of rows that were read from the lists of `views`, as `embed` does."""
         clips = self.clips(views)
         shown = [_protocol(clips), video_fingerprint(rows)]
-        said = json.dumps([self._subject.digest, self._recipe.precision, *shown]).encode()
+        said = json.dumps([self._subject.digest, self._recipe.precision, VERSION, *shown]).encode()
         key = fingerprint(said).removeprefix("sha256:")
         file = self._folder / "features" / f"{key}_{readout}.safetensors"
         if not file.is_file():
@@ -177,7 +178,7 @@ class FeatureStore:
         kept: list[Tensor] = []
         with torch.inference_mode(), self._autocast():
             for batch in self._batches(clips, rows, key):
-                read = read_out(self._subject.to_pixels(batch.frames), reading, self._subject)
+                read = read_out(self._subject.to_pixels(batch.frames, batch.valid_frames), reading, self._subject)
                 for name, values in read.items():
                     values = values.float().cpu()
                     self._require_finite(name, values, batch)

@@ -49,9 +49,9 @@ class Subject:
         """Where it runs."""
         return self.encoder.device
 
-    def to_pixels(self, frames: Tensor) -> Any:
-        """Return frames uint8 (B, T, H, W, 3) as the encoder's pixels."""
-        return self.encoder.to_pixels(frames)
+    def to_pixels(self, frames: Tensor, valid: Tensor) -> Any:
+        """Return frames uint8 (B, T, H, W, 3) as the encoder's pixels; those that are not `valid`, bool (B, T), pad short videos."""
+        return self.encoder.to_pixels(frames, valid)
 
     def require_classifier(self) -> Classifier:
         """Return the classifier.

@@ -104,7 +104,7 @@ class ClassificationStage(ClipStage):
             ValueError: If the clips have no labels.
         """
         labels = labels_of(batch)
-        pixels = self.classifier.encoder.to_pixels(batch.frames)
+        pixels = self.classifier.encoder.to_pixels(batch.frames, batch.valid_frames)
         if self.training and self.config.mix is not None:
             copies = self.config.clips.repeats
             seeds = self.share.mine(mixing_seeds(len(batch) // copies * self.share.world, generator))

@@ -164,7 +164,7 @@ class ContrastiveStage(ClipStage):
     def _pixels(self, batch: ClipBatch) -> Tensor:
         if self._are_images(batch):  # which an encoder takes from nobody who may have meant a clip
             return to_pixels(batch.frames, self.encoder.pixels, self.encoder.device, self.encoder.dtype)
-        return self.encoder.to_pixels(batch.frames)
+        return self.encoder.to_pixels(batch.frames, batch.valid_frames)
 
     def _caption(self, frame_tokens: Tensor, states: Tensor, ids: Tensor) -> dict[str, Tensor]:
         assert isinstance(self.encoder, MultimodalEncoder)

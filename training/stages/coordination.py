@@ -81,7 +81,8 @@ class CoordinationStage(ClipStage):
             ValueError: If the clips have no labels.
         """
         labels = labels_of(batch)
-        logits = self.classifier(self.classifier.encoder.to_pixels(batch.frames)).float()
+        pixels = self.classifier.encoder.to_pixels(batch.frames, batch.valid_frames)
+        logits = self.classifier(pixels).float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.smoothing if self.training else 0.0)
         return {"loss": loss, "accuracy": accuracy(logits, labels)}
 

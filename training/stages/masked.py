@@ -68,7 +68,7 @@ class MaskedStage(ClipStage):
     def losses(self, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Return "loss" and "baseline"."""
         encoder = self.autoencoder.encoder
-        pixels = encoder.to_pixels(batch.frames)
+        pixels = encoder.to_pixels(batch.frames, batch.valid_frames)
         hidden, predicted = (mask.to(pixels.device) for mask in self.draw_masks(len(batch), generator))
         predictions = self.autoencoder(pixels, hidden, predicted)
         targets = reconstruction_targets(pixels, predicted, self.shapes)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import av
@@ -130,7 +132,7 @@ def _seek(film: Any, stream: Any, number: int, fps: int) -> None:
 
 
 class FilmReader:
-    """Reads frames of films by their numbers, holding the last films open.
+    """Reads frames of films by their numbers, holding the last films open. Threads take turns; forked and spawned processes open their own.
 
     Args:
         fps: Of all of them.
@@ -138,7 +140,15 @@ class FilmReader:
 
     def __init__(self, fps: int) -> None:
         self._fps = fps
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._turn = Lock()
         self._films: OrderedDict[Path, Any] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[FilmReader], tuple[int]]:
+        return FilmReader, (self._fps,)
 
     def read(self, path: Path, first: int, count: int, pixels: str = "rgb24") -> NDArray[Any]:
         """Return `count` frames from number `first` on, (T, H, W, 3) uint8, or as `pixels` has them; only the key frame before is decoded besides.
@@ -146,7 +156,11 @@ class FilmReader:
         Raises:
             UnreadableError: If the film is missing, damaged or too short, naming it.
         """
-        with explained(str(path)):
+        if (
+            self._process != os.getpid()
+        ):  # a forked child shares the places in its parent's files: what one seeks the other reads
+            self._begin()
+        with self._turn, explained(str(path)):
             film = self._open(path)
             stream = film.streams.video[0]
             film.seek(round(first / self._fps / stream.time_base), stream=stream)
