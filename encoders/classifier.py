@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from navloop.encoders.drops import Dropout
 from navloop.encoders.encoder import VideoEncoder
 
 _INIT_STD = 0.02
@@ -39,7 +40,7 @@ class VideoClassifier(nn.Module):
             raise ValueError(f"{num_classes} classes are none to tell apart; take 1 or more")
         self.encoder = encoder
         self.norm = nn.LayerNorm(encoder.width) if norm else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(encoder.width, num_classes)
         nn.init.normal_(self.head.weight, std=_INIT_STD * init_scale)
         nn.init.zeros_(self.head.bias)

@@ -31,6 +31,7 @@ from typing_extensions import Self
 from navloop.configs.encoders import InternVideoConfig
 from navloop.encoders.classifier import VideoClassifier
 from navloop.encoders.cross_attention import CrossModelAttention
+from navloop.encoders.drops import Dropout
 from navloop.encoders.encoder import EncoderOutput, VideoEncoder
 from navloop.encoders.layers import CLIP, CLIP_EXACT, VIDEOMAE, run, unit_vectors
 from navloop.encoders.masked import MaskedEncoder
@@ -221,7 +222,7 @@ class CoordinatedClassifier(nn.Module):
         if num_classes < 1:
             raise ValueError(f"{num_classes} classes are none to tell apart; take 1 or more")
         self.encoder = encoder
-        self.dropout = nn.Dropout(encoder.config.coordination.dropout)
+        self.dropout = Dropout(encoder.config.coordination.dropout)
         self.masked_head = nn.Linear(encoder.masked.width, num_classes)
         self.multimodal_head = nn.Linear(encoder.multimodal.width, num_classes)
         self.fusion = nn.Parameter(torch.zeros(()))

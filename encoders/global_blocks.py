@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from navloop.configs.encoders import TransformerConfig
 from navloop.encoders.cross_attention import folded_attention
+from navloop.encoders.drops import DropPath
 from navloop.encoders.layers import MLP, BlockStyle
 
 

@@ -125,7 +125,7 @@ class _Training:
         """Take a step; return how many clips it saw, over all processes."""
         seed, model = self.config.seed, self.state.model
         self.schedule.step_update(done - 1)
-        torch.manual_seed(draw_seed(seed, done, 1 + self.stage.share.rank))  # dropout; `train` puts the old state back
+        torch.manual_seed(draw_seed(seed, done, 1))  # dropout, for the clips of all; `train` puts the old state back
         generator = torch.Generator().manual_seed(draw_seed(seed, done))  # parts of the batch draw from it in turn
         model.train()
         clips = 0

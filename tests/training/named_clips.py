@@ -102,14 +102,6 @@ def mortal(stage: Stage, losses: int) -> Stage:
     return stage
 
 
-def without_dropout(stage: Stage) -> Stage:
-    """Return a stage that draws no dropout, which each process draws for itself."""
-    for module in stage.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return stage
-
-
 def train_dying(folder: Path, chosen: PretrainConfig, losses: int) -> None:
     """Train in a process begun for it, which dies in the loss of that number."""
     torch.set_num_threads(1)
@@ -120,7 +112,7 @@ def train_named(folder: Path, recipes: dict[str, PretrainConfig]) -> None:
     """Train one recipe after the other, each into a folder of its name, in a process begun for it."""
     torch.set_num_threads(1)
     for name, chosen in recipes.items():
-        train(without_dropout(stage_of(chosen)), chosen.engine, folder / name)
+        train(stage_of(chosen), chosen.engine, folder / name)
     print(f"trained by {PartialState().num_processes}")
 
 

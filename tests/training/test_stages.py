@@ -13,7 +13,7 @@ import pytest
 import torch
 from in_shards import train_sharded
 from joined import run_joined
-from named_clips import CLASSES, SIZE, Named, config, print_tables, stage_of, train_dying, train_named, without_dropout
+from named_clips import CLASSES, SIZE, Named, config, print_tables, stage_of, train_dying, train_named
 from striking import begin
 
 from navloop.configs.encoders import CaptionerConfig
@@ -41,6 +41,7 @@ MASKED, MULTIMODAL, VICLIP, BOTH = (
     "internvideo_tiny_p16_t8",
 )
 RECIPES = {
+    "masked": ("masked", MASKED, 8),
     "contrastive": ("contrastive", MULTIMODAL, 4),
     "viclip": ("contrastive", VICLIP, 4),
     "images": ("contrastive", MULTIMODAL, 4),
@@ -67,7 +68,7 @@ def divided(name: str) -> PretrainConfig:
         "viclip": {"mask_ratio": 0.5, "captions_weight": 0.0},
         "images": {"images": {"manifest": ("none",), "batch": 4}},
         "silent": {"captions_weight": 0.0},
-        "classification": {"mix": {}},
+        "classification": {"mix": {}, "drop_path": 0.3, "dropout": 0.3},  # coordination has a dropout of its own
     }.get(name, {})
     # A batch of 6 leaves 2 of the 8 held-out clips for a last one, which is smaller than those in training.
     engine = {"contrastive": {"batch": 6}, "accumulated": {"accumulate": 2}}.get(name, {})
@@ -87,7 +88,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_give_the_metrics_of_one(name: str, two_processes: Path, tmp_path: Path) -> None:
     chosen = divided(name)
-    train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path)
+    train(stage_of(chosen), chosen.engine, tmp_path)
     for one, two in zip(lines(tmp_path), lines(two_processes / name), strict=True):
         assert "gradient_norm" in one  # neither Adam nor a clipped gradient shows how large it was
         assert comparable(two, name) == pytest.approx(comparable(one, name), abs=1e-5, rel=1e-5)
@@ -125,7 +126,8 @@ def furthest(run: Path, other: Path) -> float:
 IN_SHARDS = {
     name: config(*RECIPES[name], engine={"steps": 4, "clip": 1.0, "checkpoint_every": 2, **engine}, **changes)
     for name, engine, changes in (
-        ("classification", {"accumulate": 2}, {}),
+        ("masked", {}, {}),
+        ("classification", {"accumulate": 2}, {"drop_path": 0.3, "dropout": 0.3}),
         ("contrastive", {}, {}),
         ("viclip", {}, {"mask_ratio": 0.5, "captions_weight": 0.0}),
         ("images", {}, {"images": {"manifest": ("none",), "batch": 4}}),
@@ -147,7 +149,7 @@ def in_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", IN_SHARDS)
 def test_weights_in_shards_learn_as_whole_ones_do(name: str, in_shards: Path, tmp_path: Path) -> None:
     chosen = IN_SHARDS[name]
-    train(without_dropout(stage_of(chosen)), chosen.engine, tmp_path)
+    train(stage_of(chosen), chosen.engine, tmp_path)
     for one, two in zip(lines(tmp_path), lines(in_shards / name), strict=True):
         assert comparable(two, name) == pytest.approx(comparable(one, name), abs=1e-5, rel=1e-5)
     assert shapes(tmp_path) == shapes(in_shards / name)
@@ -164,7 +166,7 @@ def test_a_run_in_shards_goes_on_to_the_same_numbers_with_either_launch(in_shard
     statuses, said = run_joined(tmp_path, train_sharded, tmp_path / "shards", one)
     assert statuses == [0, 0], said
     assert lines(tmp_path / "shards" / "contrastive") == whole
-    train(without_dropout(stage_of(one["contrastive"])), one["contrastive"].engine, tmp_path / "one" / "contrastive")
+    train(stage_of(one["contrastive"]), one["contrastive"].engine, tmp_path / "one" / "contrastive")
     for name in ("loss", "scale"):
         found = [line[name] for line in lines(tmp_path / "one" / "contrastive")]
         assert found == pytest.approx([line[name] for line in whole], abs=1e-5)

@@ -17,6 +17,7 @@ from navloop.configs.encoders import MultimodalConfig, PixelsConfig, Transformer
 from navloop.configs.schema import Config
 from navloop.configs.stages import ContrastivePretrainConfig
 from navloop.encoders.convert import load_released
+from navloop.encoders.drops import joined
 from navloop.encoders.losses import caption_loss, matching_loss
 from navloop.encoders.masking import random_mask
 from navloop.encoders.multimodal import MultimodalEncoder
@@ -136,7 +137,7 @@ class ContrastiveStage(ClipStage):
 
     def _contrast(self, videos: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss and accuracy of this process's unit vectors (B, J) among those of all, of which it makes no table (N, N)."""
-        first = (distributed.get_rank() if _joined() else 0) * len(videos)
+        first = (distributed.get_rank() if joined() else 0) * len(videos)
         videos, texts, scale = videos.float(), texts.float(), self.encoder.scale().float()
         with torch.autocast(
             videos.device.type, enabled=False
@@ -206,19 +207,15 @@ class ContrastiveStage(ClipStage):
         return top
 
 
-def _joined() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
 def gather(rows: Tensor) -> Tensor:
     """Return the rows (B, ...) of all processes, as many of each, in the order of their ranks; gradients flow back to each."""
-    return torch.cat(all_gather(rows.contiguous())) if _joined() else rows
+    return torch.cat(all_gather(rows.contiguous())) if joined() else rows
 
 
 @torch.no_grad()
 def mean_over_processes(value: Tensor) -> Tensor:
     """Return the mean of a number over all processes, as a float."""
-    if not _joined():
+    if not joined():
         return value.float()
     total = value.float()
     distributed.all_reduce(total)
