@@ -161,7 +161,8 @@ def read_index(container: Any, stream: Any) -> Index:
     if made_up or stamps is None or key_stamps is None or (np.diff(key_stamps) < 0).any():
         numbers = np.arange(len(shown))
         rate = float(stream.average_rate or stream.guessed_rate)
-        return Index(numbers / rate, False, numbers, np.array(shown), *[np.array(keys)] * 3, len(shown) / rate)
+        places = np.array(keys)
+        return Index(numbers / rate, False, numbers, np.array(shown), places, places, places, len(shown) / rate)
     order = np.argsort(stamps)
     order = order[stamps[order] >= key_stamps[0]]  # what is shown before the first key frame cannot be decoded
     decoded = [packets[number].decoded for number in keys]
