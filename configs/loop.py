@@ -178,7 +178,10 @@ class LoopReportConfig(Config):
     """What the page about a loop shows."""
 
     examples: int = Field(
-        default=3, ge=0, le=20, description="Kept and rejected walks a source and round, as films and maps."
+        default=3,
+        ge=0,
+        le=20,
+        description="Kept walks a source and round, and as many rejected ones, each with its film and its map: about 0.4 MB of the page.",
     )
     video_size: int = Field(
         default=256, ge=128, le=1080, multiple_of=2, description="Width of the filmed picture, pixels."

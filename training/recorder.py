@@ -25,12 +25,15 @@ from navloop.training.pool import Hire, do_jobs
 from navloop.training.progress import FilmProgress
 from navloop.training.recording import EXPERT, Part, Recorder, blank, depth_of
 from navloop.training.rollouts import protocol_of
-from navloop.training.store import StoreAbout, StoreWriter, open_store
+from navloop.training.store import Store, StoreAbout, StoreError, StoreWriter, open_store
 from navloop.training.tours import by_tour
 from navloop.training.unseen import refuse_scenes, scenes_of
 
 MEASURING = re.compile(r"(val|test)(_(seen|unseen|train|challenge|standard|public|guide|follower))*", re.IGNORECASE)
 """Names of splits that agents are measured on, which nobody may learn from."""
+
+TRAINING = re.compile(r"train.*", re.IGNORECASE)
+"""Names of splits to learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ def record_walks(config: CollectConfig, folder: Path, console: Console | None = 
     Raises:
         ValueError: If the config names what does not exist or what agents are measured on, or the folder holds something else.
         WorkerError: If an episode cannot be walked. What was finished is kept.
+        StoreError: If walks that workers stored are not in the folder. The others are kept.
         OSError: If the folder cannot be written.
     """
     began = time.monotonic()
@@ -82,22 +86,24 @@ def record_walks(config: CollectConfig, folder: Path, console: Console | None = 
         new = _walk_missing(config, folder, entrant, episodes, console)
         writer.finish()
     store = open_store(folder)
+    _require_arrived(new, store)
     frames = sum(episode.length for episode in store.episodes)
     success = sum(episode.success for episode in store.episodes) / max(len(store), 1)
     if console is not None:
         told = f"{len(store)} walks, {frames} frames, {100 * success:.1f}% successful"
         console.print(f"{told}: {folder}", soft_wrap=True, highlight=False)
-    return Collected(folder, len(store), frames, new, time.monotonic() - began, success)
+    return Collected(folder, len(store), frames, len(new), time.monotonic() - began, success)
 
 
 def refuse_measuring(config: CollectConfig) -> None:
     """Check that a config's episodes are of a split to train on.
 
     Raises:
-        ValueError: If file or folder is named as one that agents are measured on.
+        ValueError: If the file is named as one that agents are measured on, or its folder is and the file's own name tells no split.
     """
     path = Path(config.episodes)
-    for name in (path.name.partition(".")[0], path.parent.name):
+    own = path.name.partition(".")[0]
+    for name in (own,) if TRAINING.fullmatch(own) else (own, path.parent.name):
         if MEASURING.fullmatch(name):
             raise ValueError(
                 f"{path}: {name} is a split that agents are measured on, and walks are recorded to learn from; "
@@ -146,12 +152,12 @@ def draw_episodes(config: CollectConfig, spoken: Sequence[Episode]) -> list[Epis
 
 def _walk_missing(
     config: CollectConfig, folder: Path, entrant: Entrant | None, episodes: Sequence[Episode], console: Console | None
-) -> int:
-    """Walk the parts of which a walk is missing, and return how many walks are new."""
+) -> frozenset[str]:
+    """Walk the parts of which a walk is missing, and return the keys of the walks that are new."""
     there = open_store(folder).keys
     parts = _deal(config, entrant, episodes)
     missing = [part for part in parts if not there.issuperset(part.keys)]
-    new = sum(len(set(part.keys) - there) for part in missing)
+    new = frozenset(key for part in missing for key in part.keys) - there
     walked = sum(len(part.keys) for part in missing)
     hire = partial(_hire, *_absolute(config, folder, entrant))
     with (
@@ -162,6 +168,15 @@ def _walk_missing(
             for length in lengths:
                 progress.add(length)
     return new
+
+
+def _require_arrived(new: frozenset[str], store: Store) -> None:
+    """Refuse a store without what was just stored: a machine that has another folder at its path stores walks there, and all seems well."""
+    if missing := new - store.keys:
+        raise StoreError(
+            f"{store.folder}: {len(missing)} of {len(new)} walks that were walked just now are not there; "
+            "all machines that walk have to see the same folder at this path: share it, and run the command again to walk those that are missing"
+        )
 
 
 def _deal(config: CollectConfig, entrant: Entrant | None, episodes: Sequence[Episode]) -> list[Part]:

@@ -21,11 +21,11 @@ from navloop.envs.worlds import create_simulator
 from navloop.records import SOURCES
 from navloop.runs import RunError
 from navloop.training import recorder
-from navloop.training.recorder import record_walks
+from navloop.training.recorder import record_walks, refuse_measuring
 from navloop.training.replaying import replay_walks
 from navloop.training.rollout import episode_seed, replay
 from navloop.training.rollouts import protocol_of
-from navloop.training.store import StoreWriter, export_episodes, merge_stores, open_store
+from navloop.training.store import StoreError, StoreWriter, export_episodes, merge_stores, open_store
 from navloop.training.videos import write_video
 from navloop.training.walks import Frames
 
@@ -132,6 +132,26 @@ def test_a_collection_that_is_killed_and_resumed_is_the_same(recorded, houses, t
     assert len(walked[0]) < 6 and walked[1] == []
 
 
+def test_walks_that_do_not_arrive_in_the_store_are_told(recorded, houses, tmp_path, monkeypatch):
+    _, collected, _ = recorded
+    folder, hired = tmp_path / "store", recorder._hire
+
+    def elsewhere(config, path, entrant, place):
+        return hired(config, path if place else tmp_path / "elsewhere", entrant, place)
+
+    with monkeypatch.context() as patch:  # one of two workers sees another folder at the path
+        patch.setattr(recorder, "_hire", elsewhere)
+        with pytest.raises(
+            StoreError, match=r"store: (\d) of 6 walks that were walked just now are not there"
+        ) as caught:
+            record_walks(collecting(houses, workers=2), folder)
+    assert "have to see the same folder" in str(caught.value) and "run the command again" in str(caught.value)
+    there = len(open_store(folder))
+    assert f"{6 - there} of 6" in str(caught.value) and there == 6 - len(open_store(tmp_path / "elsewhere"))
+    assert record_walks(collecting(houses), folder).walks == 6
+    assert open_store(folder).keys == open_store(collected.folder).keys
+
+
 def test_the_expert_alone_succeeds(houses, tmp_path):
     collected = record_walks(collecting(houses, agent="expert", acting={}, max_episodes=2), tmp_path / "store")
     store = open_store(tmp_path / "store")
@@ -176,6 +196,19 @@ def test_splits_to_measure_on_are_refused(houses, tmp_path, split):
     with pytest.raises(ValueError, match=f"{split} is a split that agents are measured on"):
         record_walks(config, tmp_path / "store")
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("name", ["val_unseen/data", "test/walks", "train/val_seen", "train/test", "TEST/VAL_SEEN"])
+def test_a_file_or_a_folder_of_a_split_to_measure_on_is_refused(houses, name):
+    with pytest.raises(ValueError, match="is a split that agents are measured on"):
+        refuse_measuring(collecting(houses, episodes=f"{name}.json.gz"))
+
+
+@pytest.mark.parametrize(
+    "name", ["test/train", "val_seen/train_guide", "train/train", "test_houses/data", "train/data"]
+)
+def test_a_train_split_is_one_whatever_its_folder_is_called(houses, name):
+    refuse_measuring(collecting(houses, episodes=f"{name}.json.gz"))
 
 
 def test_scenes_to_measure_in_are_refused_whatever_the_file_is_called(houses, tmp_path):

@@ -9,11 +9,28 @@ import pytest
 from PIL import Image
 from stored_walks import made_frames
 
-from navloop.training.store import StoreError
+from navloop.training.store import StoreError, open_store
 from navloop.training.store.imports import import_annotations
 
 LISTED = [-1, 1, 2, 1, 3, 1]
 HOUSE = "17DRP5sb8fy"
+
+
+def write_annotations(folder, walks, number=1, actions=LISTED):
+    """Write walks of one id, their frames noise: a set and what is said, each."""
+    items = []
+    for place, (name, texts) in enumerate(walks):
+        video = f"images/{HOUSE}_{name}_{place:06d}" if name else f"images/{HOUSE}"
+        (folder / video).mkdir(parents=True)
+        for step, frame in enumerate(made_frames(np.random.default_rng(number), len(actions))):
+            Image.fromarray(frame).save(folder / video / f"{step:03d}.png")
+        items.append({"id": number, "video": video, "instructions": texts, "actions": actions})
+    (folder / "annotations.json").write_text(json.dumps(items))
+    return folder / "annotations.json"
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
@@ -60,6 +77,61 @@ def test_what_was_imported_is_not_imported_again(annotated, tmp_path):
     before = sorted(path.name for path in (tmp_path / "store").rglob("*.mp4"))
     assert len(import_annotations(annotated[0], tmp_path / "store")) == 3
     assert sorted(path.name for path in (tmp_path / "store").rglob("*.mp4")) == before
+
+
+def test_sets_whose_walks_have_the_same_ids_lie_in_one_store(tmp_path):
+    files = [write_annotations(tmp_path / name, [(name, [f"{name} says.", "Again."])]) for name in ("r2r", "rxr", "")]
+    for file in (*files, *files):
+        store = import_annotations(file, tmp_path / "store")
+    told = [(e.source, e.episode_id, e.trajectory_id, e.instruction) for e in store.episodes]
+    assert told == [
+        ("r2r", "1", "r2r_000000", "r2r says."),
+        ("r2r", "1.1", "r2r_000000", "Again."),
+        ("rxr", "1", "rxr_000000", "rxr says."),
+        ("rxr", "1.1", "rxr_000000", "Again."),
+        ("imported", "1", "1", " says."),
+        ("imported", "1.1", "1", "Again."),
+    ]
+    assert store.select(["source=rxr"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("texts", "actions", "told"),
+    [
+        (["Walk on.", "Come back."], LISTED, r"walk 1\.1 \(images/.*_r2r_000001\): has another instruction than number 1 of"),
+        (["Walk on.", "Go ahead."], [-1, 1, 2, 1, 3, 2], r"walk 1 \(images/.*_r2r_000001\): has other actions than number 0 of"),
+    ],
+)  # fmt: skip
+def test_another_walk_of_the_same_name_is_refused_before_anything_is_written(tmp_path, texts, actions, told):
+    first = write_annotations(tmp_path / "first", [("r2r", ["Walk on.", "Go ahead."])])
+    import_annotations(first, tmp_path / "store")
+    before = files_of(tmp_path / "store")
+    second = write_annotations(tmp_path / "second", [("rxr", "New."), ("r2r", texts)], actions=actions)
+    with pytest.raises(StoreError, match=told) as caught:
+        import_annotations(second, tmp_path / "store")
+    assert str(second) in str(caught.value) and str(tmp_path / "store") in str(caught.value)
+    assert "give it another id, or import it into another store" in str(caught.value)
+    assert files_of(tmp_path / "store") == before
+
+
+def test_a_file_with_two_walks_of_one_name_is_refused(tmp_path):
+    file = write_annotations(tmp_path / "made", [("r2r", "Walk on."), ("r2r", "Go ahead.")])
+    with pytest.raises(StoreError, match=r"_r2r_000001\): has another instruction than .*, walk 1 \(.*_r2r_000000\)"):
+        import_annotations(file, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_walks_that_a_killed_import_wrote_are_gone_on_from(annotated, tmp_path, monkeypatch):
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("navloop.training.store.StoreWriter.finish", interrupt)
+        import_annotations(annotated[0], tmp_path / "store")
+    assert open_store(tmp_path / "store").unjoined == 3
+    store = import_annotations(annotated[0], tmp_path / "store")
+    assert (len(store), store.unjoined) == (3, 0)
+
+
+def interrupt(writer):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def show_examples(
     report: LoopReportConfig,
     seed: int,
 ) -> list[Example]:
-    """Return examples of a round: of each source, kept and dropped ones in turn.
+    """Return examples of a round, each with its film: of each source, kept and dropped ones in turn.
 
     Raises:
         SceneError: If a scene cannot be loaded.
@@ -78,6 +78,10 @@ def show_examples(
         episode = replace(episode, episode_id=f"{number}")
         told[episode.episode_id] = episode
         rows.append((account.source, Row.of(episode, 0, evaluate(trajectory, episode, protocol), trajectory)))
+    # Every example has its film, however few of them a page about an evaluation may have.
+    filmed = ReportConfig(video_size=report.video_size, video_fps=report.video_fps).model_copy(
+        update={"videos": len(rows)}
+    )
     config = EvalConfig(
         seed=seed,
         world=episodes.world,
@@ -85,7 +89,7 @@ def show_examples(
         episodes=episodes.train,
         protocol=episodes.protocol,
         agents=("none",),
-        report=ReportConfig(videos=20, video_size=report.video_size, video_fps=report.video_fps),
+        report=filmed,
     )
     stories = list(tell(config, Path(episodes.scenes), told, rows))
     return [_example(account, store, story) for (account, store), story in zip(chosen, stories, strict=True)]

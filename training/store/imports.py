@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,18 @@ from navloop.geometry import Pose, heading_to_quaternion
 from navloop.records import SOURCES, Episode, Instruction, Trajectory
 from navloop.training.clip_rows import ClipRow
 from navloop.training.decoding import Decoding, UnreadableError
+from navloop.training.listings import is_store
 from navloop.training.readers import FrameFolder
 from navloop.training.store import Record, Store, StoreAbout, StoredEpisode, StoreError, StoreWriter, open_store
+from navloop.training.store.tables import column
 from navloop.training.unseen import refuse_scenes
 from navloop.training.walks import Frames
 
 START = -1
 """What stands before the first frame in a list of actions: each tells how its frame was come to."""
+
+UNNAMED = "imported"
+"""Source of walks whose video names no set."""
 
 _MATTERPORT = re.compile(r"[A-Za-z0-9]{11}")
 """Name of a Matterport3D house."""
@@ -35,7 +40,8 @@ def import_annotations(
     """Write walks from an annotations.json and the folders of frames beside it into a store, and return it finished.
 
     An item is {"id", "video": "images/<scene>_<set>_<walk>", "instructions": [...], "actions": [-1, 1, ...]}, its frames are numbered images in
-    the video's folder or in `rgb` below it. Each instruction becomes a walk. Poses are reckoned from the actions, from the origin on, as if
+    the video's folder or in `rgb` below it. Each instruction becomes a walk, whose source is the set ("r2r", "rxr", ...; `UNNAMED` where there is
+    none): sets that count their walks alike can lie in one store. Poses are reckoned from the actions, from the origin on, as if
     nothing were in the way; how far the goal is nobody says (nan). What is there is left as it is: a second call goes on.
 
     Args:
@@ -46,12 +52,14 @@ def import_annotations(
         never: Scenes that are kept for validation.
 
     Raises:
-        StoreError: If the annotations cannot be read, or do not fit their frames, naming the item.
+        StoreError: If the annotations cannot be read, or do not fit their frames, naming the item. If a walk is there already, in the store or
+            in the file, with another instruction or other actions, naming both; nothing is written then.
         ValueError: If a walk is in a scene that is kept for validation. Nothing is written then.
     """
     items = _read_items(file)
     refuse_scenes({_scene(item) for item in items}, never, str(file))
     about = _about(file, items[0], turn, step)
+    _require_distinct(file, items, folder)
     with StoreWriter(folder, about) as writer:
         there = open_store(folder).keys
         for item in items:
@@ -93,32 +101,85 @@ def _about(file: Path, item: Mapping[str, Any], turn: float, step: float) -> Sto
     )
 
 
+class _Said(NamedTuple):
+    """What makes a walk another one, and where it stands."""
+
+    where: str
+    instruction: str
+    actions: bytes
+
+    @classmethod
+    def of(cls, where: str, instruction: str, actions: NDArray[np.int64]) -> _Said:
+        return cls(where, instruction, actions.astype(np.uint8).tobytes())
+
+
+def _require_distinct(file: Path, items: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Refuse walks that differ and have one key, in the store or in the file: but one of them would be kept."""
+    store = open_store(folder) if is_store(folder) else None
+    there = {} if store is None else {episode.key: episode for episode in store.episodes}
+    known: dict[str, _Said] = {}
+    for item in items:
+        actions = _actions(file, item)
+        for told in _tell(item):
+            own = _Said.of(f"{file}, walk {told.episode_id} ({item['video']})", told.instruction, actions)
+            if told.key not in known:
+                known[told.key] = own if store is None or told.key not in there else _stored(store, there[told.key])
+            _require_same(told, own, known[told.key])
+
+
+def _require_same(told: StoredEpisode, own: _Said, other: _Said) -> None:
+    if own[1:] == other[1:]:
+        return
+    what = "other actions" if own.instruction == other.instruction else "another instruction"
+    raise StoreError(
+        f"{own.where}: has {what} than {other.where}, and a store holds but one walk {told.episode_id} of {told.source} in {told.scene_id}; "
+        "give it another id, or import it into another store"
+    )
+
+
+def _stored(store: Store, episode: StoredEpisode) -> _Said:
+    followed = episode.instruction if episode.original_instruction is None else episode.original_instruction
+    where = f"number {episode.index} of {store.folder}"
+    return _Said.of(where, followed, column(store.rows(episode.index), "action"))
+
+
+def _tell(item: Mapping[str, Any]) -> list[StoredEpisode]:
+    """What is told of the walks of an item, one an instruction."""
+    texts = [item["instructions"]] if isinstance(item["instructions"], str) else list(item["instructions"])
+    _, *rest = Path(item["video"]).name.split("_")
+    return [
+        StoredEpisode(
+            episode_id=f"{item['id']}" if number == 0 else f"{item['id']}.{number}",
+            trajectory_id="_".join(rest) or str(item["id"]),
+            scene_id=_scene(item),
+            instruction=text,
+            policy="expert",
+            seed=0,
+            source=rest[0] if len(rest) > 1 else UNNAMED,
+            success=True,
+        )
+        for number, text in enumerate(texts)
+    ]
+
+
 def _records(file: Path, item: Mapping[str, Any], about: StoreAbout, there: frozenset[str]) -> Iterator[Record]:
     """Yield the walks of an item that are not in the store yet."""
     actions = _actions(file, item)
     trajectory = reckon(actions, about)
-    texts = [item["instructions"]] if isinstance(item["instructions"], str) else list(item["instructions"])
-    walk = Path(item["video"]).name.partition("_")[2]
     start = Pose(trajectory.positions[0], 0.0)
     rgb: NDArray[np.uint8] | None = None
-    for number, text in enumerate(texts):
-        ids: dict[str, Any] = {
-            "episode_id": f"{item['id']}" if number == 0 else f"{item['id']}.{number}",
-            "trajectory_id": walk or str(item["id"]),
-            "scene_id": _scene(item),
-        }
-        told = StoredEpisode(
-            **ids, instruction=text, policy="expert", seed=0, source="imported", success=trajectory.stopped
-        )
+    for told in _tell(item):
         if told.key in there:
             continue
         if rgb is None:
             rgb = _read(file, item, about, len(actions))
         task = Episode(
-            **ids,
+            episode_id=told.episode_id,
+            trajectory_id=told.trajectory_id,
+            scene_id=told.scene_id,
             start_position=start.position,
             start_rotation=heading_to_quaternion(start.heading),
-            instruction=Instruction(text=text),
+            instruction=Instruction(text=told.instruction),
         )
         yield Record(about=told, task=task, trajectory=trajectory, expert_actions=actions, frames=Frames(rgb))
 
