@@ -44,7 +44,7 @@ def list_fields(schema: type[BaseModel], prefix: str = "") -> Iterator[FieldEntr
 
 
 def list_entry_fields(schema: type[BaseModel], data: Mapping[str, Any]) -> Iterator[FieldEntry]:
-    """Yield the fields of what stands in a recipe's lists of sections, "tasks.0.k", each entry by what it says it is.
+    """Yield the fields of what stands in a recipe's lists of sections, "tasks.0.k", each entry by what it says it is, and what it names, "inputs.train".
 
     Args:
         schema: Of the recipe.
@@ -52,6 +52,10 @@ def list_entry_fields(schema: type[BaseModel], data: Mapping[str, Any]) -> Itera
     """
     for name, info in schema.model_fields.items():
         entries = data.get(name)
+        if get_origin(info.annotation) is dict and isinstance(entries, Mapping):
+            own = get_args(info.annotation)[1]
+            for key in entries:
+                yield FieldEntry(f"{name}.{key}", own, type_words(own), None, info.description or "")
         for number, entry in enumerate(entries if isinstance(entries, list) else []):
             kind = _kind_of_entry(info.annotation, entry)
             if kind is not None:
@@ -109,6 +113,8 @@ def type_words(annotation: Any) -> str:
     if get_origin(annotation) is tuple:
         item = type_words(get_args(annotation)[0])
         return "list of sections" if item == "section" else f"list of {item}"
+    if get_origin(annotation) is dict:
+        return f"{type_words(get_args(annotation)[1])} by name"
     if is_section(annotation):
         return "section"
     return _WORDS.get(annotation, str(annotation))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
+from navloop.configs.entries import read_entry
 from navloop.configs.schema import NAME, Config
 
 
@@ -31,7 +33,8 @@ class StepConfig(Config):
     set: _Settings = Field(default=(), description="Fields to set, KEY=VALUE each, as on the command line.")
     take: _Settings = Field(
         default=(),
-        description="Fields that name what earlier steps left, KEY=PATH each, inside the pipeline's folder; agents=NAME=PATH names one.",
+        description="Fields that name what earlier steps left, KEY=PATH each, inside the pipeline's folder, or an input; agents=NAME=PATH "
+        "names one.",
     )
 
 
@@ -78,6 +81,9 @@ class PipelineConfig(Config):
 
     kind: Literal["pipeline"] = Field(default="pipeline", description="Which command the recipe is for.")
     name: str = Field(default="pipeline", pattern=NAME, description="Folder of the run below runs/.")
+    inputs: dict[str, str] = Field(
+        default={}, description="Files and folders that were there before, by the names under which steps take them."
+    )
     steps: Annotated[tuple[StepConfig, ...], AfterValidator(_distinct)] = Field(
         min_length=1,
         description="What is done, in this order; each step has a name, a recipe, and what it sets and takes.",
@@ -88,6 +94,22 @@ class PipelineConfig(Config):
         "the seed of its own recipe.",
     )
     claims: tuple[ClaimConfig, ...] = Field(default=(), description="What the scores are asked, at the end.")
+
+    @model_validator(mode="after")
+    def _steps_take_what_is_there(self) -> Self:
+        there = dict.fromkeys(self.inputs)
+        for step in self.steps:
+            if step.name in self.inputs:
+                raise ValueError(f"an input and a step have the name {step.name!r}")
+            for setting in step.take:
+                for text in setting.partition("=")[2].split(","):
+                    source = Path(read_entry(text.strip()).source).parts[0]
+                    if source not in there:
+                        raise ValueError(
+                            f"step {step.name} takes {text.strip()!r}, but before it there are {', '.join(there) or 'no others'}"
+                        )
+            there[step.name] = None
+        return self
 
     @model_validator(mode="after")
     def _claims_are_of_steps(self) -> Self:

@@ -109,7 +109,7 @@ class ViewsConfig(Config):
         description="Which frames. strided: every `stride`-th from a random start (masked pretraining); dense: evenly over a "
         "closed window of frames x stride (Kinetics); ssv2, sparse: one of each of T segments (Something-Something, "
         "UniFormerV2); middle: one of each of T intervals, the middle one in evaluation (contrastive); "
-        "seconds: the one on show at each second, T of them at most, black ones after fewer (retrieval).",
+        "seconds: the one on show at each second, T of them at most, the mean colour after fewer (retrieval).",
     )
     stride: int = Field(default=4, ge=1, description="Frames of the file from one frame of a clip to the next.")
     clips: int = Field(default=1, ge=1, description="In evaluation: clips over the length of a video.")

@@ -22,6 +22,8 @@ class Labels:
     """For each number that a list may have, the label that it stands for; None: itself."""
     source: str = ""
     """File of `becomes`."""
+    wanted: bool = True
+    """Whether anybody asks for them; else names of classes that nobody listed are none, and no fault."""
 
 
 def read_labels(config: ViewsConfig) -> Labels:
@@ -69,6 +71,8 @@ def label_of(value: Any, place: str, labels: Labels) -> int | None:
     if isinstance(value, str) and value in labels.names:
         return labels.names[value]
     number = integer(value)
+    if number is None and isinstance(value, str) and not (labels.wanted or labels.names):
+        return None
     if number is None:
         mend = (
             "it is not among the class names"

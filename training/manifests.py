@@ -42,7 +42,7 @@ def read_manifests(config: ViewsConfig, need: Sequence[Literal["label", "caption
     """
     if "label" in need:
         check_class_folders(config)
-    labels = _labels_of_lists(config)
+    labels = [replace(known, wanted="label" in need) for known in _labels_of_lists(config)]
     rows = ClipRows(
         row for path, known in zip(config.manifest, labels, strict=True) for row in _listed(Path(path), known)
     )

@@ -114,14 +114,14 @@ def _earlier(summary: Path) -> dict[tuple[str, int | None], dict[str, Any]]:
 
 def _plan(config: PipelineConfig, folder: Path) -> list[_Job]:
     """Return what is to be done, every recipe read."""
-    many = {step.name for step in config.steps if config.seeds and isinstance(_load(step, folder), _OF_A_SEED)}
+    many = {step.name for step in config.steps if config.seeds and isinstance(_load(config, step, folder), _OF_A_SEED)}
     jobs = []
     for turn, seed in enumerate(config.seeds or (None,)):
         for step in config.steps:
             if step.name in many:
-                jobs.append(_Job(step, seed, _load(step, folder, seed, many), _place(folder / step.name, seed)))
+                jobs.append(_Job(step, seed, _load(config, step, folder, seed, many), _place(folder / step.name, seed)))
             elif turn == 0:
-                jobs.append(_Job(step, None, _load(step, folder), folder / step.name))
+                jobs.append(_Job(step, None, _load(config, step, folder), folder / step.name))
     return jobs
 
 
@@ -129,9 +129,11 @@ def _place(step: Path, seed: int | None) -> Path:
     return step if seed is None else step / f"seed_{seed}"
 
 
-def _load(step: StepConfig, folder: Path, seed: int | None = None, many: Collection[str] = ()) -> Recipe:
+def _load(
+    config: PipelineConfig, step: StepConfig, folder: Path, seed: int | None = None, many: Collection[str] = ()
+) -> Recipe:
     """Return a step's recipe; what it takes from the steps of `many` is of this seed."""
-    taken = [_inside(setting, folder, seed, many) for setting in step.take]
+    taken = [_found(setting, config.inputs, folder, seed, many) for setting in step.take]
     try:
         recipe = load(step.recipe, [*step.set, *taken])
         if seed is not None and not isinstance(recipe, EvalConfig):  # its seed decides which episodes: the same for all
@@ -144,13 +146,14 @@ def _load(step: StepConfig, folder: Path, seed: int | None = None, many: Collect
     return recipe
 
 
-def _inside(setting: str, folder: Path, seed: int | None, many: Collection[str]) -> str:
-    """Return a setting with what it takes from earlier steps found, each a path or an agent of `navloop eval`."""
+def _found(setting: str, inputs: Mapping[str, str], folder: Path, seed: int | None, many: Collection[str]) -> str:
+    """Return a setting with its inputs, and what it takes from earlier steps, found, each a path or an agent of `navloop eval`."""
     key, _, listed = setting.partition("=")
-    inside = []
+    found = []
     for text in listed.split(","):
         entry = read_entry(text.strip())
-        step, *rest = Path(entry.source).parts
-        path = _place(folder / step, seed if step in many else None).joinpath(*rest)
-        inside.append(f"{entry.name and f'{entry.name}='}{path}{entry.control and f'+{entry.control}'}")
-    return f"{key}={','.join(inside)}"
+        name, *rest = Path(entry.source).parts
+        place = Path(inputs[name]) if name in inputs else _place(folder / name, seed if name in many else None)
+        path = place.joinpath(*rest)
+        found.append(f"{entry.name and f'{entry.name}='}{path}{entry.control and f'+{entry.control}'}")
+    return f"{key}={','.join(found)}"

@@ -250,9 +250,27 @@ def test_wrong_steps_are_refused(broken: list[dict[str, object]], message: str) 
 def test_the_steps_of_shipped_pipelines_load(name: str) -> None:
     config = load(name, kind="pipeline")
     assert isinstance(config, PipelineConfig)
-    earlier: list[str] = []
+    earlier = list(config.inputs)
     for step in config.steps:
         load(step.recipe, [*step.set, *step.take])
         taken = [read_entry(entry).source for taken in step.take for entry in taken.partition("=")[2].split(",")]
         assert {path.split("/")[0] for path in taken} <= set(earlier)
         earlier.append(step.name)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "taken", "told"),
+    [
+        (
+            {},
+            "clips.manifest=videos/train.jsonl",
+            "step masked takes 'videos/train.jsonl', but before it there are no others",
+        ),
+        ({"video": "x"}, "clips.manifest=videos", "step masked takes 'videos', but before it there are video"),
+        ({"masked": "x"}, "clips.manifest=masked", "an input and a step have the name 'masked'"),
+    ],
+)
+def test_a_step_takes_inputs_and_what_is_before_it_alone(inputs, taken, told):
+    step = {"name": "masked", "recipe": "masked_tiny", "take": [taken]}
+    with pytest.raises(ValueError, match=told):
+        PipelineConfig.model_validate_json(json.dumps({"inputs": inputs, "steps": [step]}))
