@@ -16,6 +16,7 @@ from navloop.envs.episodes import select
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.protocols import get_protocol
 from navloop.envs.worlds import create_simulator
+from navloop.files import fingerprint
 from navloop.records import Episode
 from navloop.training.controls import shuffle_instructions
 from navloop.training.films import film, film_protocol
@@ -94,11 +95,17 @@ def tell(
         for number, (agent, row) in enumerate(chosen):
             episode = walked[number]
             env.simulator.load_scene(row.scene_id)
-            drawing = episode_map(env.simulator.floor_plan(), episode, row, protocol, f"map{number}")
+            drawing = episode_map(env.simulator.floor_plan(), episode, row, protocol, _map_name(number, agent, row))
             moving = _encode(env, row, report.video_fps) if number < report.videos else None
             yield Story(agent=agent, row=row, instruction=episode.instruction.text, map=drawing, film=moving)
     finally:
         env.close()
+
+
+def _map_name(number: int, agent: str, row: Row) -> str:
+    """Return a name that no other map of a page has, though it shows several lots of stories."""
+    told = fingerprint(f"{agent} {row.scene_id}".encode(), row.positions.tobytes()).removeprefix("sha256:")
+    return f"map{number}-{told}"
 
 
 def _as_told(config: EvalConfig, episodes: Mapping[str, Episode], chosen: Sequence[tuple[str, Row]]) -> list[Episode]:

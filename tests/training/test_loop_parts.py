@@ -25,7 +25,7 @@ from navloop.training.loop.lineage import costs
 from navloop.training.loop.memory import forgotten, forgotten_in_general, why_refused
 from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
-from navloop.training.loop.table import dropped, tell_round
+from navloop.training.loop.table import dropped, tell_costs, tell_round
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
 from navloop.training.loop.verdict import Gap, gap, judge, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
@@ -272,6 +272,9 @@ def test_costs_add_up():
     assert (cost["collecting"], cost["learning"], cost["judging"]) == (20.0, 60.0, 20.0)
     assert cost["kept_hours"] == pytest.approx(0.005) and cost["seconds_per_hour"] == pytest.approx(4000.0)
     assert json.dumps(cost, allow_nan=False)
+    told = tell_costs({**found, "costs": cost})
+    assert "0.3 minutes to walk and describe 120 frames, of which 72 are kept: 67 minutes an hour of film" in told
+    assert told.endswith("0.0 minutes to walk for the control, 1.0 to learn, 0.3 to judge")
     found["kept"]["corrected"] = {"walks": 4, "frames": 28}
     more = costs(found, steps, 4)
     assert (more["walks"], more["frames"], more["kept_frames"]) == (9, 148, 100)

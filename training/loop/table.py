@@ -47,7 +47,7 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
         for kind in _KNOWN:
             if one.get(kind):
                 console.print(known_table(one, kind))
-        for line in tell_round(config, one):
+        for line in (*tell_round(config, one), tell_costs(one)):
             console.print(line, highlight=False, soft_wrap=True)
     minutes = found.seconds / 60
     console.print(f"\nended: {found.ended}. {minutes:.1f} minutes in all.", highlight=False, soft_wrap=True)
@@ -194,6 +194,17 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         else:
             lines.append(f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%")
     return lines
+
+
+def tell_costs(found: Mapping[str, Any]) -> str:
+    """Return in words what a round cost."""
+    cost = found["costs"]
+    minutes = {name: f"{cost.get(name, 0.0) / 60:.1f}" for name in ("collecting", "controls", "learning", "judging")}
+    return (
+        f"it took {minutes['collecting']} minutes to walk and describe {cost['frames']:,} frames, of which {cost['kept_frames']:,} are kept: "
+        f"{cost['seconds_per_hour'] / 60:.0f} minutes an hour of film; {minutes['controls']} minutes to walk for the control, "
+        f"{minutes['learning']} to learn, {minutes['judging']} to judge"
+    )
 
 
 def doubt_of(one: Mapping[str, Any]) -> str:
