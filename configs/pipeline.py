@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -81,7 +80,7 @@ class PipelineConfig(Config):
 
     kind: Literal["pipeline"] = Field(default="pipeline", description="Which command the recipe is for.")
     name: str = Field(default="pipeline", pattern=NAME, description="Folder of the run below runs/.")
-    inputs: dict[str, str] = Field(
+    inputs: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         default={}, description="Files and folders that were there before, by the names under which steps take them."
     )
     steps: Annotated[tuple[StepConfig, ...], AfterValidator(_distinct)] = Field(
@@ -103,7 +102,7 @@ class PipelineConfig(Config):
                 raise ValueError(f"an input and a step have the name {step.name!r}")
             for setting in step.take:
                 for text in setting.partition("=")[2].split(","):
-                    source = Path(read_entry(text.strip()).source).parts[0]
+                    source = read_entry(text.strip()).source.partition("/")[0]
                     if source not in there:
                         raise ValueError(
                             f"step {step.name} takes {text.strip()!r}, but before it there are {', '.join(there) or 'no others'}"

@@ -152,10 +152,10 @@ class RunFolder:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield what differs. A field that one of the two versions did not know yet, and that says nothing (null), does not."""
+    """Yield what differs. A field that one of the two versions did not know yet, and that says nothing (null or empty), does not."""
     for key in [*old, *(key for key in new if key not in old)]:
         path, before, now = f"{prefix}{key}", old.get(key, "absent"), new.get(key, "absent")
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(before, now, f"{path}.")
-        elif before != now and (before, now) not in (("absent", None), (None, "absent")):
+        elif before != now and not ("absent" in (before, now) and any(value in (None, {}) for value in (before, now))):
             yield path, str(before), str(now)

@@ -1,7 +1,8 @@
 """Dropout and drop path that are drawn for the clips of all processes, so that their number changes nothing.
 
-Each process draws for all clips and keeps the rows of its own, which follow those of lower ranks. That takes one state of the generator in
-all of them, which `navloop.training.engine` sees to. On one process the numbers are those of `torch.nn.Dropout` and timm's `DropPath`.
+Each process draws for all clips and keeps the rows of its own, which follow those of lower ranks. That takes one state of the generator and
+as many rows in all of them, which `navloop.training.engine` sees to; in a loop of your own seed each rank otherwise, and rows are independent
+whatever their numbers. On one processor the numbers are those of `torch.nn.Dropout` and timm's `DropPath`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def draw_kept(x: Tensor, shape: tuple[int, ...], share: float) -> Tensor:
     """Return 1 / `share` in that share of the places and 0 in the others, of the shape (B, *shape) that multiplies x (B, ...)."""
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if joined() else (0, 1)
     kept = x.new_empty((world * len(x), *shape)).bernoulli_(share).div_(share or 1.0)
-    return kept.chunk(world)[rank]
+    return kept if world == 1 else kept.chunk(world)[rank].clone()  # gradients need no more than the own rows
 
 
 class Dropout(nn.Dropout):

@@ -37,7 +37,7 @@ def to_pixels(
         float (B, 3, T, size, size), 0 where a frame pads: the mean colour, which is what the released retrieval pads with.
 
     Raises:
-        ValueError: If `frames` are not uint8 (B, T, H, W, 3).
+        ValueError: If `frames` are not uint8 (B, T, H, W, 3), or `valid` is not (B, T).
     """
     if frames.dtype != torch.uint8:
         raise ValueError(f"frames are {frames.dtype}, not torch.uint8: pass the camera's bytes, 0 to 255")
@@ -46,6 +46,10 @@ def to_pixels(
     batch, num_frames = frames.shape[:2]
     if 0 in frames.shape:
         raise ValueError(f"frames are {tuple(frames.shape)}: there is nothing to encode")
+    if valid is not None and valid.shape != frames.shape[:2]:
+        raise ValueError(
+            f"valid is {tuple(valid.shape)}, not {tuple(frames.shape[:2])} as the frames' clips and times are"
+        )
     images = frames.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2).float()  # (B*T, 3, H, W)
     images = _resized(images, config)
     mean = torch.tensor(config.mean, device=images.device).view(3, 1, 1)

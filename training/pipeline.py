@@ -74,11 +74,12 @@ def run_pipeline(config: PipelineConfig, folder: Path, console: Console) -> list
         What each step came to, as often as it was done.
 
     Raises:
-        RecipeError: If a step's recipe is wrong. All are read before the first one runs.
+        RecipeError: If a step's recipe is wrong, or an input is not there. All are read before the first one runs.
         ValueError: If the folder holds another run.
         OSError: If something cannot be written.
     """
     jobs = _plan(config, folder)
+    _require_inputs(config)
     done: list[Done] = []
     with RunFolder(folder).open(dump(config), {}, config.RESUMABLE):
         earlier = _earlier(folder / SUMMARY)
@@ -110,6 +111,13 @@ def _earlier(summary: Path) -> dict[tuple[str, int | None], dict[str, Any]]:
         raise ValueError(
             f"{summary}: not the summary of a pipeline ({error!r}); delete it, and it is written again"
         ) from None
+
+
+def _require_inputs(config: PipelineConfig) -> None:
+    """Refuse inputs that are not there before hours of learning, not after."""
+    for name, path in config.inputs.items():
+        if not Path(path).exists():
+            raise RecipeError(f"inputs.{name}: {path} is not there; name a file or folder: inputs.{name}=PATH")
 
 
 def _plan(config: PipelineConfig, folder: Path) -> list[_Job]:

@@ -103,7 +103,7 @@ def tell(
 
 
 def _map_name(number: int, agent: str, row: Row) -> str:
-    """Return a name that no other map of a page has, though it shows several lots of stories."""
+    """Return a name that no other walk's map has on a page with several lots of stories."""
     told = fingerprint(f"{agent} {row.scene_id}".encode(), row.positions.tobytes()).removeprefix("sha256:")
     return f"map{number}-{told}"
 

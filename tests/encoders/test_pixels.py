@@ -200,3 +200,5 @@ def test_frames_that_pad_are_nothing_and_others_as_they_are() -> None:
         for frame in range(3):
             expected = whole[row, :, frame] if valid[row, frame] else torch.zeros_like(whole[row, :, frame])
             assert torch.equal(pixels[row, :, frame], expected)
+    with pytest.raises(ValueError, match=r"valid is \(1, 3\), not \(2, 3\)"):
+        to_pixels(clip, config, "cpu", torch.float32, valid[:1])

@@ -275,6 +275,7 @@ def test_costs_add_up():
     told = tell_costs({**found, "costs": cost})
     assert "0.3 minutes to walk and describe 120 frames, of which 72 are kept: 67 minutes an hour of film" in told
     assert told.endswith("0.0 minutes to walk for the control, 1.0 to learn, 0.3 to judge")
+    assert "of which none is kept; 0.0 minutes" in tell_costs({**found, "costs": {**cost, "kept_frames": 0}})
     found["kept"]["corrected"] = {"walks": 4, "frames": 28}
     more = costs(found, steps, 4)
     assert (more["walks"], more["frames"], more["kept_frames"]) == (9, 148, 100)

@@ -268,9 +268,19 @@ def test_the_steps_of_shipped_pipelines_load(name: str) -> None:
         ),
         ({"video": "x"}, "clips.manifest=videos", "step masked takes 'videos', but before it there are video"),
         ({"masked": "x"}, "clips.manifest=masked", "an input and a step have the name 'masked'"),
+        ({"video": "x"}, "clips.manifest=", "step masked takes '', but before it there are video"),
+        ({"video": ""}, "clips.manifest=video", "at least 1 character"),
     ],
 )
 def test_a_step_takes_inputs_and_what_is_before_it_alone(inputs, taken, told):
     step = {"name": "masked", "recipe": "masked_tiny", "take": [taken]}
     with pytest.raises(ValueError, match=told):
         PipelineConfig.model_validate_json(json.dumps({"inputs": inputs, "steps": [step]}))
+
+
+def test_an_input_that_is_not_there_is_told_before_the_first_step(tmp_path: Path) -> None:
+    step = {"name": "masked", "recipe": "masked_tiny", "take": ["clips.manifest=video"]}
+    config = PipelineConfig.model_validate_json(json.dumps({"inputs": {"video": "nowhere.jsonl"}, "steps": [step]}))
+    with pytest.raises(RecipeError, match=r"inputs\.video: nowhere\.jsonl is not there"):
+        run_pipeline(config, tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run").exists()

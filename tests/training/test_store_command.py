@@ -100,6 +100,7 @@ def test_scenes_that_agents_are_measured_in_are_refused(store, tmp_path, capsys)
             ["export", "STORE", "--to", "list.csv"],
             "expected a .jsonl file for a list of videos, .json.gz for episodes, or",
         ),
+        (["export", "STORE", "--to", "STORE"], "a folder for recordings that has no dot and is no store"),
         (["import", "nowhere.json", "--into", "OUT"], "nowhere.json: annotations cannot be read"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from stored_walks import made_frames
 
-from navloop.training.store import StoreError, open_store
+from navloop.training.store import StoreError, StoreWriter, open_store
 from navloop.training.store.imports import import_annotations
 
 LISTED = [-1, 1, 2, 1, 3, 1]
@@ -150,8 +150,29 @@ def test_an_item_that_does_not_fit_its_frames_is_named(annotated, tmp_path, chan
         import_annotations(file, tmp_path / "store")
 
 
+def test_walks_of_a_store_from_before_sets_were_named_are_not_doubled(annotated, tmp_path):
+    new = import_annotations(annotated[0], tmp_path / "new")
+    with StoreWriter(tmp_path / "old", new.about) as writer:
+        for episode in new.episodes[:2]:
+            writer.adopt(new, episode.index, source="imported")
+        writer.finish()
+    store = import_annotations(annotated[0], tmp_path / "old")
+    assert [(e.episode_id, e.source) for e in store.episodes] == [("0", "imported"), ("0.1", "imported"), ("1", "r2r")]
+
+
 @pytest.mark.parametrize(
-    ("text", "told"), [("{", "cannot be read"), ("[]", "no list of walks"), ("[{}]", "item 0: has no id")]
+    ("text", "told"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "no list of walks"),
+        ("[{}]", "item 0: has no id"),
+        ("[5]", "item 0: is 5, no object"),
+        (
+            '[{"id": 1, "video": "v", "instructions": [], "actions": []}]',
+            r"item 0: instructions is \[\]; expected text",
+        ),
+        ('[{"id": 1, "video": 7, "instructions": "Go.", "actions": []}]', "item 0: video is 7; expected text"),
+    ],
 )
 def test_annotations_of_another_kind_are_refused(tmp_path, text, told):
     (tmp_path / "annotations.json").write_text(text)

@@ -200,9 +200,10 @@ def tell_costs(found: Mapping[str, Any]) -> str:
     """Return in words what a round cost."""
     cost = found["costs"]
     minutes = {name: f"{cost.get(name, 0.0) / 60:.1f}" for name in ("collecting", "controls", "learning", "judging")}
+    kept = f"{cost['kept_frames']:,} are kept: {cost['seconds_per_hour'] / 60:.0f} minutes an hour of film"
     return (
-        f"it took {minutes['collecting']} minutes to walk and describe {cost['frames']:,} frames, of which {cost['kept_frames']:,} are kept: "
-        f"{cost['seconds_per_hour'] / 60:.0f} minutes an hour of film; {minutes['controls']} minutes to walk for the control, "
+        f"it took {minutes['collecting']} minutes to walk and describe {cost['frames']:,} frames, of which "
+        f"{kept if cost['kept_frames'] else 'none is kept'}; {minutes['controls']} minutes to walk for the control, "
         f"{minutes['learning']} to learn, {minutes['judging']} to judge"
     )
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from navloop.training.listings import is_store
 from navloop.training.store import (
     Store,
     StoredEpisode,
@@ -147,11 +148,11 @@ def _export(store: Store, to: Path, where: Sequence[str] | None, console: Consol
     elif to.name.endswith((".json", ".json.gz")):
         to.parent.mkdir(parents=True, exist_ok=True)
         export_episodes(store, to, chosen)
-    elif not to.suffix:
+    elif not to.suffix and not is_store(to):
         export_rerun(store, to, chosen)
     else:
         raise StoreError(
-            f"{to}: expected a .jsonl file for a list of videos, .json.gz for episodes, or a folder, without a dot, for recordings"
+            f"{to}: expected a .jsonl file for a list of videos, .json.gz for episodes, or a folder for recordings that has no dot and is no store"
         )
     console.print(f"{len(chosen):,} walks: {to}", soft_wrap=True, highlight=False)
 

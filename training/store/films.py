@@ -143,9 +143,9 @@ class FilmReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         self._turn = Lock()
         self._films: OrderedDict[Path, Any] = OrderedDict()
+        self._process = os.getpid()  # last: whoever sees it sees the others
 
     def __reduce__(self) -> tuple[type[FilmReader], tuple[int]]:
         return FilmReader, (self._fps,)
@@ -176,8 +176,9 @@ class FilmReader:
 
     def close(self) -> None:
         """Close all films."""
-        while self._films:
-            self._films.popitem()[1].close()
+        with self._turn:
+            while self._films:
+                self._films.popitem()[1].close()
 
     def _decode(self, film: Any, first: int, count: int, pixels: str, frames: list[NDArray[Any]]) -> None:
         with closing(film.decode(video=0)) as shown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def import_annotations(
     about = _about(file, items[0], turn, step)
     _require_distinct(file, items, folder)
     with StoreWriter(folder, about) as writer:
-        there = open_store(folder).keys
+        there = frozenset(_walks_of(open_store(folder)))
         for item in items:
             for record in _records(file, item, about, there):
                 writer.append(record)
@@ -79,11 +80,20 @@ def _read_items(file: Path) -> list[Mapping[str, Any]]:
     if not isinstance(items, list) or not items:
         raise StoreError(f"{file}: holds no list of walks; give an annotations.json")
     for place, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise StoreError(
+                f"{file}, item {place}: is {str(item)[:60]}, no object; write id, video, instructions, actions"
+            )
         missing = [name for name in ("id", "video", "instructions", "actions") if name not in item]
         if missing:
             raise StoreError(
                 f"{file}, item {place}: has no {', '.join(missing)}; write id, video, instructions, actions"
             )
+        texts = item["instructions"]
+        told = isinstance(texts, str) or (isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts))
+        if not told or not isinstance(item["video"], str):
+            wrong = "instructions" if not told else "video"
+            raise StoreError(f"{file}, item {place}: {wrong} is {str(item[wrong])[:60]}; expected text")
     return items
 
 
@@ -116,7 +126,7 @@ class _Said(NamedTuple):
 def _require_distinct(file: Path, items: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Refuse walks that differ and have one key, in the store or in the file: but one of them would be kept."""
     store = open_store(folder) if is_store(folder) else None
-    there = {} if store is None else {episode.key: episode for episode in store.episodes}
+    there = {} if store is None else _walks_of(store)
     known: dict[str, _Said] = {}
     for item in items:
         actions = _actions(file, item)
@@ -125,6 +135,16 @@ def _require_distinct(file: Path, items: Sequence[Mapping[str, Any]], folder: Pa
             if told.key not in known:
                 known[told.key] = own if store is None or told.key not in there else _stored(store, there[told.key])
             _require_same(told, own, known[told.key])
+
+
+def _walks_of(store: Store) -> dict[str, StoredEpisode]:
+    """Return the walks of a store by the keys that they would be imported under: earlier versions named no set."""
+    walks = {}
+    for episode in store.episodes:
+        named, _, walk = episode.trajectory_id.partition("_")
+        renamed = episode.source == UNNAMED and bool(walk)
+        walks[replace(episode, source=named).key if renamed else episode.key] = episode
+    return walks
 
 
 def _require_same(told: StoredEpisode, own: _Said, other: _Said) -> None:
