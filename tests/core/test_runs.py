@@ -65,10 +65,9 @@ def test_a_run_that_left_nothing_may_be_begun_anew(tmp_path):
 
 def test_a_field_of_a_later_version_that_says_nothing_changes_no_run(tmp_path):
     start(tmp_path)
-    start(tmp_path, CONFIG + "more: null\n")
-    start(tmp_path, CONFIG + "more: {}\n")
-    start(tmp_path)
-    assert len(RunFolder(tmp_path).starts()) == 4
+    for more in ("more: null\n", "", "more: {}\n", ""):
+        start(tmp_path, CONFIG + more)
+    assert len(RunFolder(tmp_path).starts()) == 5
 
 
 def test_a_run_of_another_kind_is_refused_in_one_line_that_names_both(tmp_path):
