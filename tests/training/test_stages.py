@@ -27,6 +27,7 @@ from navloop.training.engine import train
 from navloop.training.plans import estimate_memory
 from navloop.training.pretraining import create_stage
 from navloop.training.schedules import create_optimizer
+from navloop.training.shards import prepare_for_shards
 from navloop.training.stages.contrastive import require_same_start
 from navloop.training.stages.stage import Share
 from navloop.weights import digest, read_weights
@@ -172,11 +173,10 @@ def test_a_run_in_shards_goes_on_to_the_same_numbers_with_either_launch(in_shard
         assert found == pytest.approx([line[name] for line in whole], abs=1e-5)
 
 
-def test_a_moving_average_of_weights_in_shards_is_refused(tmp_path: Path) -> None:
+def test_a_moving_average_of_weights_in_shards_is_refused() -> None:
     chosen = config("classification", MASKED, 4, engine={"ema": 0.9})
-    statuses, said = run_joined(tmp_path, train_sharded, tmp_path, {"averaged": chosen})
-    assert statuses == [1, 1]
-    assert all("engine.ema: weights in shards (FSDP) have no moving average" in text for text in said)
+    with pytest.raises(ValueError, match=r"engine\.ema: weights in shards \(FSDP\) have no moving average"):
+        prepare_for_shards(stage_of(chosen), chosen.engine)
 
 
 CURVES = {
