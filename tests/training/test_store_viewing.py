@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import files_at_most
 from stored_walks import ABOUT, fill, made_record
 
 from navloop.training.cli import main
@@ -79,3 +80,11 @@ def test_without_rerun_the_error_says_how_to_get_it_and_nothing_is_written(tmp_p
     with pytest.raises(StoreError, match=r"pip install -e '\.\[rerun\]'"):
         export_rerun(store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_leaves_no_part_of_a_recording(tmp_path):
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed")
+    store = open_store(fill(tmp_path / "store", range(2)))
+    with files_at_most(4096), pytest.raises(OSError, match=r"000000-\w+\.rrd"):
+        export_rerun(store, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from navloop.envs.simulator import Action
-from navloop.files import written_aside
+from navloop.files import write_bytes
 from navloop.geometry import heading_vector
 from navloop.records import SOURCES, Episode, Trajectory
 from navloop.training.store.reader import Store
@@ -44,8 +44,7 @@ def export_rerun(store: Store, folder: str | Path, keep: Sequence[int] | None = 
     _require_rerun()
     folder = Path(folder)
     for number in range(len(store)) if keep is None else keep:
-        with written_aside(folder / f"{number:06d}-{store.episodes[number].key[:8]}.rrd") as aside:
-            _record(store, number, aside)
+        write_bytes(folder / f"{number:06d}-{store.episodes[number].key[:8]}.rrd", _record(store, number))
     return folder
 
 
@@ -56,17 +55,20 @@ def _require_rerun() -> None:
         raise StoreError(f"recordings for Rerun take rerun-sdk ({error}): pip install -e '.[rerun]'") from error
 
 
-def _record(store: Store, number: int, path: Path) -> None:
+def _record(store: Store, number: int) -> bytes:
+    """Return a recording. Rerun's own file would end where the disk is full, and nobody be told."""
     import rerun as rr
 
     told = store.episodes[number]
     with rr.RecordingStream("navloop", recording_id=told.key) as recording:
-        recording.save(path, default_blueprint=_blueprint(store))
+        memory = recording.binary_stream()
+        recording.send_blueprint(_blueprint(store))
         recording.send_recording_name(f"{number}: {told.instruction[:60] or told.source}")
         _log_place(recording, store.task(number), store.trajectory(number))
         _log_words(recording, told)
         _log_steps(recording, store, number)
-    recording.disconnect()  # which ends the file
+    recording.disconnect()  # which ends the stream
+    return memory.read() or b""
 
 
 def _log_place(recording: rr.RecordingStream, task: Episode, trajectory: Trajectory) -> None:
