@@ -61,7 +61,7 @@ def _record(store: Store, number: int) -> bytes:
 
     told = store.episodes[number]
     with rr.RecordingStream("navloop", recording_id=told.key) as recording:
-        memory = recording.binary_stream()
+        memory = rr.binary_stream(recording)
         recording.send_blueprint(_blueprint(store))
         recording.send_recording_name(f"{number}: {told.instruction[:60] or told.source}")
         _log_place(recording, store.task(number), store.trajectory(number))
