@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import Self
 
-from navloop.agent.percepts import DEPTH_SIDE, Layout
+from navloop.agent.percepts import Depth, Layout
 from navloop.configs.agents import PerceptionConfig
 from navloop.encoders.coordination import InternVideo
 from navloop.encoders.encoder import VideoEncoder
@@ -31,7 +30,6 @@ CHUNK = 64
 """Frames that a walk is encoded in at a time, where frames are encoded by themselves."""
 
 Frames = Tensor | NDArray[np.uint8]
-Depth = Tensor | NDArray[np.float32] | None
 
 
 class Walk(NamedTuple):
@@ -158,7 +156,7 @@ class Perception(nn.Module):
             raise ValueError(f"{len(frames)} frames came, but start({len(self._begins)}) was called; one each")
         seen = self._see(frames, self._stream, self._begins)
         self._begins = np.zeros(len(frames), dtype=bool)
-        return self._with_depth(seen, depth)
+        return self.layout.add_depth(seen, depth)
 
     def encode_walk(self, frames: Frames, depth: Depth = None) -> Tensor:
         """Return the percepts of one walk, float32 (S, n, D), on the CPU; see `encode_walks`."""
@@ -198,7 +196,7 @@ class Perception(nn.Module):
         else:
             seen = self._window_percepts(frames)
         flat = None if depth is None else torch.as_tensor(depth).flatten(0, 1)
-        return self._with_depth(seen, flat).unflatten(0, (batch, steps))  # type: ignore[no-any-return]
+        return self.layout.add_depth(seen, flat).unflatten(0, (batch, steps))  # type: ignore[no-any-return]
 
     @property
     def _is_stateless(self) -> bool:
@@ -221,8 +219,8 @@ class Perception(nn.Module):
         clip = output.pooled if self.config.features == "clip" else None
         alone = stream.frame_tokens()
         if self._alone and alone is not None:
-            return self._percepts([(alone[:, 1:], alone[:, 0])], clip)
-        return self._percepts(self._parts(output.tokens, alone), clip)
+            return self.layout.write([(alone[:, 1:], alone[:, 0])], clip)
+        return self.layout.write(self._parts(output.tokens, alone), clip)
 
     def _parts(self, tokens: Tensor, alone: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         """Return patches and summary of the newest slot of a window's tokens, and of the frame by itself."""
@@ -236,7 +234,7 @@ class Perception(nn.Module):
         encoder = self.encoder
         pixels = to_pixels(frames[:, None], encoder.pixels, encoder.device, encoder.dtype)
         tokens = self._tower.encode_frames(pixels).last[:, 0]
-        return self._percepts([(tokens[:, 1:], tokens[:, 0])], None)
+        return self.layout.write([(tokens[:, 1:], tokens[:, 0])], None)
 
     def _window_percepts(self, frames: Tensor) -> Tensor:
         """Return percepts of walks (B, S, H, W, 3), each window encoded as a whole; (B * S, n, D)."""
@@ -250,42 +248,14 @@ class Perception(nn.Module):
         alone = None
         if isinstance(encoder, InternVideo):
             alone = encoder.multimodal.video.encode_frames(pixels.multimodal[:, :, -1:]).last[:, 0]  # type: ignore[attr-defined]
-        seen = self._percepts(self._parts(tokens, alone), None).unflatten(0, (batch, len(looks)))
+        seen = self.layout.write(self._parts(tokens, alone), None).unflatten(0, (batch, len(looks)))
         return seen.repeat_interleave(every, 1)[:, :steps].flatten(0, 1)  # type: ignore[no-any-return]
-
-    def _percepts(self, parts: Sequence[tuple[Tensor, Tensor]], clip: Tensor | None) -> Tensor:
-        """Lay out patches (N, h * w, D') and summaries (N, D') of each part, side by side, and the clip's vector."""
-        seen = torch.cat([self._pooled(patches, summary) for patches, summary in parts], -1).float()
-        seen = F.pad(seen, (0, self.layout.width - seen.shape[-1]))
-        if clip is None:
-            return seen
-        return torch.cat((seen, F.pad(clip.float(), (0, self.layout.width - clip.shape[-1]))[:, None]), 1)
-
-    def _pooled(self, patches: Tensor, summary: Tensor) -> Tensor:
-        side = int(patches.shape[1] ** 0.5)
-        if side != self.config.grid:
-            image = patches.mT.unflatten(2, (side, side))
-            patches = F.adaptive_avg_pool2d(image, self.config.grid).flatten(2).mT
-        return torch.cat((patches, summary[:, None]), 1)
-
-    def _with_depth(self, seen: Tensor, depth: Depth) -> Tensor:
-        if not self.config.depth:
-            return seen
-        if depth is None:
-            raise ValueError("depth is looked at, but no depth frames came; take a protocol with a depth camera")
-        metres = torch.as_tensor(depth).to(seen.device).float()
-        if metres.ndim != 4 or metres.shape[-1] != 1 or len(metres) != len(seen):
-            raise ValueError(f"depth is {tuple(metres.shape)}, not ({len(seen)}, H, W, 1) metres")
-        small = F.adaptive_avg_pool2d(metres.permute(0, 3, 1, 2), DEPTH_SIDE).flatten(1)
-        rows = self.layout.tokens - self.layout.visual
-        small = F.pad(small, (0, rows * self.layout.width - small.shape[1]))
-        return torch.cat((seen, small.view(len(seen), rows, -1)), 1)
 
     def _chunks(self, walk: Walk) -> list[Tensor]:
         frames, chunks = as_frames(walk.frames), []
         for start in range(0, len(frames), CHUNK):
             depth = None if walk.depth is None else walk.depth[start : start + CHUNK]
-            chunks.append(self._with_depth(self._frame_percepts(frames[start : start + CHUNK]), depth).cpu())
+            chunks.append(self.layout.add_depth(self._frame_percepts(frames[start : start + CHUNK]), depth).cpu())
         return chunks
 
     def _stream_walks(self, walks: Sequence[Walk], lanes: int) -> list[Tensor]:
@@ -306,7 +276,7 @@ class Perception(nn.Module):
                 seen[number].append(percepts[place])
                 if len(seen[number]) == len(frames[number]):
                     lane[place] = waiting.pop() if waiting else None
-        return [self._with_depth(torch.stack(steps), walk.depth) for steps, walk in zip(seen, walks, strict=True)]
+        return [self.layout.add_depth(torch.stack(steps), walk.depth) for steps, walk in zip(seen, walks, strict=True)]
 
 
 def make_encoder(config: PerceptionConfig) -> VideoEncoder:
