@@ -27,7 +27,7 @@ class StepConfig(Config):
     name: str = Field(pattern=NAME, description="Folder of the step inside the pipeline's.")
     recipe: str = Field(
         min_length=1,
-        description="A recipe of any kind but pipeline: its file, or a shipped one's name.",
+        description="A recipe of kind houses, replay, pretrain, perception, eval, or train by imitation or reinforcement: its file, or a shipped one's name.",
     )
     set: _Settings = Field(default=(), description="Fields to set, KEY=VALUE each, as on the command line.")
     take: _Settings = Field(

@@ -83,6 +83,11 @@ class PPOConfig(Config):
     def _consistent(self) -> Self:
         if self.min_lr > self.lr:
             raise ValueError(f"min_lr {self.min_lr} is above lr {self.lr}")
+        if self.critic_first >= self.iterations:
+            raise ValueError(
+                f"critic_first {self.critic_first}: in all {self.iterations} iterations the critic would learn alone, and the policy nothing; "
+                "take more iterations, or a lower critic_first"
+            )
         return self
 
 

@@ -29,7 +29,7 @@ class MetricsLog:
         self.path = folder / "metrics.jsonl"
         write_text(self.path, "".join(f"{line}\n" for line in _lines_until(self.path, step)))
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, step: int, metrics: Mapping[str, float], rate: float, unit: str = "clips") -> None:
         """Write the metrics of a step; of how fast it went, `rate` units a second, TensorBoard alone is told.

@@ -22,7 +22,7 @@ from navloop.configs.schema import EvalConfig
 from navloop.files import write_text
 from navloop.runs import RunFolder
 from navloop.training.perception.results import Score
-from navloop.training.pipeline_steps import do_step
+from navloop.training.pipeline_steps import do_step, why_not
 
 _OF_A_SEED = PretrainConfig | PerceptionEvalConfig | TrainConfig | EvalConfig
 """What is done once for each seed."""
@@ -151,6 +151,8 @@ def _load(
         raise RecipeError(f"step {step.name}: {error}") from None
     if isinstance(recipe, PipelineConfig):
         raise RecipeError(f"step {step.name}: {step.recipe} is a pipeline itself; name its steps here")
+    if why := why_not(recipe):
+        raise RecipeError(f"step {step.name}: {step.recipe}: {why}")
     return recipe
 
 

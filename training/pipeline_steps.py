@@ -23,7 +23,6 @@ from navloop.training.metrics import last_metrics
 from navloop.training.perception.results import Score
 from navloop.training.perception.run import evaluate_perception
 from navloop.training.pretraining import pretrain
-from navloop.training.reinforcement import train_by_reinforcement
 from navloop.training.replaying import replay_walks
 from navloop.training.results import Evaluation, intervals
 from navloop.training.tables import ends
@@ -61,7 +60,15 @@ def do_step(recipe: Recipe, folder: Path, console: Console) -> Came:
         return Came({}, {f"{one.title} {score.metric}": score for one in outcomes for score in one.findings.scores})
     if isinstance(recipe, EvalConfig):
         return Came({}, dict(_navigation_scores(evaluate(recipe, folder, console))))
-    raise ValueError(f"a pipeline has no steps of kind {recipe.kind}; run its recipe by itself")
+    raise ValueError(why_not(recipe))
+
+
+def why_not(recipe: Recipe) -> str:
+    """Return why a recipe is no step of a pipeline; empty for those that are."""
+    if isinstance(recipe, (*_MAKERS, *_TRAINERS, PerceptionEvalConfig, EvalConfig)):
+        return ""
+    algorithm = getattr(recipe, "algorithm", None)
+    return f"a pipeline has no steps of kind {recipe.kind}{f', algorithm {algorithm}' if algorithm else ''}; run its recipe by itself"
 
 
 def _navigation_scores(found: Evaluation) -> Mapping[str, Score]:
@@ -87,8 +94,15 @@ _Command = Callable[[Any, Path, Console], object]
 
 _MAKERS: Mapping[type[Recipe], _Command] = {HousesConfig: make_houses, ReplayConfig: replay_walks}
 
+
+def _train_by_reward(recipe: ReinforcementConfig, folder: Path, console: Console) -> None:
+    from navloop.training.reinforcement import train_by_reinforcement  # needs the extra `rl`, which other steps do not
+
+    train_by_reinforcement(recipe, folder, console)
+
+
 _TRAINERS: Mapping[type[Recipe], _Command] = {
     PretrainConfig: pretrain,
     ImitationConfig: train_by_imitation,
-    ReinforcementConfig: train_by_reinforcement,
+    ReinforcementConfig: _train_by_reward,
 }

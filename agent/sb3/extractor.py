@@ -32,18 +32,28 @@ class PerceptExtractor(BaseFeaturesExtractor):  # type: ignore[misc]
         policy: Any = deepcopy(agent.policy.eval())  # each kind has these parts
         with torch.no_grad():
             summary = policy.words(policy.read(["go"]).to(agent.perception.device)).summary.shape[1]
-        super().__init__(observation_space, policy.sight.join.out_features + summary + ACTIONS + 1)
+        depth = 0 if policy.sight.depth is None else policy.sight.depth.join.out_features
+        super().__init__(observation_space, policy.sight.join.out_features + depth + summary + ACTIONS + 1)
         self.sight, self.words = policy.sight, policy.words
 
     def apply(self, fn: Callable[[nn.Module], None]) -> Self:
         """Leave the weights as they are: stable-baselines3 would draw them anew (`ortho_init`), and these are an agent's."""
         return self
 
+    def train(self, mode: bool = True) -> Self:
+        """Keep dropout off, or an action would not be as likely where it is learned from as where it was drawn."""
+        super().train(False)
+        for module in self.modules():
+            if isinstance(module, nn.RNNBase):  # CUDA's have no gradients otherwise
+                module.train(mode)
+        return self
+
     def forward(self, observations: Observed) -> Tensor:
         """Return features float (B, features_dim)."""
-        vector = self.sight(observations["percepts"].float()).vector
+        seen = self.sight(observations["percepts"].float())
+        vectors = [seen.vector] if seen.depth_vector is None else [seen.vector, seen.depth_vector]
         words = observations["words"].clone()
         words[:, 0].clamp_(min=UNKNOWN)  # sb3-contrib pads walks with rows of zeros, and nothing can be read of no word
         summary = self.words(instructions_of(words)).summary
         previous = nn.functional.one_hot(observations["previous"].long().flatten(), ACTIONS + 1)
-        return torch.cat((vector, summary, previous.float()), 1)
+        return torch.cat((*vectors, summary, previous.float()), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,8 @@ class PerceivingVecEnv(VecEnvWrapper):  # type: ignore[misc]
     """
 
     def __init__(self, venv: VecEnv, agent: PolicyAgent, texts: Sequence[str]) -> None:
-        self._perception, self._reader = agent.perception, agent.policy.reader
+        # A view of its own, of the same weights: another one's walks, as those of an evaluation, do not come into these.
+        self._perception, self._reader = copy(agent.perception), agent.policy.reader
         self._length = self._reader.read(texts).ids.shape[1]
         space = spaces.Dict(
             {
@@ -53,7 +55,7 @@ class PerceivingVecEnv(VecEnvWrapper):  # type: ignore[misc]
                 "previous": spaces.Box(0, ACTIONS, (), np.int64),
             }
         )
-        super().__init__(venv, space)
+        super().__init__(venv, space, spaces.Discrete(ACTIONS))  # of protocols that tilt, too: agents do not
         self.finished: list[dict[str, float]] = []
         self._words = np.zeros((self.num_envs, self._length), dtype=np.int32)
         self._previous = np.full(self.num_envs, ACTIONS, dtype=np.int64)
@@ -81,6 +83,8 @@ class PerceivingVecEnv(VecEnvWrapper):  # type: ignore[misc]
         for place in new:
             info = infos[place]
             self.finished.append({name: float(info[name]) for name in _KEPT} | {"return": float(self._returns[place])})
+            info["episode"] = {"r": self._returns[place], "l": info["steps"]}  # what algorithms tell of walks
+            info["is_success"] = bool(info["success"])
             del info["terminal_observation"]
             info["TimeLimit.truncated"] = False
         if new:

@@ -152,6 +152,6 @@ class WalkPPO(PPO):  # type: ignore[misc]
 
 
 def _averages(walks: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return means over finished walks, by name; of none, only how many there are."""
-    means = {name: float(np.mean([walk[name] for walk in walks])) for name in (walks[0] if walks else ())}
-    return {"walks": len(walks), **means}
+    """Return how many walks finished, and means by name over those with a finite value: to a goal that nobody can reach it is infinitely far."""
+    values = {name: [walk[name] for walk in walks if math.isfinite(walk[name])] for name in (walks[0] if walks else ())}
+    return {"walks": len(walks), **{name: float(np.mean(found)) for name, found in values.items() if found}}

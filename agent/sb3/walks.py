@@ -78,4 +78,5 @@ def walk_batch(obs: Observed) -> WalkBatch:
 def instructions_of(words: Tensor) -> Instructions:
     """Return instructions (B, L), padded further than they need, as policies take them."""
     ids = words.long()
-    return Instructions(ids[:, : int((ids != 0).any(0).sum())])
+    used = (ids != 0).any(0).nonzero()  # 0 is a word of some towers, too
+    return Instructions(ids[:, : int(used.max()) + 1 if len(used) else 0])

@@ -24,7 +24,7 @@ from navloop.agent.sb3.extractor import PerceptExtractor
 from navloop.agent.sb3.perceiving import PerceivingVecEnv, create_environments
 from navloop.agent.sb3.policy import divergence
 from navloop.agent.sb3.ppo import Round, WalkPPO
-from navloop.agent.sb3.walks import WalkRolloutBuffer
+from navloop.agent.sb3.walks import WalkRolloutBuffer, instructions_of
 from navloop.configs.agents import AgentConfig, PerceptionConfig, PolicyConfig
 from navloop.configs.reinforcement import PPOConfig
 from navloop.envs.episodes import read_episodes
@@ -259,3 +259,81 @@ def test_other_algorithms_take_the_same_environments(agent_of, venv_of, name):
     model.learn(8 * ENVIRONMENTS)
     assert not torch.equal(before, model.policy.features_extractor.sight.join.weight)
     assert torch.equal(before, agent.policy.sight.join.weight)  # the agent's own stays
+
+
+def extractor_of(agent: PolicyAgent, venv: PerceivingVecEnv) -> PerceptExtractor:
+    return PerceptExtractor(venv.observation_space, agent)
+
+
+def tensors(observations) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(array) for name, array in observations.items()}
+
+
+def test_other_policies_learn_from_the_features_that_they_acted_on(agent_of, venv_of):
+    """Nothing is dropped: in the first pass, before anything is learned, each action is exactly as likely as when it was drawn."""
+    agent = agent_of("streaming")
+    venv = venv_of(agent)
+    extractor, seen = extractor_of(agent, venv), tensors(venv.reset())
+    assert torch.equal(extractor.train(False)(seen), extractor.train(True)(seen))
+    kwargs = {"features_extractor_class": PerceptExtractor, "features_extractor_kwargs": {"agent": agent}}
+    model = PPO("MultiInputPolicy", venv, n_steps=8, batch_size=24, n_epochs=1, learning_rate=0.0, policy_kwargs=kwargs)
+    model.learn(8 * ENVIRONMENTS)
+    assert model.logger.name_to_value["train/approx_kl"] == pytest.approx(0, abs=1e-6)
+    assert model.logger.name_to_value["train/clip_fraction"] == 0
+
+
+def test_other_policies_see_depth_where_the_agent_does(agent_of, venv_of, episodes):
+    agent = agent_of("streaming", depth=True)
+    layout = agent.perception.layout
+    space = spaces.Dict(
+        {
+            "percepts": spaces.Box(-np.inf, np.inf, (layout.tokens, layout.width), np.float16),
+            "words": spaces.Box(0, 9, (3,), np.int32),
+            "previous": spaces.Box(0, ACTIONS, (), np.int64),
+        }
+    )
+    extractor = PerceptExtractor(space, agent)
+    percepts = torch.zeros(2, layout.tokens, layout.width)
+    percepts[1, layout.visual :] = 3.0
+    seen = {"percepts": percepts, "words": torch.full((2, 3), 2), "previous": torch.zeros(2)}
+    near, far = extractor(seen)
+    assert near.shape == (extractor.features_dim,) and not torch.equal(near, far)
+
+
+def test_environments_of_one_agent_do_not_see_each_others_walks(agent_of, episodes, venv_of, houses):
+    agent = agent_of("streaming", features="clip")
+    alone = venv_of(agent)
+    protocol = get_protocol("houses", 32)
+    (simulator,) = create_simulators(1, "embedded", houses / "scenes", protocol)
+    venv = create_environments([lambda: simulator], episodes, protocol, Reward())
+    beside = PerceivingVecEnv(venv, agent, [episode.instruction.text for episode in episodes])
+    actions = [np.full(ENVIRONMENTS, 1)] * 3
+
+    def percepts(other: PerceivingVecEnv | None) -> np.ndarray:
+        alone.seed(4)
+        seen = [alone.reset()["percepts"]]
+        for action in actions:
+            if other is not None:
+                other.reset()
+            seen.append(alone.step(action)[0]["percepts"])
+        return np.stack(seen)
+
+    assert np.array_equal(percepts(None), percepts(beside))
+    beside.close()
+
+
+def test_other_algorithms_are_told_of_walks_and_of_no_action_that_agents_lack(agent_of, venv_of):
+    agent = agent_of("streaming")
+    venv = venv_of(agent, limit=3)
+    assert venv.action_space == spaces.Discrete(ACTIONS)
+    kwargs = {"features_extractor_class": PerceptExtractor, "features_extractor_kwargs": {"agent": agent}}
+    model = PPO("MultiInputPolicy", venv, n_steps=8, batch_size=24, n_epochs=1, policy_kwargs=kwargs, device="cpu")
+    model.learn(8 * ENVIRONMENTS)
+    assert len(model.ep_info_buffer) == len(model.ep_success_buffer) == len(venv.finished) > 0
+    assert [told["r"] for told in model.ep_info_buffer] == [walk["return"] for walk in venv.finished]
+    assert max(told["l"] for told in model.ep_info_buffer) <= 3
+
+
+def test_a_word_that_is_numbered_0_ends_no_instruction():
+    ids = torch.tensor([[5, 0, 7, 0, 0], [5, 0, 0, 0, 0]])
+    assert instructions_of(ids).ids.tolist() == [[5, 0, 7], [5, 0, 0]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -284,3 +286,19 @@ def test_an_input_that_is_not_there_is_told_before_the_first_step(tmp_path: Path
     with pytest.raises(RecipeError, match=r"inputs\.video: nowhere\.jsonl is not there"):
         run_pipeline(config, tmp_path / "run", Console(quiet=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_pipelines_without_reinforcement_do_not_ask_for_its_library():
+    program = "import sys; sys.modules['stable_baselines3'] = None; import navloop.training.pipeline"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("collect_tiny", "collect"), ("speaker_tiny", "train, algorithm speaker"), ("loop_tiny", "loop")]
+)
+def test_steps_that_no_pipeline_can_do_are_refused_before_the_first(tmp_path, name, kind):
+    steps = ({"name": "houses", "recipe": "houses_short_tiny"}, {"name": "more", "recipe": name})
+    config = PipelineConfig.model_validate({"name": "no", "steps": steps})
+    with pytest.raises(RecipeError, match=f"step more: {name}: a pipeline has no steps of kind {kind}; run its recipe"):
+        run_pipeline(config, tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run" / "houses").exists()

@@ -111,7 +111,7 @@ def test_processes_of_their_own_change_nothing(recipe, tmp_path, begun):
 
 
 def test_it_begins_with_a_saved_agent_and_leaves_one(recipe, tmp_path, near):
-    train_by_reinforcement(recipe(ppo={"iterations": 1}), tmp_path / "first")
+    train_by_reinforcement(recipe(ppo={"iterations": 1, "critic_first": 0}), tmp_path / "first")
     start = tmp_path / "first" / "last" / "agent"
     config = recipe(start=str(start), ppo={"kl": 0.1, "iterations": 2, "min_lr": 3e-3})
     report = train_by_reinforcement(config, tmp_path / "second")
@@ -125,10 +125,10 @@ def test_it_begins_with_a_saved_agent_and_leaves_one(recipe, tmp_path, near):
 
 
 def test_a_run_holds_to_the_agent_that_it_began_with(recipe, tmp_path):
-    train_by_reinforcement(recipe(ppo={"iterations": 1}), tmp_path / "first")
-    config = recipe(start=str(tmp_path / "first" / "last" / "agent"), ppo={"iterations": 1})
+    train_by_reinforcement(recipe(ppo={"iterations": 1, "critic_first": 0}), tmp_path / "first")
+    config = recipe(start=str(tmp_path / "first" / "last" / "agent"), ppo={"iterations": 1, "critic_first": 0})
     train_by_reinforcement(config, tmp_path / "second")
-    train_by_reinforcement(recipe(ppo={"iterations": 1}, seed=2), tmp_path / "other")
+    train_by_reinforcement(recipe(ppo={"iterations": 1, "critic_first": 0}, seed=2), tmp_path / "other")
     (tmp_path / "first").rename(tmp_path / "elsewhere")
     (tmp_path / "other").rename(tmp_path / "first")
     with pytest.raises(RunError, match="start"):
@@ -139,7 +139,7 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_measures_its_start_onc
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    config = recipe(episodes={"val_seen": str(near)}, ppo={"iterations": 1}, evaluate=2)
+    config = recipe(episodes={"val_seen": str(near)}, ppo={"iterations": 1, "critic_first": 0}, evaluate=2)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("navloop.training.reinforcement.write_state", killed)
@@ -156,6 +156,26 @@ def test_recipes_that_cannot_be_are_refused(recipe):
         recipe(ppo={"kl": 0.1})
     with pytest.raises(ValidationError, match="min_lr"):
         recipe(ppo={"lr": 1e-6})
+    with pytest.raises(ValidationError, match="in all 2 iterations the critic would learn alone"):
+        recipe(ppo={"iterations": 2, "critic_first": 2})
+
+
+def test_goals_that_nobody_can_reach_are_walked_and_left_out_of_what_is_infinite(recipe, near, tmp_path):
+    file = json.loads(gzip.decompress(near.read_bytes()))
+    far = {**file["episodes"][0], "episode_id": "far", "trajectory_id": "far"}
+    far["goals"] = [{**far["goals"][0], "position": [500.0, 0.0, 500.0]}]
+    path = tmp_path / "both.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({**file, "episodes": [*file["episodes"], far]}).encode()))
+    train_by_reinforcement(recipe(episodes={"train": str(path)}), tmp_path / "run")
+    lines = [json.loads(line) for line in metrics(tmp_path / "run")]
+    assert len(lines) == 3 and all(line["walks"] >= 4 for line in lines)
+    assert any("navigation_error" in line for line in lines)
+
+
+def test_what_an_environment_of_its_own_process_raised_is_not_hidden(recipe, tmp_path):
+    config = recipe(episodes={"scenes": str(tmp_path / "none")}, workers=2)
+    with pytest.raises(ChildProcessError, match="what it raised stands above"):
+        train_by_reinforcement(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("size", ["tiny", "laptop", "base"])
