@@ -152,7 +152,9 @@ class JudgeConfig(Config):
         description="interval: the lower end of the 95% interval of the gain lies above 0; point: the gain itself does.",
     )
     against: tuple[Literal["before", "old", "expert"], ...] = Field(
-        default=("before",), min_length=1, description="Whom the loop's agent must be better than to be accepted."
+        default=("before", "old"),
+        min_length=1,
+        description="Whom the loop's agent must be better than to be accepted; old: as much more learning from old walks alone.",
     )
 
 
@@ -192,11 +194,15 @@ class LoopReportConfig(Config):
 class LoopConfig(Config):
     """Record, describe, filter, retrain, prove; and again."""
 
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "rounds", "workers", "stop", "report")
+    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "rounds", "workers", "stop.least_yield", "stop.refused", "report")
 
     kind: Literal["loop"] = Field(default="loop", description="Which command the recipe is for.")
     name: str = Field(default="loop", pattern=NAME, description="Folder of the run below runs/.")
-    seed: int = Field(default=0, ge=0, description="Every draw of the loop follows from it.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Every draw of the loop follows from it, but for what recipes of houses, films, encoders and the judge draw by their own.",
+    )
     rounds: int = Field(default=1, ge=1, le=99, description="Times around; more of them go on with a finished loop.")
     houses: PartConfig = Field(
         description="Recipe of kind houses; its extra houses are the new ground that nobody has described."

@@ -183,10 +183,10 @@ class Best:
 class Corrected:
     """Keep walks with real detours or corrections that ended at the goal; clean successes teach nothing new.
 
-    Kept: the end within `reach` of the goal, and of pl = d / max(d, walked), d the geodesic at the start: an expert took over and
-    pl < `led`, or pl < `alone`.
+    Kept: the end within `reach` of the goal, and of pl = won / max(won, walked), won the geodesic metres by which the end is nearer
+    to the goal than the start: an expert took over and pl < `led`, or pl < `alone`.
 
-    Source: StreamVLN's DAgger collection (0.5 m, 0.93, 0.85).
+    Source: StreamVLN's DAgger collection (0.5 m, 0.93, 0.85), whose walks end at the goal itself.
     """
 
     reach: float = 0.5
@@ -202,7 +202,8 @@ class Corrected:
         distances = trajectory.distances_to_goal
         if not distances[-1] < self.reach:
             return "missed the goal"
-        share = float(distances[0] / max(distances[0], path_length(trajectory.positions), 1e-9))
+        won = float(distances[0] - distances[-1])
+        share = won / max(won, path_length(trajectory.positions), 1e-9)
         was_led = bool((trajectory.action_source == SOURCES.index("takeover")).any())
         return "" if share < self.alone or (was_led and share < self.led) else "nothing corrected"
 

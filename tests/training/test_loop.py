@@ -19,10 +19,10 @@ from navloop.configs.loader import RecipeError, load
 from navloop.configs.loop import LoopConfig
 from navloop.files import fingerprint
 from navloop.runs import RunError
+from navloop.training.loop.checks import read_plan
 from navloop.training.loop.descriptions import read_accounts
 from navloop.training.loop.kept import NothingKept
 from navloop.training.loop.memory import forgotten_in_general
-from navloop.training.loop.plan import read_plan
 from navloop.training.loop.report import write_loop_report
 from navloop.training.loop.round import Round
 from navloop.training.loop.run import LoopFound, run_loop
@@ -285,6 +285,26 @@ WALKS = "walks:\n- folder: none\n  episodes: none\n"
         ("houses", "val_unseen_tours=0", r"houses: .* no val_unseen_tours, .* add val_unseen_tours=N to houses\.set"),
         ("first", "agent.perception.depth=true", r"first: .* add agent\.perception\.depth=false to first\.set"),
         ("retrain", "agent.policy.width=32", r"retrain: .* says another agent than first, .* set agent\.\* alike"),
+        (
+            "retrain",
+            "collection.stop_within=2",
+            r"retrain: collection\.stop_within is 2\.0, and first's is .* alike in",
+        ),
+        (
+            "judge",
+            "protocol=vlnce-v1",
+            r"judge: protocol is vlnce-v1, .* episodes\.protocol=houses; .* set protocol=hou",
+        ),
+        (
+            "again",
+            "engine.steps=null & engine.epochs=2",
+            r"encoder\.again: .* add engine\.steps=N to encoder\.again\.set",
+        ),
+        (
+            "again",
+            "encoder=internvideo_mm_base_p16_t8",
+            r"encoder\.again: .* encoder\.first trains internvideo_mm_tiny",
+        ),
         ("first", WALKS, r"first: .* learns from recorded walks, .* leave out walks"),
         ("speaker", "start=old", r"speaker: .* says start, .* add start=null to speaker\.set"),
         ("speaker", "eyes=old", r"speaker: .* says eyes, .* add eyes=null to speaker\.set"),
@@ -304,7 +324,7 @@ def test_a_part_that_does_not_fit_a_loop_is_refused_by_its_place(tmp_path, place
         file.write_text(file.read_text().replace("walks: []\n", WALKS))
         change = "collection.iterations=0"
     with pytest.raises(RecipeError, match=said):
-        read_plan(changed(config, place, change))
+        read_plan(changed(config, place, *change.split(" & ")))
 
 
 def test_speakers_and_judges_need_tours_of_their_own(tmp_path):

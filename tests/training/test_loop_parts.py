@@ -12,22 +12,23 @@ import numpy as np
 import pytest
 from rich.console import Console
 from short_tours import make_tours, recipe
-from stored_walks import ABOUT, fill, made_record
+from stored_walks import ABOUT, fill, made_record, made_trajectory
 
 from navloop.configs.loader import load
-from navloop.configs.loop import JudgeConfig
+from navloop.configs.loop import JudgeConfig, ToursConfig
 from navloop.envs.episodes import read_episodes
 from navloop.envs.metrics import Metrics
 from navloop.envs.simulator import Action
 from navloop.training.filters import Corrected
-from navloop.training.loop.kept import keep, lay_out
-from navloop.training.loop.lineage import costs
+from navloop.training.loop.descriptions import Account
+from navloop.training.loop.kept import keep, lay_out, rule_of
+from navloop.training.loop.lineage import costs, write_lineage
 from navloop.training.loop.memory import forgotten, forgotten_in_general, why_refused
 from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
 from navloop.training.loop.table import dropped, tell_costs, tell_round
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
-from navloop.training.loop.verdict import Gap, gap, judge, reach
+from navloop.training.loop.verdict import Gap, gap, judge, near, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
 from navloop.training.store import StoreWriter, open_store
@@ -165,6 +166,30 @@ def test_a_smaller_error_is_a_gain():
     assert gap(("loop", near), ("before", far), "navigation_error").mean == pytest.approx(2.0)
 
 
+def test_walks_near_the_goal_are_counted_over_all_seeds():
+    ends = [0.5, 1.0, 1.5, 2.0, float("inf"), 0.0, 3.0, 4.0]
+    assert near([rows([1.0] * 8, ends), rows([1.0] * 8, [0.9] * 8)]) == pytest.approx([(3 + 8) / 16, (5 + 8) / 16])
+
+
+def test_a_store_that_a_kill_left_before_it_began_is_no_part_of_the_lineage(tmp_path):
+    fill(tmp_path / "round_01" / "tours" / "store", range(2))
+    (tmp_path / "round_02" / "tours" / "store").mkdir(parents=True)
+    said = write_lineage(tmp_path, [], [])
+    assert [one["folder"] for one in said["stores"]] == ["round_01/tours/store"]
+
+
+def test_words_that_happen_to_be_those_that_were_told_are_a_description_still(tmp_path):
+    store = open_store(fill(tmp_path / "free", range(2)))
+    told = [
+        Account(source="free", index=e.index, key=e.key, text=text, original=e.instruction, scores={}, dropped="")
+        for e, text in zip(store.episodes, ("Walk number 0.", "Elsewhere."), strict=True)
+    ]
+    keep({"free": store}, told, 1, tmp_path / "kept")
+    kept = open_store(tmp_path / "kept" / "store").episodes
+    assert [e.relabelled for e in kept] == [True, True]
+    assert sorted(e.instruction for e in kept) == ["Elsewhere.", "Walk number 0."]
+
+
 def test_episodes_without_a_finite_value_stand_aside():
     lost = [float("inf"), *[1.0] * 7]
     found = reach("loop", [rows([1.0] * 8, lost)], ["navigation_error"])[0]
@@ -186,7 +211,7 @@ def gain(mean: float, low: float | None, against: str = "before") -> Gap:
     ],
 )
 def test_a_round_is_accepted_by_its_rule(rule, mean, low, accepted):
-    config = JudgeConfig(recipe="eval_short_tiny", rule=rule)
+    config = JudgeConfig(recipe="eval_short_tiny", rule=rule, against=("before",))
     assert judge([gain(mean, low)], config).accepted is accepted
 
 
@@ -254,7 +279,7 @@ def test_costs_add_up():
     found = {
         "round": 1,
         "collected": {"tours": {"walks": 3, "frames": 90}, "free": {"walks": 2, "frames": 30}},
-        "kept": {"frames": 72},
+        "kept": {"walks": 4, "frames": 72},
     }
     seconds = {
         "tours": 10.0,
@@ -262,23 +287,24 @@ def test_costs_add_up():
         "described": 3.0,
         "kept": 2.0,
         "loop_0": 30.0,
-        "old_0": 30.0,
+        "old_0": 25.0,
+        "expert": 5.0,
         "verdict": 20.0,
     }
     steps = {f"round_01/{n}": Step(name=n, words="", seconds=s, starts=1) for n, s in seconds.items()}
     steps["first"] = Step(name="first", words="", seconds=99.0, starts=1)
     cost = costs(found, steps, 4)
-    assert (cost["walks"], cost["frames"], cost["kept_frames"]) == (5, 120, 72)
-    assert (cost["collecting"], cost["learning"], cost["judging"]) == (20.0, 60.0, 20.0)
+    assert (cost["walks"], cost["frames"], cost["kept_walks"], cost["kept_frames"]) == (5, 120, 4, 72)
+    assert (cost["collecting"], cost["learning"], cost["controls"], cost["judging"]) == (20.0, 30.0, 30.0, 20.0)
     assert cost["kept_hours"] == pytest.approx(0.005) and cost["seconds_per_hour"] == pytest.approx(4000.0)
     assert json.dumps(cost, allow_nan=False)
     told = tell_costs({**found, "costs": cost})
-    assert "0.3 minutes to walk and describe 120 frames, of which 72 are kept: 67 minutes an hour of film" in told
-    assert told.endswith("0.0 minutes to walk for the control, 1.0 to learn, 0.3 to judge")
-    assert "of which none is kept; 0.0 minutes" in tell_costs({**found, "costs": {**cost, "kept_frames": 0}})
+    assert "0.3 minutes to walk and describe 120 frames, of which 72 are kept: 67 minutes a kept hour" in told
+    assert told.endswith("0.5 minutes to learn from them, 0.5 for the other arms, 0.3 to judge")
+    assert "of which none is kept; 0.5 minutes" in tell_costs({**found, "costs": {**cost, "kept_frames": 0}})
     found["kept"]["corrected"] = {"walks": 4, "frames": 28}
     more = costs(found, steps, 4)
-    assert (more["walks"], more["frames"], more["kept_frames"]) == (9, 148, 100)
+    assert (more["walks"], more["frames"], more["kept_walks"], more["kept_frames"]) == (9, 148, 8, 100)
 
 
 def test_films_have_words_for_what_they_show(tmp_path):
@@ -294,6 +320,20 @@ def test_films_have_words_for_what_they_show(tmp_path):
     lay_out(open_store(tmp_path / "store"), tmp_path)
     shown = [json.loads(line)["captions"] for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
     assert sorted(shown) == [[f"Walk number {number}."] for number in (1, 3, 5, 6, 7)]
+
+
+def test_the_rule_for_corrected_tours_knows_where_their_expert_stops():
+    """Walks that an expert ends a metre from the goal have arrived; by half a metre none ever would."""
+    assert rule_of(None, 1.0) is None and rule_of(ToursConfig(), 1.0) is None
+    corrected = ToursConfig(keep="corrected")
+    assert rule_of(corrected, None) == Corrected() == rule_of(corrected, 0.25)
+    positions = np.column_stack([np.arange(21) * 0.25, np.zeros(21), np.zeros(21)])  # 5 m walked, 3.1 m won
+    made = made_trajectory(np.random.default_rng(0), 20)
+    walk = replace(made, positions=positions, distances_to_goal=np.linspace(4.1, 1.0, 21))
+    rule = rule_of(corrected, 1.0)
+    assert rule is not None and rule.why_not(walk) == "" and Corrected().why_not(walk) == "missed the goal"
+    direct = replace(walk, distances_to_goal=np.linspace(6.0, 1.0, 21))
+    assert rule.why_not(direct) == "nothing corrected"
 
 
 def test_of_walks_that_an_expert_corrected_a_rule_may_keep_some(tmp_path):

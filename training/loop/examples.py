@@ -15,8 +15,10 @@ from navloop.configs.loop import LoopReportConfig
 from navloop.configs.schema import EvalConfig, ReportConfig
 from navloop.envs.metrics import evaluate
 from navloop.records import Episode
+from navloop.training.filters import Corrected
 from navloop.training.hindsight import relabel
 from navloop.training.loop.descriptions import Account
+from navloop.training.loop.kept import why_left_out
 from navloop.training.loop.sources import DESCRIBED
 from navloop.training.rollouts import protocol_of
 from navloop.training.rows import Row
@@ -53,6 +55,7 @@ def show_examples(
     episodes: EpisodesConfig,
     report: LoopReportConfig,
     seed: int,
+    rule: Corrected | None = None,
 ) -> list[Example]:
     """Return examples of a round, each with its film: of each source, kept and dropped ones in turn.
 
@@ -61,7 +64,7 @@ def show_examples(
         ReplayError: If a walk cannot be reproduced.
     """
     chosen = [
-        one for source, store in stores.items() for one in _choose(source, store, accounts, report.examples, seed)
+        one for source, store in stores.items() for one in _choose(source, store, accounts, report.examples, seed, rule)
     ]
     if not chosen:
         return []
@@ -96,9 +99,10 @@ def show_examples(
 
 
 def _choose(
-    source: str, store: Store, accounts: Sequence[Account], count: int, seed: int
+    source: str, store: Store, accounts: Sequence[Account], count: int, seed: int, rule: Corrected | None
 ) -> list[tuple[Account, Store]]:
-    own = [account for account in accounts if account.source == source] if source in DESCRIBED else _undescribed(store)
+    described = [account for account in accounts if account.source == source]
+    own = described if source in DESCRIBED else _undescribed(store, rule)
     rng = np.random.default_rng((seed, len(store)))
     mixed = [own[i] for i in rng.permutation(len(own)).tolist()]
     kept = [account for account in mixed if not account.dropped][:count]
@@ -110,10 +114,10 @@ def _choose(
     return [(account, store) for pair in zip_longest(kept, dropped) for account in pair if account is not None]
 
 
-def _undescribed(store: Store) -> list[Account]:
+def _undescribed(store: Store, rule: Corrected | None) -> list[Account]:
     return [
-        Account(source=e.source, index=e.index, key=e.key, text="", original=e.instruction, scores={}, dropped="")
-        for e in store.episodes
+        Account(source=e.source, index=e.index, key=e.key, text="", original=e.instruction, scores={}, dropped=why)
+        for e, why in zip(store.episodes, why_left_out(store, rule), strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from navloop.agent.policies.words import split_words
 from navloop.configs.imitation import RecordedConfig
+from navloop.configs.loop import ToursConfig
 from navloop.envs.simulator import Action
 from navloop.training.filters import Corrected
 from navloop.training.loop.descriptions import Account
@@ -30,9 +32,30 @@ from navloop.training.walks import WalkFolder
 STORE, WALKS, EPISODES, MANIFEST = "store", "walks", "train.json.gz", "manifest.jsonl"
 """Files of a folder of kept walks."""
 
+NEAR = 0.01
+"""Metres by which a walk that stopped where it was to stop may seem farther."""
+
 
 class NothingKept(ValueError):
     """No walk of a round is kept; the message names the round and the mend."""
+
+
+def rule_of(tours: ToursConfig | None, stop_within: float | None) -> Corrected | None:
+    """Return what labelled tours are kept by; None keeps all.
+
+    Args:
+        tours: What the recipe says of them.
+        stop_within: Metres from the goal at which the expert stops them; None: a step. No walk that it ends comes nearer.
+    """
+    if tours is None or tours.keep == "all":
+        return None
+    rule = Corrected()
+    return rule if stop_within is None else replace(rule, reach=max(rule.reach, stop_within + NEAR))
+
+
+def why_left_out(store: Store, rule: Corrected | None) -> list[str]:
+    """Return why each walk of a store that nobody describes is not kept; empty for those that are."""
+    return ["" if rule is None else rule.why_not(store.trajectory(index)) for index in range(len(store))]
 
 
 def keep(
@@ -64,12 +87,12 @@ def keep(
         NothingKept: If nothing at all is kept.
     """
     told = {source: store for source, store in stores.items() if source not in DESCRIBED}
-    verdicts = {source: _verdicts(store, rule) for source, store in told.items()}
+    verdicts = {source: why_left_out(store, rule) for source, store in told.items()}
     chosen = _choose(verdicts, accounts)
     if not chosen:
         raise NothingKept(
             f"{folder}: no walk of round {number} is kept, so there is nothing to learn from; loosen `filters`, or walk labelled tours "
-            "too (sources.tours)"
+            "too and keep them (sources.tours, with keep: all)"
         )
     with StoreWriter(folder / STORE, next(iter(stores.values())).about) as writer:
         for source, index, changes in chosen:
@@ -77,14 +100,21 @@ def keep(
         writer.finish()
     kept = open_store(folder / STORE)
     films = lay_out(kept, folder, stop_within=stop_within)
-    counts = {source: count([one for one in kept.episodes if one.source == source]) for source in stores}
+    learned = [len(walk) for part in WalkFolder(folder / WALKS).parts for walk in part.walks]
+    counts = {source: _count_of(source, kept, learned) for source in stores}
     return {
         "sources": counts,
         "dropped": {source: dict(Counter(why for why in found if why)) for source, found in verdicts.items()},
         "walks": len(kept),
-        "frames": sum(len(walk) for part in WalkFolder(folder / WALKS).parts for walk in part.walks),
+        "frames": sum(learned),
         "films": films,
     }
+
+
+def _count_of(source: str, kept: Store, learned: Sequence[int]) -> dict[str, int]:
+    """Return how much of a source is kept, in frames that are learned from: described walks end where labelled tours would."""
+    own = [number for number, walk in enumerate(kept.episodes) if walk.source == source]
+    return {**count([kept.episodes[number] for number in own]), "frames": sum(learned[number] for number in own)}
 
 
 def leave_out(source: str, kept: Path, folder: Path, stop_within: float | None = None) -> dict[str, Any]:
@@ -151,11 +181,6 @@ def filmed(folder: Path) -> tuple[str, ...]:
     return (str(manifest),) if manifest.stat().st_size else ()
 
 
-def _verdicts(store: Store, rule: Corrected | None) -> list[str]:
-    """Return why each walk is not kept; empty for those that are."""
-    return ["" if rule is None else rule.why_not(store.trajectory(index)) for index in range(len(store))]
-
-
 def _choose(
     verdicts: Mapping[str, Sequence[str]], accounts: Sequence[Account]
 ) -> list[tuple[str, int, dict[str, Any]]]:
@@ -174,7 +199,8 @@ def _choose(
                 else "no filter dropped it"
             )
             extra = {name: float(value) for name, value in account.scores.items()}
-            chosen.append((account.source, account.index, {"instruction": account.text, "why": why, "extra": extra}))
+            told = {"instruction": account.text, "original_instruction": account.original}
+            chosen.append((account.source, account.index, {**told, "why": why, "extra": extra}))
     return chosen
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from navloop.agent.saving import agent_digest, is_agent
 from navloop.agent.speaker_saving import is_speaker, speaker_digest
 from navloop.files import write_text
-from navloop.training.loop.arms import AGENT, ENCODER, EXPERT, LOOP
+from navloop.training.listings import is_store
+from navloop.training.loop.arms import AGENT, ENCODER, LOOP
 from navloop.training.loop.sources import STORE
 from navloop.training.loop.steps import Step
 from navloop.training.store import open_store
@@ -55,7 +56,7 @@ def write_lineage(folder: Path, rounds: Sequence[Mapping[str, Any]], steps: Sequ
         "agents": agents,
         "encoders": encoders,
         "speaker": speaker_digest(speaker) if is_speaker(speaker) else None,
-        "stores": [_store(path, folder) for path in sorted(folder.glob(f"round_*/*/{STORE}"))],
+        "stores": [_store(path, folder) for path in sorted(folder.glob(f"round_*/*/{STORE}")) if is_store(path)],
         "accepted": accepted,
         "stands": standing,
     }
@@ -72,25 +73,28 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
         fps: Actions that make a second of film.
 
     Returns:
-        "frames" and "walks" that were walked, "kept_frames" and "kept_hours" of film, "collecting", "controls" (the expert's walks), "learning" (all arms) and "judging" in
-        seconds, and "seconds_per_hour", of collecting a kept hour.
+        "frames" and "walks" that were walked, "kept_walks", "kept_frames" and "kept_hours" that are learned from, in seconds "collecting",
+        "learning" (the loop's arm, all seeds), "controls" (the other arms, and what is walked for them) and "judging", and "seconds_per_hour", of
+        collecting a kept hour.
     """
     prefix = f"round_{found['round']:02d}/"
     own = {name.removeprefix(prefix): step.seconds for name, step in steps.items() if name.startswith(prefix)}
     collecting = sum(seconds for name, seconds in own.items() if name in _COLLECTING)
     judging = sum(s for name, s in own.items() if name == "verdict" or name.startswith(("retrieval_", "general_")))
+    learning = sum(s for name, s in own.items() if name.startswith((f"{LOOP}_", f"encoder_{LOOP}")))
     kept, again = found["kept"], found["kept"].get("corrected", {"walks": 0, "frames": 0})
     frames = kept["frames"] + again["frames"]
     hours = frames / fps / 3600
     return {
         "walks": sum(one["walks"] for one in found["collected"].values()) + again["walks"],
         "frames": sum(one["frames"] for one in found["collected"].values()) + again["frames"],
+        "kept_walks": kept["walks"] + again["walks"],
         "kept_frames": frames,
         "kept_hours": hours,
         "collecting": collecting,
-        "controls": own.get(EXPERT, 0.0),
+        "learning": learning,
+        "controls": sum(own.values()) - collecting - judging - learning,
         "judging": judging,
-        "learning": sum(own.values()) - collecting - judging - own.get(EXPERT, 0.0),
         "seconds_per_hour": collecting / hours if hours else 0.0,
     }
 

@@ -21,6 +21,7 @@ from navloop.training.loop.arms import LOOP, WITHOUT
 from navloop.training.loop.charts import ARM_COLOURS, gains_chart, reached_chart, scores_chart
 from navloop.training.loop.descriptions import Account, read_accounts
 from navloop.training.loop.examples import Example, show_examples
+from navloop.training.loop.kept import rule_of
 from navloop.training.loop.lineage import LINEAGE
 from navloop.training.loop.plan import episodes_of, read_first, split_file
 from navloop.training.loop.sources import STORE
@@ -193,9 +194,11 @@ def _examples(
     folder = run / f"round_{found['round']:02d}"
     houses = Path(config.dataset) if config.dataset is not None else run / "houses"
     try:
-        episodes = episodes_of(read_first(config), houses, split_file(houses, "train"))
+        first = read_first(config)
+        episodes = episodes_of(first, houses, split_file(houses, "train"))
+        rule = rule_of(config.sources.tours, first.collection.stop_within)
         stores = {source: open_store(folder / source / STORE) for source in found["collected"]}
-        return show_examples(stores, accounts, episodes, config.report, config.seed), ""
+        return show_examples(stores, accounts, episodes, config.report, config.seed, rule), ""
     except (ValueError, OSError, ReplayError) as error:
         if console is not None:
             console.print(f"the page has no films: {error}", style="yellow", soft_wrap=True, markup=False)

@@ -18,7 +18,6 @@ from navloop.envs.episodes import read_episodes
 from navloop.provenance import usable_processors
 from navloop.training.collection import Crew, Ground
 from navloop.training.devices import find_device
-from navloop.training.filters import Corrected
 from navloop.training.loop.arms import (
     AGENT,
     BEFORE,
@@ -34,13 +33,13 @@ from navloop.training.loop.arms import (
     see_again,
 )
 from navloop.training.loop.descriptions import Describer, read_accounts, recall_kept
-from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, leave_out, recorded
+from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, leave_out, recorded, rule_of
 from navloop.training.loop.kept import STORE as KEPT
 from navloop.training.loop.memory import remember, why_refused
 from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
 from navloop.training.loop.steps import Steps
-from navloop.training.loop.verdict import Reach, Seeds, gap, judge, reach, to_json
+from navloop.training.loop.verdict import Reach, Seeds, gap, judge, near, reach, to_json
 from navloop.training.steps import draw_seed
 from navloop.training.store import open_store
 from navloop.training.unseen import scenes_of
@@ -178,10 +177,9 @@ class Round:
 
     def _keep(self, folder: Path, collected: Mapping[str, Any]) -> dict[str, Any]:
         stores = {source: open_store(self._folder(source) / STORE) for source in collected}
-        tours = self._config.sources.tours
-        rule = Corrected() if tours is not None and tours.keep == "corrected" else None
+        near = self._circle.sources.stop_within
         accounts = read_accounts(self._folder("described"))
-        found = keep(stores, accounts, self.number, folder, rule, self._circle.sources.stop_within)
+        found = keep(stores, accounts, self.number, folder, rule_of(self._config.sources.tours, near), near)
         ground = self._config.sources.ground
         if ground is not None and ground.corrected and found["sources"]["ground"]["walks"]:
             found |= {"corrected": self._correct(folder)}
@@ -291,7 +289,8 @@ class Round:
         pairs += [(LOOP, arm) for arm in arms if arm not in (LOOP, BEFORE)]
         gaps = [gap((a, arms[a]), (b, arms[b]), metric) for a, b in pairs for metric in GAPS]
         refused = why_refused(remembered, self._config.stop.forgotten)
-        return to_json(reached, gaps, judge([g for g in gaps if g.arm == LOOP], self._config.judge, refused))
+        found = to_json(reached, gaps, judge([g for g in gaps if g.arm == LOOP], self._config.judge, refused))
+        return {**found, "near": {arm: near(own) for arm, own in arms.items()}}
 
     def _step(self, name: str, words: str, work: Any) -> dict[str, Any]:
         return dict(self._circle.steps.do(f"{self.name}/{name}", f"round {self.number}: {words}", work).found)

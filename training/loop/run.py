@@ -24,9 +24,10 @@ from navloop.runs import RunFolder
 from navloop.training.houses import make_houses
 from navloop.training.imitation import train_by_imitation
 from navloop.training.loop.arms import AGENT, ENCODER, Standing
+from navloop.training.loop.checks import read_plan
 from navloop.training.loop.kept import NothingKept
 from navloop.training.loop.lineage import costs, write_lineage
-from navloop.training.loop.plan import Plan, amended, episodes_of, read_plan, split_file
+from navloop.training.loop.plan import Plan, amended, episodes_of, split_file
 from navloop.training.loop.round import Circle, Round
 from navloop.training.loop.sources import Sources
 from navloop.training.loop.steps import Steps

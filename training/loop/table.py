@@ -17,6 +17,7 @@ from navloop.training.loop.memory import losses
 from navloop.training.loop.run import LoopFound
 from navloop.training.loop.speech import Told, told_rightly
 from navloop.training.loop.steps import read_steps
+from navloop.training.loop.verdict import NEAR
 
 _ARMS: Mapping[str, str] = {
     BEFORE: "the agent before",
@@ -24,6 +25,9 @@ _ARMS: Mapping[str, str] = {
     OLD: "old walks alone",
     EXPERT: "old walks and as many of an expert's",
 }
+
+BEGINNING = ("houses", "films", "unseen", "encoder", "first", "speaker")
+"""Steps before the first round."""
 
 FOUND = ("R@1", "R@10", "MeanR")
 """What is shown of retrieval."""
@@ -49,8 +53,17 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
                 console.print(known_table(one, kind))
         for line in (*tell_round(config, one), tell_costs(one)):
             console.print(line, highlight=False, soft_wrap=True)
-    minutes = found.seconds / 60
-    console.print(f"\nended: {found.ended}. {minutes:.1f} minutes in all.", highlight=False, soft_wrap=True)
+    steps = read_steps(found.folder)
+    begun = ", ".join(f"{name} {steps[name].seconds / 60:.1f}" for name in BEGINNING if name in steps)
+    again = (
+        " at least, for a step that was begun again counts from there"
+        if any(s.starts > 1 for s in steps.values())
+        else ""
+    )
+    console.print(f"\nbefore the first round, minutes: {begun}", highlight=False, soft_wrap=True)
+    console.print(
+        f"ended: {found.ended}. {found.seconds / 60:.1f} minutes in all{again}.", highlight=False, soft_wrap=True
+    )
     console.print(f"agent: {found.agent}", highlight=False, soft_wrap=True)
 
 
@@ -176,6 +189,9 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
             way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no better"
             gained = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
             lines.append(f"the loop is {sure}{way} than the arm {one['against']}: {gained}")
+    if "near" in found:
+        each = (f"{arm} {' and '.join(f'{100 * s:.1f}%' for s in shares)}" for arm, shares in found["near"].items())
+        lines.append(f"ended within {' and '.join(f'{metres:g} m' for metres in NEAR)} of the goal: {', '.join(each)}")
     if (again := found["kept"].get("corrected")) is not None:
         lines.append(
             f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
@@ -199,22 +215,22 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
 def tell_costs(found: Mapping[str, Any]) -> str:
     """Return in words what a round cost."""
     cost = found["costs"]
-    minutes = {name: f"{cost.get(name, 0.0) / 60:.1f}" for name in ("collecting", "controls", "learning", "judging")}
-    kept = f"{cost['kept_frames']:,} are kept: {cost['seconds_per_hour'] / 60:.0f} minutes an hour of film"
+    minutes = {name: f"{cost.get(name, 0.0) / 60:.1f}" for name in ("collecting", "learning", "controls", "judging")}
+    kept = f"{cost['kept_frames']:,} are kept: {cost['seconds_per_hour'] / 60:.0f} minutes a kept hour"
     return (
         f"it took {minutes['collecting']} minutes to walk and describe {cost['frames']:,} frames, of which "
-        f"{kept if cost['kept_frames'] else 'none is kept'}; {minutes['controls']} minutes to walk for the control, "
-        f"{minutes['learning']} to learn, {minutes['judging']} to judge"
+        f"{kept if cost['kept_frames'] else 'none is kept'}; {minutes['learning']} minutes to learn from them, "
+        f"{minutes['controls']} for the other arms, {minutes['judging']} to judge"
     )
 
 
 def doubt_of(one: Mapping[str, Any]) -> str:
-    """Return what has to be said beside a gain that is not sure; empty where it is."""
-    if one["sure"]:
-        return ""
+    """Return what has to be said beside a gain: that it is not sure, and how much it owes to a seed, which no interval over episodes has."""
     if one["low"] is None:
         return "; of one walk alone nothing can be said of others"
-    return "; the interval holds 0, so that may be luck"
+    seeds = [100 * gain if one["metric"] in SHARES else gain for gain in one["seeds"]]
+    varies = f"single seeds {min(seeds):+.1f} to {max(seeds):+.1f}" if len(seeds) > 1 else "one seed of learning"
+    return f"; {varies}".replace("-", "−") + ("" if one["sure"] else "; the interval holds 0, so that may be luck")
 
 
 def reached_words(one: Mapping[str, Any]) -> str:
