@@ -72,6 +72,10 @@ class ContrastivePretrainConfig(PretrainConfig):
 
     @model_validator(mode="after")
     def _images_fit(self) -> Self:
+        if self.clips.repeats > 1:
+            raise ValueError(
+                f"clips.repeats is {self.clips.repeats}: clips of one video would be told apart by the words that they share; take 1"
+            )
         if self.images is None:
             return self
         if self.clips.frames == 1:
@@ -115,7 +119,9 @@ class ClassificationPretrainConfig(PretrainConfig):
     mix: MixConfig | None = Field(default=None, description="Mixup and cutmix of a batch's clips; null: none.")
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="Label smoothing where `mix` is null.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the classifier.")
-    drop_path: float = Field(default=0.0, ge=0, lt=1, description="Drop path of the encoder's last block.")
+    drop_path: float | None = Field(
+        default=None, ge=0, lt=1, description="Drop path of the encoder's last block; null: the encoder's own."
+    )
     global_dropout: float | None = Field(
         default=None,
         ge=0,

@@ -96,8 +96,10 @@ class VideoFile:
         with explained(self._path):
             frames = None if self._counted else self._by_stamp(distinct)
             if frames is None:
-                self._counted = True
                 frames = self._by_number(distinct)
+                self._counted = (
+                    True  # its stamps are not the file's; of one that is damaged, other frames may be read by them
+                )
         return frames if np.array_equal(distinct, indices) else frames[places]
 
     def seconds(self, indices: Indices) -> Seconds:

@@ -43,7 +43,7 @@ def dense_training(num_frames: int, clip: Clip, rng: np.random.Generator) -> Ind
 
     The ends of the window are both taken, so frames are T * stride / (T - 1) apart: 4.27, not 4, for 16 x 4.
     """
-    return _dense(num_frames, clip, int(rng.integers(_slack(num_frames, clip) + 1)))
+    return _dense(num_frames, clip, int(rng.integers(max(_slack(num_frames, clip), 1))))
 
 
 def dense_view(num_frames: int, clip: Clip, view: int, views: int) -> Indices:
@@ -82,7 +82,7 @@ def sparse_view(num_frames: int, clip: Clip, view: int, views: int) -> Indices:
 
 
 def middle_training(num_frames: int, clip: Clip, rng: np.random.Generator) -> Indices:
-    """Take one random frame of each of T intervals that cover the video."""
+    """Take one random frame of each of T intervals that cover the video, ends included; the source leaves each interval's last frame out."""
     first, last = _intervals(num_frames, clip)
     return rng.integers(first, last, endpoint=True)
 

@@ -77,9 +77,15 @@ def _grown(rows) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="this system has no /proc/self/smaps_rollup")
 def test_a_worker_that_reads_rows_does_not_copy_them():
+    """In a process of its own: in one that has done much, what is made anew comes into pages that lie all about."""
+    with multiprocessing.get_context("spawn").Pool(1) as fresh:
+        kept, listed = fresh.apply(_both_grown)
+    assert kept < 0.2 * listed
+
+
+def _both_grown() -> tuple[int, int]:
     rows = [
         ClipRow(path=f"/films/{number}.mp4", place=f"films.csv, line {number}", captions=(f"a walk past {number}",))
         for number in range(60_000)
     ]
-    kept = ClipRows(rows)
-    assert _grown(kept) < 0.2 * _grown(rows)
+    return _grown(ClipRows(rows)), _grown(rows)

@@ -127,6 +127,19 @@ def test_a_frame_that_no_longer_decodes_is_found_out_and_the_others_are_read(gro
         video.read(np.arange(40, 60))
 
 
+def test_a_read_that_fails_changes_no_later_one(groups, monkeypatch):
+    def lost(*_: object) -> None:
+        raise UnreadableError("some frames are lost")
+
+    video = VideoFile(groups, Decoding())
+    monkeypatch.setattr(VideoFile, "_by_number", lost)
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoFile, "_by_stamp", lambda *_: None)
+        with pytest.raises(UnreadableError, match="lost"):
+            video.read(np.array([40]))
+    np.testing.assert_array_equal(video.read(np.array([121])), plainly(groups)[[121]])
+
+
 def test_a_picture_with_scrambled_bits_is_not_passed_off_as_whole(groups, tmp_path):
     with av.open(str(groups)) as container:
         place, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.is_keyframe][2]

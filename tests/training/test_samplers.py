@@ -21,6 +21,12 @@ def test_dense_points_lie_evenly_on_the_closed_window():
     assert (TRAINING["dense"](300, WANTED, rng()) - start).tolist() == expected
 
 
+@pytest.mark.parametrize(("frames", "last"), [(65, 0), (70, 5), (64, 0)])
+def test_dense_windows_begin_where_the_reference_begins_them(frames, last):
+    """Its window ends at the last frame but one at the latest: `randint(64, n)` is its end."""
+    assert {int(TRAINING["dense"](frames, WANTED, rng(seed))[0]) for seed in range(60)} == set(range(last + 1))
+
+
 def test_dense_centre_is_the_centred_window():
     # 300 frames: the window begins at (300 - 64) // 2.
     assert VIEWS["dense"](300, WANTED, 0, 1)[[0, 1, 4, 15]].tolist() == [118, 122, 135, 181]

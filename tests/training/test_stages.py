@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -402,6 +403,41 @@ def test_a_caption_decoder_that_learns_nothing_stays(tmp_path: Path) -> None:
     assert "encoder.text.positions" not in same
 
 
+def test_every_weight_that_contrast_learns_has_a_gradient(monkeypatch) -> None:
+    """Of larger encoders, too, which have a word for what is masked that no loss of contrast reads: nothing could be resumed with it."""
+    shapes = encoder_config(MULTIMODAL)
+    shapes = shapes.model_copy(update={"text": shapes.text.model_copy(update={"mask_token": True})})
+    monkeypatch.setattr("navloop.training.stages.contrastive.stage_shapes", lambda _: shapes)
+    stage = create_stage(config("contrastive", MULTIMODAL, 4), Named(4))
+    batch = next(iter(Named(4).training(Share(8), 0, 0)))
+    stage.losses(batch, torch.Generator())["loss"].backward()
+    assert stage.encoder.text.mask_token is not None  # type: ignore[union-attr]
+    assert not [name for name, one in stage.named_parameters() if one.requires_grad and one.grad is None]
+
+
+def test_a_text_with_a_mark_that_is_numbered_as_padding_keeps_its_end() -> None:
+    from navloop.encoders.text import tokenize
+
+    stage = create_stage(config("contrastive", MULTIMODAL, 4, captions_weight=0.0), Named(4)).eval()
+    batch = next(iter(Named(4).training(Share(8), 0, 0)))
+    text = "go!$ left!$ and stop!$ by the door!$"
+    assert (tokenize([text], 77) != 0).sum() < int(tokenize([text], 77).argmax()) + 1
+    batch = replace(batch, texts=(text, *batch.texts[1:]))
+    seen: list[torch.Tensor] = []
+    stage.encoder.text.register_forward_pre_hook(lambda _, ids: seen.append(ids[0]))
+    with torch.no_grad():
+        stage.losses(batch, torch.Generator())
+    assert seen[0].shape[1] == int(tokenize([text], 77).argmax()) + 1
+
+
+def test_a_classifier_drops_paths_as_its_encoder_does_unless_told_otherwise() -> None:
+    from navloop.training.stages.classification import _shapes
+
+    for said, rate in ((None, 0.2), (0.0, 0.0), (0.3, 0.3)):
+        chosen = config("classification", "uniformerv2_base_local_p16_t16", 16, drop_path=said)
+        assert _shapes(chosen).video.trunk.drop_path == rate  # type: ignore[union-attr]
+
+
 def test_a_stage_begins_with_an_earlier_ones_weights(tmp_path: Path) -> None:
     first = create_stage(config("contrastive", MULTIMODAL, 4), Named(4))
     save_encoder(first.encoder, tmp_path / "encoder.safetensors")  # type: ignore[arg-type]
@@ -429,6 +465,12 @@ def _caption(stage, batch):
     ids = tokenize(batch.texts, 77)
     sight = stage.encoder.see(stage.encoder.to_pixels(batch.frames))
     return stage.encoder.captioner(sight.frame_tokens.flatten(1, 2), stage.encoder.text(ids).states[:, :-1]), ids
+
+
+def test_copies_of_a_clip_are_no_pairs() -> None:
+    clips = config("contrastive", MULTIMODAL, 4).clips.model_dump() | {"repeats": 2}
+    with pytest.raises(ValueError, match=r"clips\.repeats is 2: clips of one video would be told apart"):
+        config("contrastive", MULTIMODAL, 4, clips=clips)
 
 
 def test_a_caption_decoder_can_be_added() -> None:

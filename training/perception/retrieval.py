@@ -118,7 +118,8 @@ def search(logits: Vector, videos: Described, galleries: Sequence[NDArray[np.int
         logits: (V, L), of every video with every text.
         videos: V videos and L texts.
         galleries: Numbers of videos, as many in each; a search is within one of them.
-        sharpened: With dual softmax, over a gallery's own queries.
+        sharpened: With dual softmax, over a gallery's own queries. Where a video has several texts, published code takes the softmax over texts for both
+            ways; here videos that ask have one over videos, as everywhere.
     """
     asked, forth, back = [], [], []
     for gallery in galleries:

@@ -38,7 +38,9 @@ _UNUSED = ("text.", "captioner.", "video_proj", "logit_scale", "temperature")
 
 
 def _shapes(config: ClassificationPretrainConfig) -> EncoderConfig:
-    shapes = with_parts(stage_shapes(config), TransformerConfig, drop_path=config.drop_path)
+    shapes = stage_shapes(config)
+    if config.drop_path is not None:
+        shapes = with_parts(shapes, TransformerConfig, drop_path=config.drop_path)
     if shapes.kind == "internvideo":
         raise ValueError(f"encoder: {config.encoder} has two branches; train them with stage=coordination")
     if config.global_dropout is None:

@@ -72,6 +72,10 @@ class ContrastiveStage(ClipStage):
             load_released(self.encoder, config.weights)
         if config.freeze_text:
             self.encoder.text.requires_grad_(False)
+        if self.encoder.text.mask_token is not None:
+            self.encoder.text.mask_token.requires_grad_(
+                False
+            )  # no loss reads it: processes would wait for its gradient
         if not config.captions_weight and isinstance(self.encoder, MultimodalEncoder) and self.encoder.captioner:
             self.encoder.captioner.requires_grad_(False)  # or weight decay would wear down what no loss holds
 
@@ -119,9 +123,8 @@ class ContrastiveStage(ClipStage):
         if batch.texts is None:
             raise ValueError(f"clips have no captions, such as {batch.sources[0]}; contrast needs a list with them")
         ids = tokenize(batch.texts, self.encoder.text.config.context)
-        longest = int(
-            (ids != PADDING).sum(1).max()
-        )  # what comes after is padding for all; words see only those before them
+        # Words see only those before them. The end has the largest id; "!" may be one with padding.
+        longest = int(ids.argmax(1).max()) + 1
         ids = ids[:, :longest].to(batch.frames.device)
         text = self.encoder.text(ids)
         if isinstance(self.encoder, MultimodalEncoder):
