@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from navloop.encoders.clip import clip_config, from_open_clip
+from navloop.encoders.multimodal import MultimodalEncoder
 from navloop.encoders.text import tokenize
 
 
@@ -22,9 +23,13 @@ def clip() -> nn.Module:
     return model
 
 
+@pytest.fixture(scope="module")
+def encoder(clip: nn.Module) -> MultimodalEncoder:
+    return from_open_clip(clip, frames=2)
+
+
 @torch.no_grad()
-def test_equals_clip_on_the_mean_of_the_frames_at_full_size(clip: nn.Module) -> None:
-    encoder = from_open_clip(clip, frames=2)
+def test_equals_clip_on_the_mean_of_the_frames_at_full_size(clip: nn.Module, encoder: MultimodalEncoder) -> None:
     clips = torch.randn(2, 3, 2, 224, 224)
     tokens = []  # of class, before the last norm
     handle = clip.visual.transformer.register_forward_hook(lambda _m, _i, out: tokens.append(out[:, 0]))
@@ -36,10 +41,9 @@ def test_equals_clip_on_the_mean_of_the_frames_at_full_size(clip: nn.Module) -> 
 
 
 @torch.no_grad()
-def test_equals_clip_on_still_pictures_at_full_size(clip: nn.Module) -> None:
-    encoder = from_open_clip(clip)
+def test_equals_clip_on_still_pictures_at_full_size(clip: nn.Module, encoder: MultimodalEncoder) -> None:
     images = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
-    pixels = encoder.to_pixels(images[:, None].expand(-1, 8, -1, -1, -1))
+    pixels = encoder.to_pixels(images[:, None].expand(-1, 2, -1, -1, -1))
     expected = clip.encode_image(pixels[:, :, 0], normalize=True)
     torch.testing.assert_close(encoder.encode_images(images), expected, atol=1e-5, rtol=0)
     # A clip of one still picture is that picture, but for what the last norm's eps makes of half the length.
@@ -47,8 +51,7 @@ def test_equals_clip_on_still_pictures_at_full_size(clip: nn.Module) -> None:
 
 
 @torch.no_grad()
-def test_texts_and_similarity_equal_clip(clip: nn.Module) -> None:
-    encoder = from_open_clip(clip)
+def test_texts_and_similarity_equal_clip(clip: nn.Module, encoder: MultimodalEncoder) -> None:
     texts = ["Turn left at the sofa.", "walk past the kitchen and stop"]
     expected = clip.encode_text(tokenize(texts, 77), normalize=True)
     torch.testing.assert_close(encoder.encode_text(texts), expected, atol=1e-5, rtol=0)
