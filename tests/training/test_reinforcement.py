@@ -169,7 +169,8 @@ def test_goals_that_nobody_can_reach_are_walked_and_left_out_of_what_is_infinite
     train_by_reinforcement(recipe(episodes={"train": str(path)}), tmp_path / "run")
     lines = [json.loads(line) for line in metrics(tmp_path / "run")]
     assert len(lines) == 3 and all(line["walks"] >= 4 for line in lines)
-    assert any("navigation_error" in line for line in lines)
+    assert any("navigation_error" in line for line in lines) and any(line.get("unreachable") for line in lines)
+    assert all("navigation_error" in line or line["unreachable"] == line["walks"] for line in lines)
 
 
 def test_what_an_environment_of_its_own_process_raised_is_not_hidden(recipe, tmp_path):
