@@ -120,6 +120,10 @@ class ReinforcementConfig(TrainConfig):
                 f"ppo.batch {self.ppo.batch} does not divide the {steps} steps of a rollout "
                 f"({self.rollout.environments} environments x {self.rollout.steps}); take one that does"
             )
+        if self.agent.perception.trainable and self.start is None:
+            raise ValueError(
+                "agent.perception.trainable is true, and reward trains no encoder; take false, and train it by imitation first"
+            )
         if self.ppo.kl and self.start is None:
             raise ValueError(
                 "ppo.kl holds the policy near the agent of `start`, and there is none; name one, or take kl=0"

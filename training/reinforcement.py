@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -66,10 +65,7 @@ def train_by_reinforcement(
     start, digests = load_start(config)
     course = Course(config, config.agent if start is None else start.config)
     with RunFolder(folder).open(dump(config), course.fingerprints | digests, config.RESUMABLE), torch.random.fork_rng():
-        try:
-            return _Run(config, course, start, folder, console).run()
-        except (EOFError, ConnectionError) as error:  # the other end of a pipe is gone
-            raise ChildProcessError("the process of an environment ended; what it raised stands above") from error
+        return _Run(config, course, start, folder, console).run()
 
 
 class _Run:
@@ -95,7 +91,7 @@ class _Run:
             made = start or create_policy_agent(config.agent, texts, seed=config.seed)
             made.protocol = course.protocol.label
             self.agent = made.to(self.device).eval()
-            tell_agent(self.agent, texts, console, sees_anew=False)
+            tell_agent(self.agent, texts, console, trains_encoder=False)
         self.crew = Crew(self._ground(), config.workers or usable_processors())
         self.judge = Judge(course, self.crew, folder, config.select)
         torch.manual_seed(draw_seed(config.seed, 6))  # the critic's first weights
@@ -118,8 +114,7 @@ class _Run:
             progress.close()
             log.close()
             self.crew.close()
-            with suppress(EOFError, OSError):  # of processes that failed: they are gone already
-                self.venv.close()
+            self.venv.close()
         return ReinforcementReport(self.folder, self.done, self.first, self.curve)
 
     def _begin(self, log: MetricsLog) -> None:

@@ -35,20 +35,20 @@ def load_start(config: TrainConfig) -> tuple[PolicyAgent | None, dict[str, str]]
     return agent, {"start": agent_digest(folder)}
 
 
-def tell_agent(agent: PolicyAgent, texts: list[str], console: Console | None, *, sees_anew: bool = True) -> None:
+def tell_agent(agent: PolicyAgent, texts: list[str], console: Console | None, *, trains_encoder: bool = True) -> None:
     """Say what an agent sees with, and how much of the training instructions it cannot read.
 
     Args:
         agent: Which.
         texts: The instructions.
         console: Where; None says nothing.
-        sees_anew: Whether an encoder that may be trained is, in what comes.
+        trains_encoder: Whether what comes trains an encoder that the agent's configuration calls trainable.
     """
     if console is None:
         return
     seen = agent.config.perception
     weights = f"weights of {seen.weights}" if seen.weights else "random weights (agent.perception.weights names a file)"
-    learns = "trained with the policy" if seen.trainable and sees_anew else "frozen"
+    learns = "trained with the policy" if seen.trainable and trains_encoder else "frozen"
     console.print(f"eyes: {seen.encoder or 'an encoder'}, {weights}, {learns}", highlight=False, soft_wrap=True)
     reader = agent.policy.reader
     if isinstance(reader, Vocabulary):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
 from typing import Any
@@ -111,6 +112,34 @@ class PerceivingVecEnv(VecEnvWrapper):  # type: ignore[misc]
         }
 
 
+class _ApartVecEnv(SubprocVecEnv):  # type: ignore[misc]
+    """Environments in processes of their own; one that failed is told as that, and not as a broken pipe."""
+
+    def __init__(self, makes: Sequence[Callable[[], InstructionBytes]], start_method: str) -> None:
+        with _failures_told():
+            super().__init__(makes, start_method=start_method)
+
+    def reset(self) -> Any:
+        with _failures_told():
+            return super().reset()
+
+    def step_wait(self) -> Any:
+        with _failures_told():
+            return super().step_wait()
+
+    def close(self) -> None:
+        with suppress(EOFError, OSError):  # processes that failed are gone already
+            super().close()
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:  # the other end of a pipe is gone
+        raise ChildProcessError("the process of an environment ended; what it raised stands above") from error
+
+
 def create_environments(
     simulators: Sequence[Callable[[], Simulator]],
     episodes: Sequence[Episode],
@@ -126,10 +155,13 @@ def create_environments(
         protocol: Embodiment, cameras, limit of steps.
         reward: What steps are worth.
         apart: Let each walk in a process of its own.
+
+    Raises:
+        ChildProcessError: From these environments, if a process ended; it has said why on stderr.
     """
     make = _environment_apart if apart else _environment
     makes = [partial(make, simulator, episodes, protocol, reward) for simulator in simulators]
-    return SubprocVecEnv(makes, start_method="forkserver") if apart else DummyVecEnv(makes)
+    return _ApartVecEnv(makes, start_method="forkserver") if apart else DummyVecEnv(makes)
 
 
 def _environment(

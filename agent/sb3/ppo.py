@@ -154,7 +154,9 @@ class WalkPPO(PPO):  # type: ignore[misc]
 def _averages(walks: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return how many walks finished, and means by name; what is infinitely far from its goal is counted, and no part of a mean distance."""
     values = {name: [walk[name] for walk in walks if math.isfinite(walk[name])] for name in (walks[0] if walks else ())}
-    counts = {"walks": len(walks)}
-    if lost := sum(not math.isfinite(walk["navigation_error"]) for walk in walks):
-        counts["unreachable"] = lost
-    return {**counts, **{name: float(np.mean(found)) for name, found in values.items() if found}}
+    lost = sum(not math.isfinite(walk["navigation_error"]) for walk in walks)
+    return {
+        "walks": len(walks),
+        "unreachable": lost,
+        **{name: float(np.mean(found)) for name, found in values.items() if found},
+    }

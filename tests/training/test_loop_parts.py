@@ -28,7 +28,7 @@ from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
 from navloop.training.loop.table import dropped, tell_costs, tell_round
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
-from navloop.training.loop.verdict import Gap, gap, judge, near, reach
+from navloop.training.loop.verdict import Gap, ends_near, gap, judge, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
 from navloop.training.rows import Row
 from navloop.training.store import StoreWriter, open_store
@@ -168,7 +168,7 @@ def test_a_smaller_error_is_a_gain():
 
 def test_walks_near_the_goal_are_counted_over_all_seeds():
     ends = [0.5, 1.0, 1.5, 2.0, float("inf"), 0.0, 3.0, 4.0]
-    assert near([rows([1.0] * 8, ends), rows([1.0] * 8, [0.9] * 8)]) == pytest.approx([(3 + 8) / 16, (5 + 8) / 16])
+    assert ends_near([rows([1.0] * 8, ends), rows([1.0] * 8, [0.9] * 8)]) == pytest.approx([(3 + 8) / 16, (5 + 8) / 16])
 
 
 def test_a_store_that_a_kill_left_before_it_began_is_no_part_of_the_lineage(tmp_path):

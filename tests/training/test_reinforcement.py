@@ -156,6 +156,8 @@ def test_recipes_that_cannot_be_are_refused(recipe):
         recipe(ppo={"kl": 0.1})
     with pytest.raises(ValidationError, match="min_lr"):
         recipe(ppo={"lr": 1e-6})
+    with pytest.raises(ValidationError, match="reward trains no encoder"):
+        recipe(agent={"perception": {"size": 32, "grid": 2, "trainable": True}})
     with pytest.raises(ValidationError, match="in all 2 iterations the critic would learn alone"):
         recipe(ppo={"iterations": 2, "critic_first": 2})
 
@@ -169,7 +171,7 @@ def test_goals_that_nobody_can_reach_are_walked_and_left_out_of_what_is_infinite
     train_by_reinforcement(recipe(episodes={"train": str(path)}), tmp_path / "run")
     lines = [json.loads(line) for line in metrics(tmp_path / "run")]
     assert len(lines) == 3 and all(line["walks"] >= 4 for line in lines)
-    assert any("navigation_error" in line for line in lines) and any(line.get("unreachable") for line in lines)
+    assert any("navigation_error" in line for line in lines) and any(line["unreachable"] for line in lines)
     assert all("navigation_error" in line or line["unreachable"] == line["walks"] for line in lines)
 
 

@@ -23,6 +23,7 @@ from navloop.encoders import create_encoder, load_encoder
 from navloop.encoders.clip import clip_config
 from navloop.encoders.coordination import CoordinatedClassifier
 from navloop.encoders.saving import load_classifier
+from navloop.encoders.text import tokenize
 from navloop.encoders.zoo import encoder_config, save_encoder
 from navloop.training.engine import train
 from navloop.training.plans import estimate_memory
@@ -416,8 +417,6 @@ def test_every_weight_that_contrast_learns_has_a_gradient(monkeypatch) -> None:
 
 
 def test_a_text_with_a_mark_that_is_numbered_as_padding_keeps_its_end() -> None:
-    from navloop.encoders.text import tokenize
-
     stage = create_stage(config("contrastive", MULTIMODAL, 4, captions_weight=0.0), Named(4)).eval()
     batch = next(iter(Named(4).training(Share(8), 0, 0)))
     text = "go!$ left!$ and stop!$ by the door!$"
@@ -430,12 +429,17 @@ def test_a_text_with_a_mark_that_is_numbered_as_padding_keeps_its_end() -> None:
     assert seen[0].shape[1] == int(tokenize([text], 77).argmax()) + 1
 
 
-def test_a_classifier_drops_paths_as_its_encoder_does_unless_told_otherwise() -> None:
-    from navloop.training.stages.classification import _shapes
+def test_a_classifier_drops_paths_as_its_encoder_does_unless_told_otherwise(monkeypatch) -> None:
+    asked: list[float] = []
 
-    for said, rate in ((None, 0.2), (0.0, 0.0), (0.3, 0.3)):
-        chosen = config("classification", "uniformerv2_base_local_p16_t16", 16, drop_path=said)
-        assert _shapes(chosen).video.trunk.drop_path == rate  # type: ignore[union-attr]
+    def noted(shapes):
+        asked.append(shapes.video.trunk.drop_path)
+        return create_encoder(MULTIMODAL)  # which is quicker to make
+
+    monkeypatch.setattr("navloop.training.stages.classification.create_encoder", noted)
+    for said in (None, 0.0, 0.3):
+        create_stage(config("classification", "uniformerv2_base_local_p16_t16", 16, drop_path=said), Named(1))
+    assert asked == [0.2, 0.0, 0.3]
 
 
 def test_a_stage_begins_with_an_earlier_ones_weights(tmp_path: Path) -> None:
@@ -460,8 +464,6 @@ def test_captions_of_different_length_weigh_by_their_tokens() -> None:
 
 
 def _caption(stage, batch):
-    from navloop.encoders.text import tokenize
-
     ids = tokenize(batch.texts, 77)
     sight = stage.encoder.see(stage.encoder.to_pixels(batch.frames))
     return stage.encoder.captioner(sight.frame_tokens.flatten(1, 2), stage.encoder.text(ids).states[:, :-1]), ids

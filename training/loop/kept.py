@@ -32,7 +32,7 @@ from navloop.training.walks import WalkFolder
 STORE, WALKS, EPISODES, MANIFEST = "store", "walks", "train.json.gz", "manifest.jsonl"
 """Files of a folder of kept walks."""
 
-NEAR = 0.01
+SLACK = 0.01
 """Metres by which a walk that stopped where it was to stop may seem farther."""
 
 
@@ -50,7 +50,7 @@ def rule_of(tours: ToursConfig | None, stop_within: float | None) -> Corrected |
     if tours is None or tours.keep == "all":
         return None
     rule = Corrected()
-    return rule if stop_within is None else replace(rule, reach=max(rule.reach, stop_within + NEAR))
+    return rule if stop_within is None else replace(rule, reach=max(rule.reach, stop_within + SLACK))
 
 
 def why_left_out(store: Store, rule: Corrected | None) -> list[str]:

@@ -39,7 +39,7 @@ from navloop.training.loop.memory import remember, why_refused
 from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
 from navloop.training.loop.steps import Steps
-from navloop.training.loop.verdict import Reach, Seeds, gap, judge, near, reach, to_json
+from navloop.training.loop.verdict import Reach, Seeds, ends_near, gap, judge, reach, to_json
 from navloop.training.steps import draw_seed
 from navloop.training.store import open_store
 from navloop.training.unseen import scenes_of
@@ -177,9 +177,10 @@ class Round:
 
     def _keep(self, folder: Path, collected: Mapping[str, Any]) -> dict[str, Any]:
         stores = {source: open_store(self._folder(source) / STORE) for source in collected}
-        near = self._circle.sources.stop_within
+        stop_within = self._circle.sources.stop_within
+        rule = rule_of(self._config.sources.tours, stop_within)
         accounts = read_accounts(self._folder("described"))
-        found = keep(stores, accounts, self.number, folder, rule_of(self._config.sources.tours, near), near)
+        found = keep(stores, accounts, self.number, folder, rule, stop_within)
         ground = self._config.sources.ground
         if ground is not None and ground.corrected and found["sources"]["ground"]["walks"]:
             found |= {"corrected": self._correct(folder)}
@@ -290,7 +291,7 @@ class Round:
         gaps = [gap((a, arms[a]), (b, arms[b]), metric) for a, b in pairs for metric in GAPS]
         refused = why_refused(remembered, self._config.stop.forgotten)
         found = to_json(reached, gaps, judge([g for g in gaps if g.arm == LOOP], self._config.judge, refused))
-        return {**found, "near": {arm: near(own) for arm, own in arms.items()}}
+        return {**found, "near": {arm: ends_near(own) for arm, own in arms.items()}}
 
     def _step(self, name: str, words: str, work: Any) -> dict[str, Any]:
         return dict(self._circle.steps.do(f"{self.name}/{name}", f"round {self.number}: {words}", work).found)

@@ -17,7 +17,7 @@ from navloop.training.loop.memory import losses
 from navloop.training.loop.run import LoopFound
 from navloop.training.loop.speech import Told, told_rightly
 from navloop.training.loop.steps import read_steps
-from navloop.training.loop.verdict import NEAR
+from navloop.training.loop.verdict import NEAR_M
 
 _ARMS: Mapping[str, str] = {
     BEFORE: "the agent before",
@@ -191,7 +191,9 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
             lines.append(f"the loop is {sure}{way} than the arm {one['against']}: {gained}")
     if "near" in found:
         each = (f"{arm} {' and '.join(f'{100 * s:.1f}%' for s in shares)}" for arm, shares in found["near"].items())
-        lines.append(f"ended within {' and '.join(f'{metres:g} m' for metres in NEAR)} of the goal: {', '.join(each)}")
+        lines.append(
+            f"ended within {' and '.join(f'{metres:g} m' for metres in NEAR_M)} of the goal: {', '.join(each)}"
+        )
     if (again := found["kept"].get("corrected")) is not None:
         lines.append(
             f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"

@@ -18,7 +18,7 @@ from navloop.training.statistics import compare, mean_interval
 Seeds = Sequence[Sequence[Row]]
 """Rows of an arm: of each seed that it learned with, those of the same episodes."""
 
-NEAR = (1.0, 2.0)
+NEAR_M = (1.0, 2.0)
 """Metres from the goal that say more of an end than success does, whose 3 m are more than half of a short tour."""
 
 
@@ -124,10 +124,10 @@ def reach(arm: str, rows: Seeds, metrics: Sequence[str] = COMPARED) -> list[Reac
     return found
 
 
-def near(rows: Seeds) -> list[float]:
-    """Return the shares of an arm's walks, of all seeds, that ended within the geodesic metres of `NEAR` of the goal."""
+def ends_near(rows: Seeds) -> list[float]:
+    """Return the shares of an arm's walks, of all seeds, that ended within the geodesic metres of `NEAR_M` of the goal."""
     ends = [row.metrics.navigation_error for one in rows for row in one]
-    return [float(np.mean([end is not None and end <= metres for end in ends])) for metres in NEAR]
+    return [float(np.mean([end is not None and end <= metres for end in ends])) for metres in NEAR_M]
 
 
 def gap(first: tuple[str, Seeds], second: tuple[str, Seeds], metric: str) -> Gap:

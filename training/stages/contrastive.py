@@ -73,9 +73,8 @@ class ContrastiveStage(ClipStage):
         if config.freeze_text:
             self.encoder.text.requires_grad_(False)
         if self.encoder.text.mask_token is not None:
-            self.encoder.text.mask_token.requires_grad_(
-                False
-            )  # no loss reads it: processes would wait for its gradient
+            # No loss reads it: processes would wait for its gradient, and no checkpoint would have its moments.
+            self.encoder.text.mask_token.requires_grad_(False)
         if not config.captions_weight and isinstance(self.encoder, MultimodalEncoder) and self.encoder.captioner:
             self.encoder.captioner.requires_grad_(False)  # or weight decay would wear down what no loss holds
 
