@@ -172,7 +172,7 @@ class StopConfig(Config):
         ge=0,
         le=1,
         description="Share of its retrieval (R@5) on films of validation tours that an encoder may lose, and of the first score of each task of "
-        "encoder.general; a round that loses more of either is refused.",
+        "encoder.general, in a round or since before the first; a round after which more of either is lost is refused.",
     )
 
 

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from navloop.training.filters import Corrected
 from navloop.training.loop.descriptions import Account
 from navloop.training.loop.kept import keep, lay_out, rule_of
 from navloop.training.loop.lineage import costs, write_lineage
-from navloop.training.loop.memory import forgotten, forgotten_in_general, why_refused
+from navloop.training.loop.memory import forgotten, forgotten_in_general, known_before, remember, why_refused
 from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
 from navloop.training.loop.table import dropped, tell_costs, tell_round
@@ -54,6 +55,10 @@ def test_a_step_is_done_once_and_counts_its_starts(tmp_path):
     def work(folder):
         calls.append(folder)
         if len(calls) == 1:
+            folder.mkdir(parents=True)
+            (folder / "part").write_text("")
+            later = (tmp_path / "steps" / "round_01.tours.begun").stat().st_mtime + 100
+            os.utime(folder / "part", (later, later))
             raise RuntimeError("as if it was killed")
         return {"seeds": (1, 2)}
 
@@ -64,6 +69,7 @@ def test_a_step_is_done_once_and_counts_its_starts(tmp_path):
     assert calls == [tmp_path / "round_01" / "tours"] * 2
     assert done == again == read_steps(tmp_path)["round_01/tours"]
     assert done.starts == 2 and done.found == {"seeds": [1, 2]}
+    assert done.seconds == pytest.approx(100, abs=5)  # those of the start that was killed are counted
 
 
 def test_steps_come_in_their_order_whatever_the_clock_says(tmp_path):
@@ -273,6 +279,27 @@ def test_a_round_is_refused_for_all_that_its_encoder_forgot():
     assert why_refused(found, 0.1) == "the encoder lost 30% of its retrieval on films of validation tours, over 10%"
     assert why_refused(found, 0.01).endswith("; the encoder lost 5% of what it knew of other videos, over 1%")
     assert not why_refused(found, None) and not why_refused({"forgotten": None}, 0.0)
+
+
+def test_what_rounds_forget_one_after_the_other_adds_up():
+    knows = {"first": 0.9, "second": 0.84, "third": 0.78}
+
+    def step(name, words, work):
+        encoder = {"before": knows[before], "loop": knows[after]}[name.split("_")[1]]
+        return {"retrieval text→video R@5": recall(encoder, encoder - 0.05)}
+
+    plan, paths = mock.Mock(general=None), {"before": Path("a"), "loop": Path("b")}
+    before, after = "first", "second"
+    one = remember(plan, paths, Path("films"), step, Console(quiet=True), {})
+    assert one["forgotten"] == pytest.approx(0.06 / 0.8) and "forgotten_since_first" not in one
+    before, after = "second", "third"
+    two = remember(plan, paths, Path("films"), step, Console(quiet=True), known_before(one))
+    assert two["forgotten"] == pytest.approx(0.06 / 0.74)
+    assert two["forgotten_since_first"] == pytest.approx(0.12 / 0.8)
+    assert not why_refused(one, 0.1)
+    assert why_refused(two, 0.1) == (
+        "the encoder lost 15% of its retrieval on films of validation tours since before the first round, over 10%"
+    )
 
 
 def test_costs_add_up():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Standing:
         walks: To imitate.
         manifests: Films with words, for the encoder.
         rounds: Numbers of the rounds that were accepted, whose kept walks are among these.
+        at_first: What the first encoder knew, where this is another one: see `navloop.training.loop.memory.known_before`.
     """
 
     agent: Path
@@ -51,6 +52,7 @@ class Standing:
     walks: tuple[RecordedConfig, ...]
     manifests: tuple[str, ...]
     rounds: tuple[int, ...] = ()
+    at_first: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,9 @@ from navloop.training.perception.run import evaluate_perception
 RECALL = "R@5"
 """What is watched of retrieval."""
 
+SINCE_FIRST = "_since_first"
+"""Ends the names of losses since before the first round: what each round may lose adds up over several."""
+
 Scores: TypeAlias = Mapping[str, Mapping[str, Any]]
 """By task and metric: "value", "low", "high", "chance", "kind", and the "task" that they are of."""
 
@@ -24,7 +27,14 @@ Step: TypeAlias = Callable[[str, str, Callable[[Path], dict[str, Any]]], dict[st
 """Does a step of a round, given its name, what it does in words, and how; returns what it came to."""
 
 
-def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: Step, console: Console) -> dict[str, Any]:
+def remember(
+    plan: EyesPlan,
+    encoders: Mapping[str, Path],
+    films: Path,
+    step: Step,
+    console: Console,
+    at_first: Mapping[str, Scores],
+) -> dict[str, Any]:
     """Measure encoders, a step each, and return what they know and what the loop's lost.
 
     Args:
@@ -33,10 +43,11 @@ def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: St
         films: List of the films of validation tours.
         step: Does a step.
         console: Where to show the progress.
+        at_first: What the first encoder knew, as `known_before` returned it; empty where that is the one of `BEFORE`.
 
     Returns:
         "retrieval" and, where the plan has it, "general", with scores by arm; "forgotten" and "forgotten_in_general", the shares that were
-        lost, None where there was nothing to forget.
+        lost, None where there was nothing to forget; with `at_first` also "forgotten_since_first" and "forgotten_in_general_since_first".
     """
 
     def each(kind: str, words: str, recipe: PerceptionEvalConfig, videos: Path | None) -> dict[str, Scores]:
@@ -46,13 +57,15 @@ def remember(plan: EyesPlan, encoders: Mapping[str, Path], films: Path, step: St
         }
 
     words = "find films of validation tours by their words"
-    retrieval = each("retrieval", words, plan.retrieval, films)
-    found = {"retrieval": retrieval, "forgotten": forgotten(retrieval[BEFORE], retrieval[LOOP])}
-    if plan.general is None:
-        return found
-    general = each("general", "measure on other videos", plan.general, None)
-    lost = forgotten_in_general(general[BEFORE], general[LOOP])
-    return {**found, "general": general, "forgotten_in_general": lost}
+    known = {"retrieval": each("retrieval", words, plan.retrieval, films)}
+    if plan.general is not None:
+        known["general"] = each("general", "measure on other videos", plan.general, None)
+    return {**known, **_losses_since(known, known_before(known), ""), **_losses_since(known, at_first, SINCE_FIRST)}
+
+
+def known_before(found: Mapping[str, Any]) -> dict[str, Scores]:
+    """Return what the encoder before a round knew, by kind, given what `remember` found."""
+    return {kind: found[kind][BEFORE] for kind in _FORGOTTEN if BEFORE in found.get(kind, {})}
 
 
 def measure_again(
@@ -118,7 +131,20 @@ def losses(found: Mapping[str, Any]) -> dict[str, float | None]:
         "forgotten": "its retrieval on films of validation tours",
         "forgotten_in_general": "what it knew of other videos",
     }
+    words |= {f"{name}{SINCE_FIRST}": f"{what} since before the first round" for name, what in words.items()}
     return {what: found[name] for name, what in words.items() if name in found}
+
+
+_FORGOTTEN = {"retrieval": ("forgotten", forgotten), "general": ("forgotten_in_general", forgotten_in_general)}
+"""What a loss is called and how it is counted, by what was measured."""
+
+
+def _losses_since(known: Mapping[str, Any], before: Mapping[str, Scores], since: str) -> dict[str, float | None]:
+    return {
+        f"{name}{since}": count(before[kind], known[kind][LOOP])
+        for kind, (name, count) in _FORGOTTEN.items()
+        if kind in known and kind in before
+    }
 
 
 def _lost(before: Scores, after: Scores, names: Sequence[str]) -> float | None:

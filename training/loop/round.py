@@ -35,7 +35,7 @@ from navloop.training.loop.arms import (
 from navloop.training.loop.descriptions import Describer, read_accounts, recall_kept
 from navloop.training.loop.kept import EPISODES, filmed, keep, lay_out, leave_out, recorded, rule_of
 from navloop.training.loop.kept import STORE as KEPT
-from navloop.training.loop.memory import remember, why_refused
+from navloop.training.loop.memory import known_before, remember, why_refused
 from navloop.training.loop.plan import Plan
 from navloop.training.loop.sources import DESCRIBED, STORE, Sources
 from navloop.training.loop.steps import Steps
@@ -124,6 +124,7 @@ class Round:
             walks=(*before.walks, *self._new_walks(kept)),
             manifests=(*before.manifests, *self._new_films(kept)) if sees else before.manifests,
             rounds=(*before.rounds, self.number),
+            at_first=before.at_first or known_before(found),
         )
 
     def _collect(self) -> dict[str, dict[str, Any]]:
@@ -273,7 +274,8 @@ class Round:
         if plan is None:
             return {"retrieval": {}}
         assert films is not None and before is not None
-        return remember(plan, {BEFORE: before, **eyes}, films, self._step, self._circle.console)
+        encoders, at_first = {BEFORE: before, **eyes}, self._standing.at_first
+        return remember(plan, encoders, films, self._step, self._circle.console, at_first)
 
     def _judge(
         self, folder: Path, learned: Mapping[tuple[str, int], Mapping[str, Any]], remembered: Mapping[str, Any]

@@ -21,7 +21,7 @@ class Step:
     Attributes:
         name: Its folder below the loop's: "round_01/tours".
         words: What it is, for people.
-        seconds: Wall time of the start that finished it.
+        seconds: Wall time of all its starts; of one that was killed as far as it wrote files.
         starts: How often it was begun; a step that was killed was begun again.
         number: Its place in the order of steps, from 1.
         found: What it came to, as JSON has it.
@@ -77,12 +77,12 @@ class Steps:
         among = f" of about {self._about}" if self._about >= number else ""
         self._console.print(f"[bold]step {number}{among}: {words}[/bold] ({name})", highlight=False, soft_wrap=True)
         begun = file.with_suffix(".begun")
-        starts = 1 + (int(begun.read_text()) if begun.is_file() else 0)
-        write_text(begun, str(starts))
+        starts, spent = _begun(begun, self.folder / name)
+        write_text(begun, json.dumps([starts + 1, spent]))
         began = time.monotonic()
         found = dict(work(self.folder / name))
-        seconds = round(time.monotonic() - began, 3)
-        step = Step(name=name, words=words, seconds=seconds, starts=starts, number=number, found=found)
+        seconds = round(spent + time.monotonic() - began, 3)
+        step = Step(name=name, words=words, seconds=seconds, starts=starts + 1, number=number, found=found)
         write_text(file, json.dumps(asdict(step), indent=1, allow_nan=False) + "\n")
         begun.unlink(missing_ok=True)
         return _read(file) or step  # as a later start finds it, lists for tuples
@@ -98,6 +98,16 @@ def read_steps(folder: Path) -> dict[str, Step]:
     files = sorted((folder / "steps").glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
     found = [step for file in files if (step := _read(file)) is not None]
     return {step.name: step for step in sorted(found, key=lambda step: step.number)}
+
+
+def _begun(begun: Path, folder: Path) -> tuple[int, float]:
+    """Return how often a step was begun before, and for how many seconds, given the note of it and the step's folder."""
+    if not begun.is_file():
+        return 0, 0.0
+    noted = json.loads(begun.read_text())
+    starts, spent = noted if isinstance(noted, list) else (noted, 0.0)  # older versions noted the starts alone
+    last = max((file.lstat().st_mtime for file in folder.rglob("*")), default=0.0)
+    return starts, spent + max(0.0, last - begun.stat().st_mtime)
 
 
 def _read(file: Path) -> Step | None:

@@ -56,7 +56,7 @@ def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
     steps = read_steps(found.folder)
     begun = ", ".join(f"{name} {steps[name].seconds / 60:.1f}" for name in BEGINNING if name in steps)
     again = (
-        " at least, for a step that was begun again counts from there"
+        " at least, for a start that was killed counts up to the last file it wrote"
         if any(s.starts > 1 for s in steps.values())
         else ""
     )
