@@ -25,6 +25,11 @@ class FiltersConfig(Config):
         default=0.5, ge=0, le=1, description="nDTW of a follower who is told the description, at least; null: any."
     )
     success: bool = Field(default=False, description="Whether the follower must end where the walk did.")
+    told_others: bool = Field(
+        default=True,
+        description="Whether the follower is told the words of other walks too, which drops nothing, and says how much of what it follows it "
+        "would follow anyway.",
+    )
     similarity: float | None = Field(
         default=None, description="Cosine of video and text at least, by the encoder; null: any."
     )

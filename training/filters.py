@@ -238,6 +238,13 @@ class Novel:
         return reasons
 
 
+def create_reproduced(config: FiltersConfig) -> Reproduced | None:
+    """Return the filter that asks a follower; None where the recipe has none."""
+    if config.ndtw is None and not config.success:
+        return None
+    return Reproduced(ndtw=config.ndtw or 0.0, success=config.success)
+
+
 def create_filters(
     config: FiltersConfig, *, never: Collection[str] = (), known: Sequence[Candidate] = ()
 ) -> tuple[Filter, ...]:
@@ -255,8 +262,8 @@ def create_filters(
     ]
     if config.efficiency is not None:
         filters.append(Direct(config.efficiency))
-    if config.ndtw is not None or config.success:
-        filters.append(Reproduced(ndtw=config.ndtw or 0.0, success=config.success))
+    if (reproduced := create_reproduced(config)) is not None:
+        filters.append(reproduced)
     if config.similarity is not None or config.similar_share is not None:
         least = -np.inf if config.similarity is None else config.similarity
         share = config.similar_share or 1.0

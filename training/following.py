@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from navloop.records import Episode
 from navloop.training.collection import Crew, Trial
+from navloop.training.controls import shuffle_instructions
 from navloop.training.rows import Row
 
 
@@ -24,6 +26,18 @@ def follow(agent: Path, episodes: Sequence[Episode], crew: Crew, seed: int, part
     """
     trials = [Trial(agent, tuple(episodes[i : i + part]), seed) for i in range(0, len(episodes), part)]
     return {row.episode_id: row for rows in crew.measure(trials) for row in rows}
+
+
+def follow_others(agent: Path, episodes: Sequence[Episode], crew: Crew, seed: int) -> dict[str, Row]:
+    """Walk episodes as `follow` does, each told of another one's walk; nothing where no two of them differ.
+
+    What is followed so is followed without its words: by chance, or because there is but one way to go.
+    """
+    try:
+        told = shuffle_instructions(episodes, seed)
+    except ValueError:  # an episode that has no other to draw from
+        return {}
+    return follow(agent, [replace(one, instruction=told[one.episode_id]) for one in episodes], crew, seed)
 
 
 def follow_scores(row: Row) -> Mapping[str, float]:

@@ -117,6 +117,16 @@ def test_what_is_described_is_kept_with_the_words_and_the_rest_has_a_reason(run)
     assert sum(e.source == "tours" for e in kept.episodes) == 4
 
 
+def test_it_is_told_how_much_is_followed_without_its_words(run):
+    found, accounts = found_of(run[0]), read_accounts(run[0] / "round_01" / "described")
+    counts = found["described"]["followed"]
+    told = {source: [a for a in accounts if a.source == source and "ndtw" in a.scores] for source in counts}
+    assert {s: one["told"] for s, one in counts.items()} == {s: len(own) for s, own in told.items()}
+    assert counts["ground"] == {"told": 3, "own": 3, "others": 3}  # this loop asks for an nDTW of 0
+    line = "told what the speaker says of ground the agent follows 100% of 3 walks, told the words of others 100%"
+    assert line in tell_round(load(str(run[0]), kind="loop"), found)
+
+
 def test_what_every_encoder_knows_of_other_videos_is_measured_and_told(run):
     found = found_of(run[0])
     assert set(found["general"]) == {"before", *NAMES}

@@ -21,9 +21,10 @@ from navloop.files import write_text
 from navloop.geometry import Vector
 from navloop.records import Episode
 from navloop.training.collection import Crew
-from navloop.training.filters import Candidate, create_filters, sift
-from navloop.training.following import follow, follow_scores
+from navloop.training.filters import Candidate, Reproduced, create_filters, create_reproduced, sift
+from navloop.training.following import follow, follow_others, follow_scores
 from navloop.training.hindsight import relabel
+from navloop.training.rows import Row
 from navloop.training.store import Store, open_store
 
 CANDIDATES = "candidates.jsonl"
@@ -107,7 +108,11 @@ class Describer:
     seed: int
 
     def describe(self, stores: Mapping[str, Store], folder: Path) -> dict[str, Any]:
-        """Write `CANDIDATES` into a folder, and return the counts of each source: candidates, each reason, kept."""
+        """Write `CANDIDATES` into a folder, and return the counts of each source: candidates, each reason, kept.
+
+        With `filters.told_others` also "followed", by source: how many the follower was told, how many of them it followed by their words, and
+        how many told the words of another walk.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         walked = [one for source, store in stores.items() for one in self._told(source, store)]
         episodes = [one.episode for one in walked if one.episode is not None]
@@ -134,7 +139,22 @@ class Describer:
         features = [one.features for one in walked]
         np.save(folder / FEATURES, np.stack([np.zeros(1) if f is None else f for f in features]) if features else [])
         write_text(folder / CANDIDATES, "".join(f"{one.to_line()}\n" for one in found))
-        return {"sources": {source: count_reasons(found, source) for source in stores}}
+        sources = {source: count_reasons(found, source) for source in stores}
+        return {"sources": sources, "followed": self._followed(walked, candidates)}
+
+    def _followed(self, walked: Sequence[_Walked], candidates: Sequence[Candidate]) -> dict[str, dict[str, int]]:
+        rule = create_reproduced(self.filters)
+        episodes = [candidate.episode for candidate in candidates]
+        if rule is None or not self.filters.told_others or not episodes:
+            return {}
+        others = follow_others(self.follower, episodes, self.crew, self.seed)
+        if not others:
+            return {}
+        sources = {one.key: one.source for one in walked}
+        return {
+            source: count_followed(rule, [c for c in candidates if sources[c.key] == source], others)
+            for source in dict.fromkeys(sources.values())
+        }
 
     def _told(self, source: str, store: Store) -> Iterator[_Walked]:
         """Yield the walks of a source that may be described, each with what is said of it."""
@@ -187,6 +207,19 @@ def count_reasons(found: Sequence[Account], source: str) -> dict[str, int]:
     own = [one for one in found if one.source == source]
     reasons = Counter(one.dropped for one in own if one.dropped)
     return {"candidates": len(own), **dict(reasons.most_common()), "kept": sum(not one.dropped for one in own)}
+
+
+def count_followed(rule: Reproduced, candidates: Sequence[Candidate], others: Mapping[str, Row]) -> dict[str, int]:
+    """Return how many walks a follower was told of, how many it followed, and how many told of another walk.
+
+    Args:
+        rule: What following is.
+        candidates: With the scores of their own words.
+        others: Rows of the follower who was told other words, by episode id.
+    """
+    by_others = [replace(one, scores=follow_scores(others[one.episode.episode_id])) for one in candidates]
+    own, other = (sum(not why for why in rule.judge(found)) for found in (candidates, by_others))
+    return {"told": len(candidates), "own": own, "others": other}
 
 
 def read_accounts(folder: Path) -> list[Account]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -178,40 +178,61 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
     """Return in words what a round's verdict is, and how sure that is."""
     verdict = found["verdict"]
     said = "accepted" if verdict["accepted"] else "refused"
-    lines = [f"round {found['round']} is {said} ({config.judge.rule} rule on {config.judge.metric}): {verdict['why']}"]
-    gains = [one for one in found["gaps"] if one["arm"] == "loop" and one["metric"] == config.judge.metric]
-    for one in gains:
+    rule = f"{config.judge.rule} rule on {config.judge.metric}"
+    return [
+        f"round {found['round']} is {said} ({rule}): {verdict['why']}",
+        *_tell_gains(config, found),
+        *_tell_ends(found),
+        *_tell_words(found),
+        *_tell_arms(config, found),
+        *_tell_losses(found),
+    ]
+
+
+def _tell_gains(config: LoopConfig, found: Mapping[str, Any]) -> Iterator[str]:
+    for one in found["gaps"]:
+        if one["arm"] != LOOP or one["metric"] != config.judge.metric:
+            continue
+        gained = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
         if one["against"].startswith(WITHOUT):
-            brought = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
-            lines.append(f"{one['against'].removeprefix(WITHOUT)} brought the loop {brought}")
+            yield f"{one['against'].removeprefix(WITHOUT)} brought the loop {gained}"
         elif one["against"] != BEFORE:
             sure = "surely " if one["sure"] else ""
             way = "better" if one["mean"] > 0 else "worse" if one["mean"] < 0 else "no better"
-            gained = f"{gap_words(one)} points of {one['metric']}{doubt_of(one)}"
-            lines.append(f"the loop is {sure}{way} than the arm {one['against']}: {gained}")
+            yield f"the loop is {sure}{way} than the arm {one['against']}: {gained}"
+
+
+def _tell_ends(found: Mapping[str, Any]) -> Iterator[str]:
     if "near" in found:
         each = (f"{arm} {' and '.join(f'{100 * s:.1f}%' for s in shares)}" for arm, shares in found["near"].items())
-        lines.append(
-            f"ended within {' and '.join(f'{metres:g} m' for metres in NEAR_M)} of the goal: {', '.join(each)}"
-        )
+        yield f"ended within {' and '.join(f'{metres:g} m' for metres in NEAR_M)} of the goal: {', '.join(each)}"
+
+
+def _tell_words(found: Mapping[str, Any]) -> Iterator[str]:
+    for source, counts in found.get("described", {}).get("followed", {}).items():
+        if counts["told"]:
+            own, others = (100 * counts[name] / counts["told"] for name in ("own", "others"))
+            yield f"told what the speaker says of {source} the agent follows {own:.0f}% of {counts['told']} walks, told the words of others {others:.0f}%"
+
+
+def _tell_arms(config: LoopConfig, found: Mapping[str, Any]) -> Iterator[str]:
     if (again := found["kept"].get("corrected")) is not None:
-        lines.append(
-            f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
-        )
+        yield f"the agent walked {again['walks']} kept ways of new ground again, corrected: {again['frames']:,} frames"
     if (control := found.get("control")) is not None:
-        learned = f"the arm expert learned from {control['frames']:,} new frames, {100 * control['frames'] / control['wanted']:.0f}% of the loop's"
+        share = 100 * control["frames"] / control["wanted"]
+        learned = f"the arm expert learned from {control['frames']:,} new frames, {share:.0f}% of the loop's"
         if config.encoder is not None and control.get("films_wanted"):
             share = 100 * control["films"] / control["films_wanted"]
             learned += f"; its encoder from {control['films']:,} frames of film, {share:.0f}%"
-        lines.append(learned)
+        yield learned
+
+
+def _tell_losses(found: Mapping[str, Any]) -> Iterator[str]:
     for what, lost in losses(found).items():
         if lost is None:
-            lines.append(
-                f"of {what} the encoder knew nothing surely above chance before, so there was nothing to forget"
-            )
+            yield f"of {what} the encoder knew nothing surely above chance before, so there was nothing to forget"
         else:
-            lines.append(f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%")
-    return lines
+            yield f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%"
 
 
 def tell_costs(found: Mapping[str, Any]) -> str:
