@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Generator, Hashable, Sequence
 from contextlib import suppress
@@ -17,7 +18,9 @@ DEATHS = 3
 """Workers that may be lost with one job: whole machines go, and take jobs with them that did nothing wrong."""
 
 
-def do_jobs_on(address: str, hire: Hire[J, R], jobs: Sequence[J], workers: int) -> Generator[tuple[J, R], None, None]:
+def do_jobs_on(
+    address: str, hire: Hire[J, R], jobs: Sequence[J], workers: int, on_gpu: bool = False
+) -> Generator[tuple[J, R], None, None]:
     """Do every job on a cluster and yield each with what came of it as it finishes. Closing the iterator ends the workers.
 
     The jobs of a worker that is lost, with its machine or alone, are done again by others.
@@ -27,6 +30,7 @@ def do_jobs_on(address: str, hire: Hire[J, R], jobs: Sequence[J], workers: int) 
         hire: Makes what works.
         jobs: What to do, in about this order.
         workers: Processes; 0 takes one a processor of the cluster.
+        on_gpu: Whether the cluster's GPUs, where it has any, are dealt out among the workers: Ray shows a worker none but its own.
 
     Raises:
         ValueError: If Ray is not installed, or there is no such cluster.
@@ -39,13 +43,20 @@ def do_jobs_on(address: str, hire: Hire[J, R], jobs: Sequence[J], workers: int) 
     cluster: _Cluster[J, R] | None = None
     try:
         count = workers or int(ray.cluster_resources().get("CPU", 1))
-        cluster = _Cluster(ray, hire, jobs, min(count, len(jobs)))
+        count = min(count, len(jobs))
+        gpus = share_of(int(ray.cluster_resources().get("GPU", 0)), count) if on_gpu else 0.0
+        cluster = _Cluster(ray, hire, jobs, count, gpus)
         yield from cluster.run()
     finally:
         if cluster is not None:
             cluster.close()
         if own:
             ray.shutdown()
+
+
+def share_of(gpus: int, workers: int) -> float:
+    """Return the share of a GPU that each worker gets, so that all of them find room: a GPU is parted evenly, and no worker has two."""
+    return 1 / math.ceil(workers / gpus) if gpus and workers else 0.0
 
 
 class _Worker:
@@ -62,8 +73,8 @@ class _Worker:
 
 
 class _Cluster(Generic[J, R]):
-    def __init__(self, ray: ModuleType, hire: Hire[J, R], jobs: Sequence[J], workers: int) -> None:
-        self._ray, self._hire = ray, hire
+    def __init__(self, ray: ModuleType, hire: Hire[J, R], jobs: Sequence[J], workers: int, gpus: float) -> None:
+        self._ray, self._hire, self._gpus = ray, hire, gpus
         self._waiting = deque(jobs)
         self._actors: dict[int, Any] = {}
         self._groups: dict[int, Hashable] = {}
@@ -104,7 +115,7 @@ class _Cluster(Generic[J, R]):
         job = next((job for job in self._waiting if job.group == group), self._waiting[0])
         self._waiting.remove(job)
         if place not in self._actors:
-            made = self._ray.remote(num_cpus=1)(_Worker)
+            made = self._ray.remote(num_cpus=1, num_gpus=self._gpus)(_Worker)
             self._actors[place] = made.remote(self._hire, place)
         self._groups[place] = job.group
         self._under_way[self._actors[place].do.remote(job)] = (place, job)
@@ -137,7 +148,7 @@ def _import() -> ModuleType:
 def _join(ray: ModuleType, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises its own, and plain ones where a machine does not begin in time
         raise ValueError(
             f"cluster: no Ray cluster at {address!r} ({error}); begin one with `ray start --head`, or write cluster=local"
         ) from error

@@ -76,7 +76,7 @@ def video_name(key: str) -> str:
 
 
 def read_filmed(folder: Path, key: str) -> dict[str, Any] | None:
-    """Return the record of a walk that is finished, or None: its video stands only when it is whole, and later than its record.
+    """Return the record of a walk that is finished, or None: it is written later than its video, and says how large that is.
 
     Raises:
         ValueError: If the record is not of this format, naming it.
@@ -88,7 +88,8 @@ def read_filmed(folder: Path, key: str) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads(path.read_text())
         if record["format"] != FORMAT:
             raise ValueError(f"format is {record['format']!r}, expected {FORMAT!r}")
-        is_whole = record["strayed"] or (folder / video_name(key)).is_file()
+        video = folder / video_name(key)
+        is_whole = record["strayed"] or (video.is_file() and record.get("bytes") in (None, video.stat().st_size))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the record of a walk ({error!r}); delete it, and run again") from error
     return record if is_whole else None
@@ -143,9 +144,9 @@ class Filmer:
             "headings": np.round(poses.headings, 4).tolist(),
             "rows": rows,
         }
-        write_text(record_file(self._folder, walk.key), json.dumps(record, allow_nan=False) + "\n")
         if frames:
-            self._film(walk, actions, frames)
+            record["bytes"] = self._film(walk, actions, frames)
+        write_text(record_file(self._folder, walk.key), json.dumps(record, allow_nan=False) + "\n")
         return Filmed(key=walk.key, frames=frames, subwalks=len(parts), gap=gap, strayed=strayed)
 
     def close(self) -> None:
@@ -175,10 +176,11 @@ class Filmer:
             positions=np.array([pose.position for pose in poses]), headings=np.array([pose.heading for pose in poses])
         )
 
-    def _film(self, walk: RecordedWalk, actions: Sequence[int], frames: int) -> None:
-        config = self._config
+    def _film(self, walk: RecordedWalk, actions: Sequence[int], frames: int) -> int:
+        """Write the video and return its size, bytes."""
+        config, path = self._config, self._folder / video_name(walk.key)
         count = write_video(
-            self._folder / video_name(walk.key),
+            path,
             self._frames(walk, actions),
             config.fps,
             gop=config.gop,
@@ -186,6 +188,7 @@ class Filmer:
             bulk=True,
         )
         assert count == frames
+        return path.stat().st_size
 
     def _frames(self, walk: RecordedWalk, actions: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         self._start(walk)

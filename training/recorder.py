@@ -160,9 +160,10 @@ def _walk_missing(
     new = frozenset(key for part in missing for key in part.keys) - there
     walked = sum(len(part.keys) for part in missing)
     hire = partial(_hire, *_absolute(config, folder, entrant))
+    on_gpu = config.device != "cpu" and entrant is not None and entrant.kind == "saved"
     with (
         closing(FilmProgress(console, len(episodes) - walked, len(episodes))) as progress,
-        closing(_begin(config, hire, missing)) as done,
+        closing(_begin(config, hire, missing, on_gpu)) as done,
     ):
         for _, lengths in done if missing else ():
             for length in lengths:
@@ -197,13 +198,13 @@ def _deal(config: CollectConfig, entrant: Entrant | None, episodes: Sequence[Epi
 
 
 def _begin(
-    config: CollectConfig, hire: Hire[Part, list[int]], parts: Sequence[Part]
+    config: CollectConfig, hire: Hire[Part, list[int]], parts: Sequence[Part], on_gpu: bool
 ) -> Generator[tuple[Part, list[int]], None, None]:
     if config.cluster is None:
         return do_jobs(hire, parts, config.workers or usable_processors())
     from navloop.training.cluster import do_jobs_on
 
-    return do_jobs_on(config.cluster, hire, parts, config.workers)
+    return do_jobs_on(config.cluster, hire, parts, config.workers, on_gpu)
 
 
 def _absolute(

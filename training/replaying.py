@@ -104,6 +104,8 @@ def _require_few(strays: Sequence[str], allowed: float, config: ReplayConfig) ->
             "the scenes, the world or the protocol are not those that it was recorded with (if it is the world alone, where walkers slide "
             "otherwise, try tolerance=0.5)"
             if config.turns == "recorded"
+            else "converted turns lead elsewhere: try a larger tolerance"
+            if config.turns == "carry"
             else "converted turns lead elsewhere: try turns=carry, or a larger tolerance"
         )
         shown = "; ".join(strays[:3])

@@ -9,7 +9,7 @@ from pathlib import Path
 ABOUT = "look into stores of walks, check them, merge them, and take walks out or in"
 
 _WHERE = """conditions on walks: COLUMN, one of = != >= <= > <, and a value, such as success=true, 'metrics/ndtw>=0.5', source=tours;
-of several all must hold. `navloop store show` names the columns. Put them in quotes: > and < mean something to the shell."""
+of several all must hold. original_instruction!=null means the relabelled ones: null is where a column says nothing. `navloop store show` names the columns. Put them in quotes: > and < mean something to the shell."""
 
 
 def add_actions(store: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -22,7 +22,16 @@ def add_actions(store: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPar
     check = _add(actions, "check", "read every number and picture; exit code 2, and a list, if walks are damaged")
     _add_stores(check, 1)
     yield check
-    merge = _add(actions, "merge", "copy walks of one or more stores into one; films are not coded anew")
+    join = _add(
+        actions, "join", "join walks that lie singly, as a killed collection leaves them, into files that LeRobot reads"
+    )
+    _add_stores(join, 1)
+    yield join
+    merge = _add(
+        actions,
+        "merge",
+        "copy walks of one or more stores into one, or with --where a part of one; films are not coded anew",
+    )
     _add_stores(merge, "+")
     _add_into(merge)
     _add_where(merge)

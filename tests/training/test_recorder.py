@@ -120,9 +120,9 @@ def test_a_collection_that_is_killed_and_resumed_is_the_same(recorded, houses, t
     walked: list[list[str]] = []
     deal = recorder._begin
 
-    def noted(config, hire, parts):
+    def noted(config, hire, parts, on_gpu):
         walked.append([key for part in parts for key in part.keys])
-        return deal(config, hire, parts)
+        return deal(config, hire, parts, on_gpu)
 
     monkeypatch.setattr(recorder, "_begin", noted)
     again = record_walks(collecting(houses), folder)

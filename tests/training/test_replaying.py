@@ -155,7 +155,7 @@ def test_two_workers_killed_and_resumed_make_the_same_files(films, houses, val_u
     assert not (folder / "manifest.jsonl").exists() and not (folder / "dataset.json").exists()
     torn = folder / "videos" / "val_unseen_000" / ".9.mp4.torn.mp4"
     torn.write_bytes(b"as a kill in the middle of a write leaves it")
-    finished = {path: os.stat(path).st_mtime_ns for path in folder.glob("videos/*/[0-9]*.mp4")}
+    finished = {path: os.stat(path).st_mtime_ns for path in folder.glob("walks/*/[0-9]*.json")}
     resumed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert "walks are done" in resumed.stderr
@@ -163,6 +163,10 @@ def test_two_workers_killed_and_resumed_make_the_same_files(films, houses, val_u
     assert contents(folder) == contents(films)
     starts = json.loads((folder / "provenance.json").read_text())["starts"]
     assert len(starts) == 2 and starts[0]["data"] == starts[1]["data"]
+    cut = min(folder.glob("videos/*/[0-9]*.mp4"))
+    os.truncate(cut, 700)
+    subprocess.run(command, capture_output=True, check=True)
+    assert contents(folder) == contents(films)
 
 
 def test_another_recipe_does_not_go_into_a_finished_folder(films, houses, val_unseen):

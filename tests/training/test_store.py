@@ -42,6 +42,7 @@ from navloop.training.store import (
     walk_folder,
 )
 from navloop.training.store.checking import check_walks
+from navloop.training.store.meta import _moments, pool
 
 FILM = "videos/observation.images.rgb/chunk-000/file-000.mp4"
 
@@ -129,6 +130,58 @@ def test_joining_changes_no_frame(tmp_path):
         np.testing.assert_array_equal(after.frames(index), before[index])
 
 
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"round": "one"}, "round is 'one', expected a whole number or None"),
+        ({"seed": 2**63}, f"seed is {2**63}, expected a whole number from 0 to below"),
+        ({"trajectory_id": 7}, "trajectory_id is 7, expected text"),
+        ({"success": 1}, "success is 1, expected True or False"),
+        ({"metrics": {"spl": "x"}}, "metrics spl is 'x', expected a number"),
+        ({"extra": {"of": None}}, "extra of is None, expected text or a number"),
+        ({"instruction": "half \ud800"}, r"instruction is 'half \\ud800', expected text"),
+    ],
+)
+def test_what_would_keep_all_walks_from_being_read_is_not_acknowledged(tmp_path, told, why):
+    about = replace(made_record(1).about, **told)
+    with StoreWriter(tmp_path / "store", ABOUT) as writer:
+        writer.append(made_record(0))
+        with pytest.raises(StoreError, match=f"walk of episode '1': {why}"):
+            writer.append(replace(made_record(1), about=about))
+        record = made_record(2)
+        unsaid = replace(record, task=replace(record.task, info={"geodesic_distance": math.inf}))
+        with pytest.raises(StoreError, match=r"walk of episode 2: info of its task is .*inf"):
+            writer.append(unsaid)
+        with pytest.raises(StoreError, match="round is 'one'"):
+            writer.adopt(open_store(tmp_path / "store"), 0, round="one")
+        writer.finish()
+    assert [episode.episode_id for episode in open_store(tmp_path / "store").episodes] == ["0"]
+
+
+@pytest.mark.parametrize("finish", [True, False])
+def test_a_walk_of_other_weights_does_not_pass_for_one_that_is_there(tmp_path, finish):
+    with StoreWriter(tmp_path / "store", ABOUT) as writer:
+        writer.append(made_record(1, weights="sha256:old"))
+        if finish:
+            writer.finish()
+        writer.append(made_record(1, weights="sha256:old"))
+        with pytest.raises(
+            StoreError, match="with weights sha256:old, and this one is with sha256:new; give it another"
+        ):
+            writer.append(made_record(1, weights="sha256:new"))
+        writer.append(made_record(1, weights="sha256:new", round=2))
+        writer.finish()
+    assert [e.weights for e in open_store(tmp_path / "store").episodes] == ["sha256:old", "sha256:new"]
+
+
+def test_of_writers_that_begin_at_once_all_may_write(tmp_path, monkeypatch):
+    fill(tmp_path / "store", [0], finish=False)
+    asked = iter([False, True, True])  # the store comes to be after the first look
+    monkeypatch.setattr("navloop.training.store.folder.is_store", lambda folder: next(asked))
+    fill(tmp_path / "store", [1], finish=False)
+    assert len(open_store(tmp_path / "store")) == 2
+
+
 def test_a_walk_that_is_there_is_not_written_again(fresh):
     with StoreWriter(fresh, ABOUT) as writer:
         record = made_record(1)
@@ -177,6 +230,20 @@ def test_statistics_are_those_of_all_frames(joined):
     assert np.shape(store.stats["observation.images.rgb"]["mean"]) == (3, 1, 1)
 
 
+def test_statistics_are_over_what_is_finite():
+    def moments(*distances):
+        return _moments(np.array(distances)[:, None])
+
+    near, far, lost = moments(1.0, 9.0, math.inf, math.inf), moments(10.0, math.nan), moments(math.inf)
+    assert (near["count"], near["std"], near["q10"]) == (2, 4.0, pytest.approx(1.8))
+    assert lost["count"] == 0
+    together = pool({name: np.stack([m[name] for m in (near, far, lost)]) for name in near}, is_picture=False)
+    assert (together["min"], together["max"], together["count"]) == ([1.0], [10.0], [3])
+    assert together["mean"] == pytest.approx([20 / 3]) and together["std"] == pytest.approx([np.std([1, 9, 10])])
+    nothing = pool({name: np.stack([lost[name]]) for name in lost}, is_picture=False)
+    assert nothing["count"] == [0] and nothing["mean"] == [0.0]
+
+
 def test_the_tasks_are_the_instructions(joined):
     table = pq.read_table(joined / "meta" / "tasks.parquet")
     assert table["task"].to_pylist() == [f"Walk number {number}." for number in range(10)]
@@ -205,6 +272,14 @@ def test_a_merged_store_holds_each_walk_once_and_split_gives_the_parts_back(join
     odd, even = split_store(merged, folders).values()
     assert len(odd) == len(even) == 5
     np.testing.assert_array_equal(odd.frames(2), merged.frames(5))
+
+
+def test_a_merge_is_gone_on_with_also_where_something_is_no_number(tmp_path):
+    with StoreWriter(tmp_path / "one", ABOUT) as writer:
+        writer.append(made_record(1, metrics={"spl": math.nan}))
+        writer.finish()
+    for _ in range(2):
+        assert len(merge_stores([open_store(tmp_path / "one")], tmp_path / "all")) == 1
 
 
 def test_walks_that_differ_and_would_be_known_as_one_are_not_merged(joined, tmp_path):
@@ -275,7 +350,7 @@ def test_the_list_of_videos_is_read_by_the_stages(joined, tmp_path):
 
 
 def test_a_list_of_walks_that_are_not_joined_is_refused(mixed, tmp_path):
-    with pytest.raises(StoreError, match=r"3 walks are not joined yet; finish the store"):
+    with pytest.raises(StoreError, match=r"3 walks are not joined yet; run `navloop store join`"):
         export_manifest(open_store(mixed), tmp_path)
 
 
@@ -307,6 +382,14 @@ def test_a_folder_of_walks_is_what_imitation_reads(mixed, tmp_path):
     np.testing.assert_array_equal(part.walks[1].expert_actions, store.walk(5).expert_actions)
     for frames, index in zip(folder.frames(part.number), (0, 5), strict=True):
         np.testing.assert_array_equal(frames.rgb, store.frames(index))
+
+
+def test_a_folder_of_other_walks_is_not_gone_on_with(mixed, tmp_path):
+    store = open_store(mixed)
+    walk_folder(store, tmp_path / "walks", keep=(0, 1))
+    assert len(walk_folder(store, tmp_path / "walks", keep=(0, 1)).parts) == 1
+    with pytest.raises(StoreError, match=r"walks, part 0: holds other walks than these; name another folder"):
+        walk_folder(store, tmp_path / "walks", keep=(4, 5))
 
 
 def test_what_was_told_afterwards_ends_where_the_other_walks_do(tmp_path):
@@ -399,6 +482,20 @@ def test_a_wrong_bit_in_the_film_of_a_part_stops_the_joining(tmp_path):
         fill(folder, [])
 
 
+def test_a_wrong_digit_in_what_a_part_tells_is_found_and_not_joined(tmp_path):
+    folder = fill(tmp_path / "store", range(2), finish=False)
+    path = folder / "parts" / made_record(1).about.key / "walk.json"
+    text = path.read_text()
+    path.write_text(text.replace('"end_pose": [', '"end_pose": [7'))
+    faults = [found.fault for found in check_walks(open_store(folder)) if found.fault]
+    assert len(faults) == 1 and str(path) in faults[0] and "is not what was written" in faults[0]
+    with StoreWriter(folder, ABOUT) as writer, pytest.raises(StoreError, match="is not what was written"):
+        writer.finish()
+    path.write_text(text)
+    fill(folder, [])
+    assert len(open_store(folder)) == 2
+
+
 def test_the_digest_of_a_film_is_that_of_its_packets_wherever_they_are(joined, tmp_path):
     store = open_store(joined)
     copy = merge_stores([store], tmp_path / "copy", ["index>3", "index<=5"])
@@ -462,8 +559,6 @@ def test_a_damaged_file_is_named(fresh, name, fault):
     path.write_bytes({"gone": b"", "cut": content[: len(content) // 2], "garbage": b"x" * len(content)}[fault])
     if fault == "gone":
         path.unlink()
-    if fault == "gone" and "episodes" in name:
-        return  # a store of no joined walks is a store: see the next test
     with pytest.raises(StoreError, match=f"{path}.*take it from a copy") as caught:
         store = open_store(fresh)
         store.frames(2) if name == FILM else store.trajectory(2)
@@ -474,8 +569,8 @@ def test_files_without_their_table_are_not_taken_for_an_empty_store(fresh):
     (fresh / "meta/episodes/chunk-000/file-000.parquet").unlink()
     with pytest.raises(StoreError, match=r"is gone, while files of joined walks are there"):
         open_store(fresh)
-    with StoreWriter(fresh, ABOUT) as writer, pytest.raises(StoreError, match="is gone"):
-        writer.finish()
+    with pytest.raises(StoreError, match="is gone"):
+        StoreWriter(fresh, ABOUT)
     assert (fresh / FILM).is_file()
 
 

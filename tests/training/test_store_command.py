@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from stored_walks import fill
+from stored_walks import ABOUT, fill
 
 from navloop.configs.videos import ViewsConfig
 from navloop.envs.episodes import read_episodes
 from navloop.training.cli import main
 from navloop.training.manifests import read_manifests
-from navloop.training.store import open_store
+from navloop.training.store import StoreWriter, open_store
 
 FILM = "videos/observation.images.rgb/chunk-000/file-000.mp4"
 
@@ -74,9 +74,36 @@ def test_a_damaged_description_is_found_and_written_anew(store, capsys, content)
     if content is not None:
         info.write_text(content)
     code, said = run(capsys, "check", store)
-    assert code == 2 and str(info) in said and "merging into the store writes it anew" in said
-    code, _ = run(capsys, "merge", store, "--into", store)
+    assert code == 2 and str(info) in said and "`navloop store join` writes it anew" in said
+    code, _ = run(capsys, "join", store)
     assert code == 0 and info.read_bytes() == before
+
+
+@pytest.mark.parametrize(("name", "content"), [("tasks.parquet", b"x"), ("tasks.parquet", None), ("stats.json", b"{}")])
+def test_what_lerobot_reads_first_is_checked_and_written_anew(store, capsys, name, content):
+    path = store / "meta" / name
+    before = path.read_bytes()
+    path.unlink() if content is None else path.write_bytes(content)
+    code, said = run(capsys, "check", store)
+    assert code == 2 and str(path) in said and "`navloop store join` writes it anew" in said
+    assert run(capsys, "join", store)[0] == 0 and path.read_bytes() == before
+    assert run(capsys, "check", store)[0] == 0
+
+
+def test_walks_that_a_killed_collection_left_are_joined(store, tmp_path, capsys):
+    fill(store, range(6, 8), finish=False)
+    code, said = run(capsys, "export", store, "--to", tmp_path / "list.jsonl")
+    assert code == 2 and "2 walks are not joined yet; run `navloop store join` on it" in said
+    code, said = run(capsys, "join", store)
+    assert code == 0 and "8 walks" in said and open_store(store).unjoined == 0
+
+
+def test_walks_are_chosen_by_what_nothing_is_said_of(store, tmp_path, capsys):
+    with StoreWriter(store, ABOUT) as writer:
+        writer.adopt(open_store(store), 2, instruction="Go back.", round=3)
+        writer.finish()
+    for condition, count in (("original_instruction!=null", 1), ("original_instruction=null", 6), ("round=null", 6)):
+        assert f"of 7 walks: {count} walks" in run(capsys, "show", store, "--where", condition)[1]
 
 
 def test_scenes_that_agents_are_measured_in_are_refused(store, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from stored_walks import made_frames
 
-from navloop.training.store import StoreError, StoreWriter, open_store
+from navloop.training.store import StoreError, StoreWriter, export_episodes, open_store
 from navloop.training.store.imports import import_annotations
 
 LISTED = [-1, 1, 2, 1, 3, 1]
@@ -130,6 +130,24 @@ def test_walks_that_a_killed_import_wrote_are_gone_on_from(annotated, tmp_path, 
     assert (len(store), store.unjoined) == (3, 0)
 
 
+def test_frames_of_another_size_are_not_cut_to_the_first_ones(annotated, tmp_path):
+    file, frames = annotated
+    video = json.loads(file.read_text())[1]["video"]
+    for place, frame in enumerate(frames.repeat(2, axis=1).repeat(2, axis=2)):
+        Image.fromarray(frame).save(tmp_path / video / "rgb" / f"{place:03d}.png")
+    with pytest.raises(
+        StoreError, match=r"walk 1: frames are 64 x 64 pixels, the store's 32 x 32; import those of each"
+    ):
+        import_annotations(file, tmp_path / "store")
+
+
+def test_imported_walks_are_not_episodes_of_a_scene(annotated, tmp_path):
+    store = import_annotations(annotated[0], tmp_path / "store")
+    with pytest.raises(StoreError, match=r"its walks are imported, and their places were reckoned from an origin"):
+        export_episodes(store, tmp_path / "train.json.gz")
+    assert not (tmp_path / "train.json.gz").exists()
+
+
 def interrupt(writer):
     raise KeyboardInterrupt
 
@@ -172,6 +190,8 @@ def test_walks_of_a_store_from_before_sets_were_named_are_not_doubled(annotated,
             r"item 0: instructions is \[\]; expected text",
         ),
         ('[{"id": 1, "video": 7, "instructions": "Go.", "actions": []}]', "item 0: video is 7; expected text"),
+        ('[{"id": null, "video": "v", "instructions": "Go.", "actions": []}]', "item 0: id is None; expected text or"),
+        ('[{"id": 1, "video": "v", "instructions": "Go.", "actions": 5}]', "item 0: actions is 5; expected a list"),
     ],
 )
 def test_annotations_of_another_kind_are_refused(tmp_path, text, told):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from navloop.training.decoding import UnreadableError
 from navloop.training.listings import is_store
 from navloop.training.store.exports import export_episodes, export_manifest, list_episodes, list_walks, walk_folder
 from navloop.training.store.folder import WRITERS, found, shared, sweep
+from navloop.training.store.joined import Joined
 from navloop.training.store.joining import join_parts
-from navloop.training.store.parts import PARTS, write_copy, write_record
+from navloop.training.store.parts import PARTS, read_told, write_copy, write_record
 from navloop.training.store.reader import Store, Where, open_store
-from navloop.training.store.schema import Record, StoreAbout, StoredEpisode, StoreError
+from navloop.training.store.schema import Record, StoreAbout, StoredEpisode, StoreError, told_to_json
 from navloop.training.store.viewing import export_rerun
 from navloop.training.unseen import refuse_scenes
 
@@ -59,16 +60,22 @@ class StoreWriter:
         sweep(self.folder)
         self._held = ExitStack()
         self._held.enter_context(shared(self.folder / WRITERS))
+        self._joined = self._read_joined()
 
     def append(self, record: Record) -> str:
         """Write a walk and return its key, once it is on disk: from then on no kill loses it. A walk that is there is left as it is.
 
         Raises:
-            StoreError: If the walk does not fit the store.
+            StoreError: If the walk does not fit the store, or one of other weights is there that is known as it is.
             OSError: If it cannot be written; then nothing of it is left.
         """
-        write_record(self.folder, record, self.about)
-        return record.about.key
+        key = record.about.key
+        if key in self._joined:
+            _require_same_walker(self.folder, self._joined[key], record.about)
+        elif not write_record(self.folder, record, self.about):
+            with suppress(FileNotFoundError):  # joined just now
+                _require_same_walker(self.folder, read_told(self.folder, key, self.about).episode, record.about)
+        return key
 
     def adopt(self, store: Store, index: int, **changes: Any) -> str:
         """Write a walk of another store, its films as they are, and return its key once it is on disk.
@@ -105,10 +112,14 @@ class StoreWriter:
             OSError: If something cannot be written.
         """
         join_parts(self.folder, self.about)
+        self._joined = self._read_joined()
 
     def close(self) -> None:
         """Let go of the folder."""
         self._held.close()
+
+    def _read_joined(self) -> dict[str, StoredEpisode]:
+        return {episode.key: episode for episode in Joined(self.folder, self.about).episodes}
 
     def __enter__(self) -> Self:
         return self
@@ -156,11 +167,19 @@ def _require_distinct(chosen: Sequence[tuple[Store, Sequence[int]]]) -> None:
         for index in indices:
             episode = replace(store.told(index).episode, index=-1)
             before, same = known.setdefault(episode.key, (store.folder, episode))
-            if same != episode:
+            if told_to_json(same) != told_to_json(episode):  # nan is no other nan
                 raise StoreError(
                     f"{before} and {store.folder}: walks of episode {episode.episode_id} by {episode.policy} with seed {episode.seed} differ, "
                     "and a store holds but one; collect one of them with another seed"
                 )
+
+
+def _require_same_walker(folder: Path, there: StoredEpisode, new: StoredEpisode) -> None:
+    if there.weights != new.weights:
+        raise StoreError(
+            f"{folder}: holds a walk of episode {new.episode_id} by {new.policy} with seed {new.seed} already, with weights {there.weights}, and this "
+            f"one is with {new.weights}; give it another policy, seed, source or round"
+        )
 
 
 def split_store(store: Store, folders: Mapping[Path, Where]) -> dict[Path, Store]:

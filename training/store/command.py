@@ -18,6 +18,7 @@ from navloop.training.store import (
     Store,
     StoredEpisode,
     StoreError,
+    StoreWriter,
     export_episodes,
     export_manifest,
     export_rerun,
@@ -55,6 +56,8 @@ def run_store(options: argparse.Namespace, console: Console) -> None:
         _show(stores[0], options.where, console)
     elif options.action == "check":
         _check(stores[0], console)
+    elif options.action == "join":
+        _join(stores[0], console)
     elif options.action == "merge":
         _tell(console, merge_stores(stores, options.into, options.where, never=scenes_of(*options.never)))
     else:
@@ -128,6 +131,12 @@ def _check(store: Store, console: Console) -> None:
     undigested = sum(any(store.stretch(i, v).digest is None for v in store.about.videos) for i in range(len(store)))
     decoded = f"; films of {undigested} walks have no digest and were decoded" if undigested else ""
     console.print(f"{store.folder}: all {len(found)} walks are whole{decoded}", soft_wrap=True, highlight=False)
+
+
+def _join(store: Store, console: Console) -> None:
+    with StoreWriter(store.folder, store.about) as writer:
+        writer.finish()
+    _tell(console, open_store(store.folder))
 
 
 def _tell_damage(store: Store, damaged: Sequence[Checked]) -> str:

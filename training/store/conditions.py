@@ -23,7 +23,7 @@ def parse_conditions(texts: Sequence[str], columns: pa.Schema, store: str) -> pc
     """Return the expression that holds where all conditions do. Where a column says nothing, no condition on it holds.
 
     Args:
-        texts: COLUMN, one of = != >= <= > <, and a value, each.
+        texts: COLUMN, one of = != >= <= > <, and a value, each; `COLUMN=null` holds where a column says nothing, `COLUMN!=null` where it does.
         columns: Of the table that they are about.
         store: What to call it in messages.
 
@@ -42,6 +42,8 @@ def _parse(text: str, columns: pa.Schema, store: str) -> pc.Expression:
         near = [n for n in columns.names if n.endswith(f"/{name}")] or get_close_matches(name, columns.names, 1)
         hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(columns.names)}"
         raise StoreError(f"condition {text!r}: {store} has no column {name!r}; {hint}")
+    if value == "null" and sign in ("=", "!="):
+        return pc.field(name).is_null() if sign == "=" else pc.field(name).is_valid()
     kind = columns.field(name).type
     try:
         return _SIGNS[sign](pc.field(name), pa.scalar(value).cast(kind))

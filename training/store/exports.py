@@ -53,7 +53,7 @@ def list_walks(store: Store, folder: Path, keep: Sequence[int] | None = None) ->
     """Return the lines of a list of videos that lies in a folder; the rest as of `export_manifest`."""
     if store.unjoined:
         raise StoreError(
-            f"{store.folder}: {store.unjoined} walks are not joined yet; finish the store, and open it again"
+            f"{store.folder}: {store.unjoined} walks are not joined yet; run `navloop store join` on it, or finish it in Python"
         )
     numbers = range(len(store)) if keep is None else keep
     return [_line(store.episodes[index], store.stretch(index), store.about.fps, folder) for index in numbers]
@@ -84,9 +84,14 @@ def export_episodes(store: Store, path: str | Path, keep: Sequence[int] | None =
         keep: Numbers of the walks; None: all.
 
     Raises:
-        StoreError: If a walk cannot be read.
+        StoreError: If a walk cannot be read, or nobody knows where in its scene it was.
         OSError: If they cannot be written.
     """
+    if not store.about.protocol_fingerprint:
+        raise StoreError(
+            f"{store.folder}: its walks are imported, and their places were reckoned from an origin, so that as episodes they would begin "
+            "elsewhere in their scenes; write a .jsonl file, or take the episodes that they were made from"
+        )
     path, episodes = Path(path), list_episodes(store, keep)
     write_ground_truth(ground_truth_path(path), episodes)
     write_episodes(path, episodes)
@@ -117,27 +122,34 @@ def walk_folder(
         stop_within: As `learned_from` takes it.
 
     Raises:
-        StoreError: If a walk cannot be read.
+        StoreError: If a walk cannot be read, or the folder holds other ones.
         OSError: If they cannot be written.
     """
     path = Path(path)
     folder = WalkFolder(path)
     numbers = list(range(len(store)) if keep is None else keep)
     names = names_of([store.episodes[index] for index in numbers])
-    there = {part.number for part in folder.parts}
+    there = {part.number: part.walks for part in folder.parts}
     path.mkdir(parents=True, exist_ok=True)
     for number, begin in enumerate(range(0, len(numbers), PART)):
-        if number in there:
-            continue
         chosen = list(zip(numbers[begin : begin + PART], names[begin : begin + PART], strict=True))
         walks = [
             replace(learned_from(store, index, stop_within), episode_id=episode_id, trajectory_id=trajectory_id)
             for index, (episode_id, trajectory_id) in chosen
         ]
+        if number in there:
+            _require_same(walks, there[number], f"{path}, part {number}")
+            continue
         seen = (store.frames(index)[: len(walk)] for (index, _), walk in zip(chosen, walks, strict=True))
         write_frames(folder.frames_file(number), [Frames(frames) for frames in seen])
         folder.append(number, walks)
     return folder
+
+
+def _require_same(walks: Sequence[Walk], there: Sequence[Walk], where: str) -> None:
+    """Refuse to go on with a folder that was begun with other walks."""
+    if [walk.to_json() for walk in walks] != [walk.to_json() for walk in there]:
+        raise StoreError(f"{where}: holds other walks than these; name another folder, or remove it to write it anew")
 
 
 def learned_from(store: Store, index: int, stop_within: float | None = None) -> Walk:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -60,8 +61,12 @@ def found(folder: Path, about: StoreAbout) -> None:
         OSError: If it cannot be written.
     """
     if not is_store(folder):
-        _require_empty(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _require_empty(folder)
+        except StoreError:
+            if not is_store(folder):  # else another writer was faster, and these are its files
+                raise
+        create_folder(folder)
         _write_first(folder, {"format": FORMAT, "about": asdict(about)})
     faults = about.differences(read_about(folder))
     if faults:
@@ -106,6 +111,14 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def create_folder(folder: Path) -> None:
+    """Make a folder and those above it, and force them to disk, as `os.fsync` of what lies in them does not."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
+
+
 @contextmanager
 def _locked(path: Path, kind: int) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -118,7 +131,7 @@ def _locked(path: Path, kind: int) -> Iterator[None]:
 
 def _write_first(folder: Path, data: dict[str, object]) -> None:
     """Write the file unless somebody was faster: of two writers that begin at once, the first one decides what the store holds."""
-    aside = folder / f".{STORE_ABOUT}.{os.getpid()}"
+    aside = folder / f".{STORE_ABOUT}.{uuid.uuid4().hex}"
     write_bytes(aside, (json.dumps(data, indent=1) + "\n").encode())
     try:
         os.link(aside, folder / STORE_ABOUT)

@@ -91,9 +91,15 @@ def _read_items(file: Path) -> list[Mapping[str, Any]]:
             )
         texts = item["instructions"]
         told = isinstance(texts, str) or (isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts))
-        if not told or not isinstance(item["video"], str):
-            wrong = "instructions" if not told else "video"
-            raise StoreError(f"{file}, item {place}: {wrong} is {str(item[wrong])[:60]}; expected text")
+        kinds = (
+            ("id", isinstance(item["id"], str | int), "text or a number"),
+            ("video", isinstance(item["video"], str), "text"),
+            ("instructions", told, "text"),
+            ("actions", isinstance(item["actions"], list), "a list of numbers"),
+        )
+        for name, holds, expected in kinds:
+            if not holds:
+                raise StoreError(f"{file}, item {place}: {name} is {str(item[name])[:60]}; expected {expected}")
     return items
 
 
@@ -245,7 +251,7 @@ def _frames(file: Path, item: Mapping[str, Any]) -> FrameFolder:
 
 
 def _read(file: Path, item: Mapping[str, Any], about: StoreAbout, count: int) -> NDArray[np.uint8]:
-    """Read the frames of an item, all of the store's size; sides that are odd lose a line."""
+    """Read the frames of an item, all of the store's size; sides that are odd lose a line, others have to fit."""
     frames = _frames(file, item)
     if frames.num_frames != count:
         raise StoreError(
@@ -255,4 +261,10 @@ def _read(file: Path, item: Mapping[str, Any], about: StoreAbout, count: int) ->
         rgb = frames.read(np.arange(count))
     except (OSError, UnreadableError, Image.DecompressionBombError) as error:
         raise StoreError(f"{file}, walk {item['id']}: frames cannot be read ({error})") from error
+    height, width = rgb.shape[1:3]
+    if (height - height % 2, width - width % 2) != (about.height, about.width):
+        raise StoreError(
+            f"{file}, walk {item['id']}: frames are {width} x {height} pixels, the store's {about.width} x {about.height}; import those of "
+            "each size into a store of its own"
+        )
     return rgb[:, : about.height, : about.width]

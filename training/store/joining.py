@@ -37,6 +37,7 @@ from navloop.training.store.meta import (
     picture_shaped,
     pool,
     task_table,
+    tasks_of,
 )
 from navloop.training.store.parts import FILMS, FRAMES, PARTS, Told, list_parts, read_rows, read_told
 from navloop.training.store.schema import StoreAbout, StoreError
@@ -84,29 +85,28 @@ class _Joining:
         known = set(self._before["key"].to_pylist()) if self._before is not None else set()
         self._remove_unnamed()
         keys = list_parts(self._folder)
-        fresh = [read_told(self._folder, key, self._about) for key in keys if key not in known]
+        fresh = [read_told(self._folder, key, self._about, is_checked=True) for key in keys if key not in known]
         fresh.sort(key=lambda told: told.episode.order)
         self._aside.mkdir()
-        table = self._append(fresh) if fresh else self._before
+        table = self._with(fresh) if fresh else self._before
         if table is not None:
+            self._write_tasks(table)
+            if fresh:
+                self._place(EPISODES, lambda path: pq.write_table(table, path, write_page_checksum=True))
             self._write_rest(table)
         for key in [*(key for key in keys if key in known), *(told.episode.key for told in fresh)]:
             self._remove_part(key)
         return len(fresh)
 
-    def _append(self, fresh: Sequence[Told]) -> pa.Table:
-        """Write the files of new walks, and the table that names them; return it."""
+    def _with(self, fresh: Sequence[Told]) -> pa.Table:
+        """Write the files of new walks, and return the table that is to name them."""
         numbers = self._numbers()
         rows = [self._row(told, numbers.episodes + place) for place, told in enumerate(fresh)]
         self._write_data(fresh, rows, numbers)
         for video in self._about.videos:
             self._write_films(fresh, rows, video)
-        self._place(TASKS, lambda path: pq.write_table(task_table(list(numbers.tasks)), path, write_page_checksum=True))
         table = _as_table(rows)
-        if self._before is not None:
-            table = pa.concat_tables([self._before, table], promote_options="default")
-        self._place(EPISODES, lambda path: pq.write_table(table, path, write_page_checksum=True))
-        return table
+        return table if self._before is None else pa.concat_tables([self._before, table], promote_options="default")
 
     def _row(self, told: Told, number: int) -> dict[str, Any]:
         row = {
@@ -175,11 +175,14 @@ class _Joining:
         except UnreadableError as error:
             raise StoreError(f"{error}; delete its folder to lose this walk alone") from error
 
+    def _write_tasks(self, table: pa.Table) -> None:
+        tasks = task_table(tasks_of(table))
+        self._place(TASKS, lambda path: pq.write_table(tasks, path, write_page_checksum=True))
+
     def _write_rest(self, table: pa.Table) -> None:
         """Write what follows from the table."""
-        tasks = dict.fromkeys(task for tasks in table["tasks"].to_pylist() for task in tasks)
         frames = int(table["dataset_to_index"][-1].as_py())
-        told = info(self._about, len(table), frames, len(tasks))
+        told = info(self._about, len(table), frames, len(tasks_of(table)))
         videos = self._about.videos
         stats = {name: pool(_moments_of(table, name), name in videos) for name in [*DATA_SCHEMA.names, *videos]}
         for name, data in ((INFO, told), (STATS, stats)):
@@ -188,8 +191,7 @@ class _Joining:
     def _numbers(self) -> _Numbers:
         if self._before is None:
             return _Numbers(0, 0, {})
-        names = dict.fromkeys(task for tasks in self._before["tasks"].to_pylist() for task in tasks)
-        tasks = {name: number for number, name in enumerate(names)}
+        tasks = {name: number for number, name in enumerate(tasks_of(self._before))}
         return _Numbers(len(self._before), self._before["dataset_to_index"][-1].as_py(), tasks)
 
     def _files_there(self, kind: str) -> int:

@@ -71,6 +71,11 @@ def features(about: StoreAbout) -> dict[str, Any]:
     return columns | {video: _video_feature(about, video) for video in about.videos}
 
 
+def tasks_of(table: pa.Table) -> list[str]:
+    """Return the instructions of a table of episodes, each once, in the order of their numbers."""
+    return list(dict.fromkeys(task for tasks in table["tasks"].to_pylist() for task in tasks))
+
+
 def task_table(tasks: Sequence[str]) -> pa.Table:
     """Return the table of tasks, which is the instructions: as pandas writes a frame whose index they are."""
     described = {
@@ -122,14 +127,17 @@ def picture_shaped(moments: Mapping[str, Sequence[float]]) -> dict[str, NDArray[
 
 
 def pool(walks: Mapping[str, NDArray[np.float64]], is_picture: bool) -> dict[str, Any]:
-    """Return the statistics of one feature over walks; quantiles are averages of theirs.
+    """Return the statistics of one feature over walks that have finite values of it; quantiles are averages of theirs.
 
     Args:
         walks: By moment, a row a walk.
         is_picture: Whether they are of pictures, which LeRobot has as (C, 1, 1).
     """
     counts = walks["count"]
-    weights = counts / counts.sum()
+    known = counts[:, 0] > 0
+    if known.any():
+        walks, counts = {name: found[known] for name, found in walks.items()}, counts[known]
+    weights = counts / max(counts.sum(), 1)
     mean = (walks["mean"] * weights).sum(axis=0)
     spread = ((walks["std"] ** 2 + (walks["mean"] - mean) ** 2) * weights).sum(axis=0)
     pooled = {"min": walks["min"].min(axis=0), "max": walks["max"].max(axis=0), "mean": mean, "std": np.sqrt(spread)}
@@ -139,24 +147,18 @@ def pool(walks: Mapping[str, NDArray[np.float64]], is_picture: bool) -> dict[str
 
 
 def _moments(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Statistics of each column of (S, n) over its finite values; 0 where it has none."""
-    if not np.isfinite(values).all():
-        values = np.stack([_finite(column) for column in values.T], axis=1)
+    """Statistics of each column of (S, n) over its finite rows; 0, of none, where it has none."""
+    kept = values[np.isfinite(values).all(axis=1)]
+    count, values = len(kept), kept if len(kept) else np.zeros_like(values[:1])
     quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
     return {
         "min": values.min(axis=0),
         "max": values.max(axis=0),
         "mean": values.mean(axis=0),
         "std": values.std(axis=0),
-        "count": np.array([float(len(values))]),
+        "count": np.array([float(count)]),
         **dict(zip(QUANTILES, quantiles, strict=True)),
     }
-
-
-def _finite(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The column with its mean of the finite values where it has others."""
-    kept = column[np.isfinite(column)]
-    return np.where(np.isfinite(column), column, kept.mean() if len(kept) else 0.0)
 
 
 def _values(column: pa.Array) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ one wins. Nothing else is shared between writers: there can be any number of the
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from navloop.training.store.schema import (
     StoreAbout,
     StoredEpisode,
     StoreError,
+    require_tellable,
     told_from_json,
     told_to_json,
 )
@@ -41,6 +43,7 @@ from navloop.training.store.tables import FRAME_SCHEMA, frame_table, trajectory_
 from navloop.training.videos import write_video
 
 PARTS = "parts"
+_DIGEST = "sha256"
 _KEY = re.compile(r"[0-9a-f]{24}")
 TOLD, FRAMES = "walk.json", "frames.parquet"
 FILMS = {RGB: "rgb.mp4", DEPTH: "depth.mp4"}
@@ -139,6 +142,7 @@ def write_copy(folder: Path, told: Told, rows: pa.Table, films: Mapping[str, Str
         UnreadableError: If one of its films is damaged.
         OSError: If it cannot be written; then nothing of it is left.
     """
+    require_tellable(told.episode)
     with _part(folder, told.episode.key) as (aside, done):
         for video, stretch in films.items():
             join_films([stretch], about.fps, aside / FILMS[video])
@@ -187,8 +191,14 @@ def list_parts(folder: Path) -> list[str]:
         return []
 
 
-def read_told(folder: Path, key: str, about: StoreAbout) -> Told:
+def read_told(folder: Path, key: str, about: StoreAbout, *, is_checked: bool = False) -> Told:
     """Return what a part tells of its walk.
+
+    Args:
+        folder: Of the store.
+        key: Of the walk.
+        about: What all walks share.
+        is_checked: Whether single wrong digits are looked for too, by the digest that was taken when it was written.
 
     Raises:
         FileNotFoundError: If there is no such part (any more).
@@ -196,7 +206,10 @@ def read_told(folder: Path, key: str, about: StoreAbout) -> Told:
     """
     path = folder / PARTS / key / TOLD
     try:
-        return Told.from_json(json.loads(path.read_bytes()), about)
+        data = json.loads(path.read_bytes())
+        if is_checked and data.get(_DIGEST, (own := _digest_of(data))) != own:
+            raise ValueError("is not what was written")
+        return Told.from_json(data, about)
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise
@@ -230,7 +243,23 @@ def _write_rows(aside: Path, table: pa.Table) -> None:
 
 
 def _write_told(aside: Path, told: Told) -> None:
-    (aside / TOLD).write_text(json.dumps(told.to_json(), allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    data = told.to_json()
+    for name, value in data["task"].items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            where = f"walk of episode {told.episode.episode_id}"
+            raise StoreError(
+                f"{where}: {name} of its task is {ascii(value)[:60]} ({error}); give numbers that are finite, or text"
+            ) from error
+    text = json.dumps({**data, _DIGEST: _digest_of(data)}, allow_nan=False, ensure_ascii=False)
+    (aside / TOLD).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _digest_of(data: Mapping[str, Any]) -> str:
+    """SHA-256 of what is told, but for the digest itself."""
+    plain = {name: value for name, value in data.items() if name != _DIGEST}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _digests(aside: Path, about: StoreAbout, length: int) -> dict[str, str]:

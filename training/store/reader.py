@@ -155,7 +155,7 @@ class Store:
         try:
             found: Mapping[str, Mapping[str, Any]] = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: cannot be read ({error}); finish the store") from error
+            raise StoreError(f"{path}: cannot be read ({error}); run `navloop store join` on it") from error
         return found
 
     def close(self) -> None:
