@@ -101,6 +101,19 @@ class Pair:
         return f"{self.first}, {self.ours.folder}", f"{self.second}, {self.theirs.folder}"
 
 
+def seeds_note(pair: Pair) -> list[str]:
+    """Return how the agents of two names differ one by one, in order, where each name is of as many: no interval over episodes has that."""
+    ours, theirs = agents_named(pair.ours, pair.first), agents_named(pair.theirs, pair.second)
+    if len(ours) != len(theirs) or len(ours) < 2:
+        return []
+    (spl,) = metrics_named(("spl",))
+    singles = (
+        compare_rows(list(pair.ours.rows[a]), list(pair.theirs.rows[b]), spl) for a, b in zip(ours, theirs, strict=True)
+    )
+    told = ", ".join(describe(found, spl).mean for found in singles)
+    return [f"They are of these {len(ours)} seeds of learning, whose single differences in {heading(spl)} are {told}."]
+
+
 def agents_named(evaluation: Evaluation, name: str) -> list[str]:
     """Return the agents of a name that have episodes: one, or of a pattern such as `loop_*` all that it fits, under the same control."""
     base, _, control = name.partition("+")
@@ -218,7 +231,7 @@ def _table(pair: Pair) -> Table:
     if size is not None:
         counts = f"{size.episodes} episodes of {size.trajectories} walks in {size.scenes} scenes"
         table.caption = " ".join(
-            [f"First minus second, paired over {counts}; intervals over scenes and walks.", *notes]
+            [f"First minus second, paired over {counts}; intervals over scenes and walks.", *notes, *seeds_note(pair)]
         )
     return table
 

@@ -199,9 +199,13 @@ def _continued(header: Header, earlier: Evaluation) -> Header:
     """Add to a header the sessions so far, and the agents that have rows although the config asks for them no more.
 
     Raises:
-        ValueError: If the protocol of that name has changed since, or an agent's weights.
+        ValueError: If the protocol of that name has changed since, the world, or an agent's weights.
     """
     before = earlier.header
+    if header.world != before.world != "" and any(earlier.rows.values()):
+        raise ValueError(
+            f"{earlier.folder}: its rows were walked in {before.world}, and this is {header.world}; take another --run-dir, or go on where it was begun"
+        )
     try:
         require_comparable(before.terms, header.terms)
     except ValueError as error:

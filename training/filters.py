@@ -82,9 +82,9 @@ def sift(filters: Iterable[Filter], candidates: Sequence[Candidate]) -> Sifted:
     Raises:
         ValueError: If two candidates have one key, or a score is missing that a filter asks for.
     """
-    twice = [key for key, count in Counter(candidate.key for candidate in candidates).items() if count > 1]
-    if twice:
-        raise ValueError(f"key {twice[0]!r} is that of {len(twice) + 1} candidates or more; each needs its own")
+    (key, count), *_ = Counter(candidate.key for candidate in candidates).most_common(1) or [("", 0)]
+    if count > 1:
+        raise ValueError(f"key {key!r} is that of {count} candidates; each needs its own")
     left, dropped = list(candidates), dict[str, str]()
     for one in filters:
         reasons = one.judge(left)
@@ -132,12 +132,14 @@ class Direct:
     least: float
 
     def judge(self, candidates: Sequence[Candidate]) -> list[str]:
-        """Return "roundabout" where it is."""
-        lengths = [max(path_length(c.trajectory.positions), 1e-9) for c in candidates]
-        return [
-            "roundabout" if c.score("geodesic") / length < self.least else ""
-            for c, length in zip(candidates, lengths, strict=True)
-        ]
+        """Return "roundabout" where it is, and "no way" where there is none from start to end."""
+        return [self._judge(candidate) for candidate in candidates]
+
+    def _judge(self, candidate: Candidate) -> str:
+        shortest, length = candidate.score("geodesic"), max(path_length(candidate.trajectory.positions), 1e-9)
+        if not np.isfinite(shortest):
+            return "no way"
+        return "roundabout" if shortest / length < self.least else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from navloop.geometry import Vector
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-_NOTHING = 1e-12
+NOTHING = 1e-12
 """Differences below this are rounding."""
 
 
@@ -226,9 +226,9 @@ def _p_value(gaps: Vector, groups: _Groups) -> float | None:
         return None
     mean = abs(float(gaps.mean()))
     deviations = [(float(_jackknife(gaps[:, None], by)[0]), freedom) for by, freedom in groups.levels()]
-    if any(deviation >= _NOTHING for deviation, _ in deviations):
-        return max(float(2 * stdtr(free, -mean / deviation)) for deviation, free in deviations if deviation >= _NOTHING)
-    if mean < _NOTHING:
+    if any(deviation >= NOTHING for deviation, _ in deviations):
+        return max(float(2 * stdtr(free, -mean / deviation)) for deviation, free in deviations if deviation >= NOTHING)
+    if mean < NOTHING:
         return 1.0
     # All clusters differ alike. A deviation of 0 would call that impossible, however few they are: count them as coins.
     count = groups.scene_count if groups.scene_count > 1 else groups.walk_count

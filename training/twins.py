@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,19 +12,19 @@ from navloop.agent.policies.words import split_words
 from navloop.geometry import Vector
 from navloop.records import Episode, Trajectory
 
-Pairs = frozenset[tuple[str, str]]
+Pairs: TypeAlias = "Counter[tuple[str, str]]"
 
 
 def word_pairs(text: str) -> Pairs:
-    """Return the pairs of words that follow each other in a text, signs left out; a single word pairs with nothing."""
+    """Return the pairs of words that follow each other in a text, and how often; signs are left out, a single word pairs with nothing."""
     words = [word for word in split_words(text) if word[0].isalnum()]
-    return frozenset(itertools.pairwise(words)) if len(words) > 1 else frozenset((word, "") for word in words)
+    return Counter(itertools.pairwise(words) if len(words) > 1 else ((word, "") for word in words))
 
 
 def overlap(first: Pairs, second: Pairs) -> float:
-    """Return the Dice coefficient, in [0, 1]; 1 for two empty ones."""
-    total = len(first) + len(second)
-    return 2 * len(first & second) / total if total else 1.0
+    """Return the share of pairs that two texts have in common (Dice), each as often as it is there, in [0, 1]; 1 for two empty ones."""
+    total = first.total() + second.total()
+    return 2 * (first & second).total() / total if total else 1.0
 
 
 class Fingers:

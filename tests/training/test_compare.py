@@ -12,7 +12,7 @@ from said import navloop
 from scipy import stats
 
 from navloop.configs.schema import EvalConfig
-from navloop.training.comparison import agents_named, describe, pair_up, print_comparisons
+from navloop.training.comparison import Pair, agents_named, describe, pair_up, print_comparisons, seeds_note
 from navloop.training.evaluation import evaluate
 from navloop.training.results import compare_rows, read_evaluation
 from navloop.training.tables import metrics_named
@@ -122,7 +122,21 @@ def test_agents_of_one_name_are_compared_by_their_mean(runs):
     assert {row.episode_id: row.metrics.spl for row in theirs} == column(runs / "b", "random", "spl")
     table = shown([pair])
     assert "* (mean of 2)  against  rand*" in table and f"{EPISODES} episodes" in table
+    assert "seeds of learning" not in table
     assert "McNemar" not in table  # of what is 0 or 1 alone
+
+
+def test_seeds_are_told_one_by_one_beside_an_interval_that_is_over_episodes(runs):
+    run = read_evaluation(runs / "a")
+    kinds = {"loop_0": "expert", "loop_1": "forward", "old_0": "forward", "old_1": "expert"}
+    run = replace(run, rows={name: run.rows[kind] for name, kind in kinds.items()})
+    gap = np.mean(list(column(runs / "a", "expert", "spl").values())) - np.mean(
+        list(column(runs / "a", "forward", "spl").values())
+    )
+    told = seeds_note(Pair(first="loop_*", second="old_*", ours=run, theirs=run))
+    single = f"{100 * gap:+.1f}, {-100 * gap:+.1f}".replace("-", "−")
+    assert told == [f"They are of these 2 seeds of learning, whose single differences in SPL % ↑ are {single}."]
+    assert not seeds_note(Pair(first="loop_*", second="old_0", ours=run, theirs=run))
 
 
 def test_a_pattern_takes_no_controls_and_nobody_is_compared_with_a_part_of_themselves(runs):

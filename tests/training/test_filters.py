@@ -70,6 +70,7 @@ def test_lengths(text, steps, why):
 def test_roundabout_walks_are_dropped():
     ways = [candidate("a", scores={"geodesic": g}) for g in (2.5, 2.0, 1.9, 0.0)]  # of 2.5 m walked
     assert Direct(0.8).judge(ways) == ["", "", "roundabout", "roundabout"]
+    assert Direct(0.8).judge([candidate("b", scores={"geodesic": np.inf})]) == ["no way"]
 
 
 def test_the_follower_must_come_near_and_if_asked_arrive():
@@ -164,6 +165,7 @@ def test_overlap_is_symmetric_and_1_for_the_same_words(first, second):
 def test_overlap_counts_pairs_in_a_row():
     a, b = word_pairs("Turn left into the kitchen."), word_pairs("turn left, into the bedroom")
     assert overlap(a, b) == pytest.approx(2 * 3 / 8)
+    assert overlap(word_pairs("Turn left. " * 4), word_pairs("Turn left. " * 2)) == pytest.approx(2 * 3 / 10)
 
 
 def test_a_recipe_gives_the_filters_it_names_in_order():

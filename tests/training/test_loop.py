@@ -127,6 +127,20 @@ def test_it_is_told_how_much_is_followed_without_its_words(run):
     assert line in tell_round(load(str(run[0]), kind="loop"), found)
 
 
+def test_a_verdict_says_what_it_rests_on(run):
+    found = found_of(run[0])
+    header = json.loads((run[0] / "round_01" / "verdict" / "eval" / "header.json").read_text())
+    judged = found["judged"]
+    assert judged == {name: header[name] for name in judged} and judged["world"] == "embedded"
+    assert set(judged["weights"]) == {"before", *ARMS} and judged["episodes"] == 2
+    told = [line for line in tell_round(load(str(run[0]), kind="loop"), found) if line.startswith("judged by houses@1")]
+    assert (
+        len(told) == 1
+        and judged["data"]["episodes"] in told[0]
+        and told[0][:-1] in write_loop_report(run[0]).read_text()
+    )
+
+
 def test_what_every_encoder_knows_of_other_videos_is_measured_and_told(run):
     found = found_of(run[0])
     assert set(found["general"]) == {"before", *NAMES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -25,9 +26,10 @@ from navloop.training.loop.descriptions import Account
 from navloop.training.loop.kept import keep, lay_out, rule_of
 from navloop.training.loop.lineage import costs, write_lineage
 from navloop.training.loop.memory import forgotten, forgotten_in_general, known_before, remember, why_refused
+from navloop.training.loop.report import _known
 from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
-from navloop.training.loop.table import dropped, tell_costs, tell_round
+from navloop.training.loop.table import dropped, known_table, tell_costs, tell_round
 from navloop.training.loop.tours import LabelledTours, expert_frames, write_tours
 from navloop.training.loop.verdict import Gap, ends_near, gap, judge, reach
 from navloop.training.rollouts import Rollouts, Rules, protocol_of
@@ -202,8 +204,9 @@ def test_episodes_without_a_finite_value_stand_aside():
     assert (found.episodes, found.mean) == (7, 1.0)
 
 
-def gain(mean: float, low: float | None, against: str = "before") -> Gap:
-    return Gap(arm="loop", against=against, metric="spl", mean=mean, low=low, high=0.5, p_value=None, seeds=())
+def gain(mean: float, low: float | None, against: str = "before", seeds: tuple[float, ...] = ()) -> Gap:
+    p_value = None if low is None else 0.01 if low > 0 else 0.2
+    return Gap(arm="loop", against=against, metric="spl", mean=mean, low=low, high=0.5, p_value=p_value, seeds=seeds)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +222,31 @@ def gain(mean: float, low: float | None, against: str = "before") -> Gap:
 def test_a_round_is_accepted_by_its_rule(rule, mean, low, accepted):
     config = JudgeConfig(recipe="eval_short_tiny", rule=rule, against=("before",))
     assert judge([gain(mean, low)], config).accepted is accepted
+
+
+@pytest.mark.parametrize("rule", ["point", "interval"])
+def test_what_is_rounding_is_no_gain(rule):
+    config = JudgeConfig(recipe="eval_short_tiny", rule=rule, against=("before",))
+    values = np.random.default_rng(0).random((3, 8))
+    seeds = [rows(list(values.mean(0)), [1.0] * 8)] * 3
+    same = gap(("loop", seeds), ("before", seeds[:1]), "spl")
+    assert not judge([replace(same, mean=5e-19, low=1e-19, high=1e-18)], config).accepted
+
+
+def test_what_varies_nowhere_is_not_sure_where_houses_are_few():
+    ours, theirs = rows([0.5] * 8, [1.0] * 8), rows([0.25] * 8, [1.0] * 8)
+    found = gap(("loop", [ours]), ("before", [theirs]), "spl")
+    assert found.low == found.high == 0.25 and found.p_value > 0.05 and not found.sure
+    config = JudgeConfig(recipe="eval_short_tiny", rule="interval", against=("before",))
+    assert not judge([found], config).accepted
+
+
+def test_the_agent_that_goes_on_has_to_be_better_itself():
+    config = JudgeConfig(recipe="eval_short_tiny", rule="interval", against=("before",))
+    assert judge([gain(0.05, 0.01, seeds=(0.01, 0.1, 0.04))], config).accepted
+    verdict = judge([gain(0.05, 0.01, seeds=(-0.05, 0.1, 0.1))], config)
+    assert not verdict.accepted
+    assert verdict.why.endswith("the agent that would go on, of the first seed, has no gain: spl −5.0 against before")
 
 
 def test_a_round_has_to_be_better_than_all_that_are_named():
@@ -241,6 +269,8 @@ def test_what_is_forgotten_is_a_share_of_what_both_ways_are_above_chance():
     assert forgotten(before, after) == pytest.approx(0.2 / 0.8)
     assert forgotten(before, before) == 0
     assert forgotten({}, after) is None
+    few = [{name: scores[name] for name in names if name.endswith("R@1")} for scores in (before, after)]
+    assert forgotten(*few) == pytest.approx(1 / 0.9)  # among five films or fewer there is no R@5
 
 
 def test_an_encoder_that_is_not_surely_above_chance_has_nothing_to_forget():
@@ -249,7 +279,7 @@ def test_an_encoder_that_is_not_surely_above_chance_has_nothing_to_forget():
     assert forgotten(lucky, known) is None and not why_refused({"forgotten": forgotten(lucky, known)}, 0.0)
     found = {"round": 1, "verdict": {"accepted": True, "why": ""}, "gaps": (), "kept": {}, "forgotten": None}
     told = tell_round(load("loop_tiny", kind="loop"), found)[-1]
-    assert told.endswith("the encoder knew nothing surely above chance before, so there was nothing to forget")
+    assert told.endswith("the encoder knew nothing surely above chance, so that nobody can tell what it forgot")
 
 
 def test_the_speaker_s_words_are_set_beside_those_of_other_walks_and_people_s():
@@ -261,7 +291,7 @@ def test_the_speaker_s_words_are_set_beside_those_of_other_walks_and_people_s():
     assert told_rightly({}) == ("", [])
 
 
-def test_of_other_videos_the_first_share_of_each_task_counts():
+def test_of_other_videos_the_first_share_of_the_task_that_lost_most_counts():
     def scores(top1, top5, bits):
         return {
             "classes top-1": {**recall(top1, chance=None), "task": "classes"},
@@ -270,7 +300,10 @@ def test_of_other_videos_the_first_share_of_each_task_counts():
             "captions CIDEr": {**recall(bits, chance=None), "task": "captions"},
         }
 
-    assert forgotten_in_general(scores(0.5, 0.9, 0.3), scores(0.3, 0.1, 0.3)) == pytest.approx(0.25)
+    assert forgotten_in_general(scores(0.5, 0.9, 0.3), scores(0.3, 0.1, 0.3)) == pytest.approx(0.4)
+    assert (
+        forgotten_in_general(scores(0.5, 0.9, 0.3), scores(0.9, 0.1, 0.0)) == 1
+    )  # what one gains hides no loss of another
     assert forgotten_in_general(scores(0.0, 0.9, 0.0), scores(0.3, 0.1, 0.3)) is None
 
 
@@ -300,6 +333,20 @@ def test_what_rounds_forget_one_after_the_other_adds_up():
     assert why_refused(two, 0.1) == (
         "the encoder lost 15% of its retrieval on films of validation tours since before the first round, over 10%"
     )
+
+
+def test_captions_have_no_chance_and_are_shown_all_the_same():
+    scores = {
+        "captions BLEU": {"task": "captions", "kind": "share", "value": 0.2, "low": 0.1, "high": 0.3, "chance": None}
+    }
+    other = {"classes top-1": {**recall(0.5), "high": 0.6}}
+    found = {"round": 1, "general": {"before": scores, "loop": scores}}
+    console = Console(record=True, width=80, file=io.StringIO())
+    console.print(known_table(found, "general"))
+    assert "chance" in (text := console.export_text()) and "20.0" in text and "–" in text
+    page = _known({"before": {**scores, **other}, "loop": other})
+    assert [[cell["mean"] for cell in row["cells"]] for row in page["rows"]] == [["20.0", "50.0"], ["–", "50.0"]]
+    assert [cell["mean"] for cell in page["chance"]] == ["–", "10.0"]
 
 
 def test_costs_add_up():

@@ -108,6 +108,19 @@ def test_the_same_agent_alone_walks_the_same(base, wanderer, finished, tmp_path)
     assert list(alone.rows) == ["other"]
 
 
+def test_rows_of_another_world_are_not_added_to(finished, config, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished.folder, run)
+    header = json.loads((run / "header.json").read_text())
+    (run / "header.json").write_text(json.dumps({**header, "world": "habitat-sim 0.2.5"}))
+    before = rows_of(run)
+    with pytest.raises(
+        ValueError, match=r"its rows were walked in habitat-sim 0\.2\.5, and this is embedded; take another"
+    ):
+        evaluate(config.model_copy(update={"lanes": 1}), run)
+    assert rows_of(run) == before
+
+
 def test_rows_of_other_weights_are_not_added_to(base, wanderer, tmp_path):
     folder, run = tmp_path / "mine", tmp_path / "run"
     shutil.copytree(wanderer, folder)

@@ -18,7 +18,7 @@ from navloop.training.loop.plan import Plan, amended, split_file
 from navloop.training.metrics import last_metrics
 from navloop.training.pretraining import pretrain
 from navloop.training.recollection import recall
-from navloop.training.results import read_evaluation
+from navloop.training.results import Header, read_evaluation
 from navloop.training.rows import Row
 from navloop.training.steps import draw_seed
 from navloop.weights import digest
@@ -138,8 +138,8 @@ def learn(
 
 def measure(
     plan: Plan, agents: Mapping[str, Path], episodes: EpisodesConfig, houses: Path, folder: Path, console: Console
-) -> dict[str, Sequence[Row]]:
-    """Walk the episodes that count with every agent, and return the rows of each.
+) -> tuple[dict[str, Sequence[Row]], Header]:
+    """Walk the episodes that count with every agent, and return the rows of each, and what holds for all of them.
 
     Args:
         plan: Says which.
@@ -161,4 +161,5 @@ def measure(
         workers=plan.config.workers,
     )
     evaluate(config, folder, console)
-    return {label: rows for label, rows in read_evaluation(folder).rows.items() if label in agents}
+    found = read_evaluation(folder)
+    return {label: rows for label, rows in found.rows.items() if label in agents}, found.header

@@ -8,6 +8,7 @@ from navloop.configs.imitation import ImitationConfig
 from navloop.configs.loader import RecipeError
 from navloop.configs.loop import LoopConfig
 from navloop.configs.perception import PerceptionEvalConfig
+from navloop.configs.perception_texts import RetrievalTaskConfig
 from navloop.configs.replay import ReplayConfig
 from navloop.configs.schema import EvalConfig, HousesConfig
 from navloop.configs.speaker import SpeakerTrainConfig
@@ -148,6 +149,11 @@ def _check_encoder(plan: Plan) -> None:
     houses, most = plan.houses, plan.eyes.films.max_walks
     tours = houses.val_unseen_houses * houses.val_unseen_tours
     films = tours if most is None else min(tours, most)
+    if not any(isinstance(task, RetrievalTaskConfig) for task in plan.eyes.retrieval.tasks):
+        raise RecipeError(
+            f"encoder.retrieval: {plan.eyes.retrieval.name} has no task of kind retrieval, by which a loop tells what an encoder forgot; take "
+            "perception_retrieval, or add such a task"
+        )
     for number, task in enumerate(plan.eyes.retrieval.tasks):
         gallery = getattr(task, "gallery", None)
         if gallery is not None and gallery > films:

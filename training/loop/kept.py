@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -90,9 +91,13 @@ def keep(
     verdicts = {source: why_left_out(store, rule) for source, store in told.items()}
     chosen = _choose(verdicts, accounts)
     if not chosen:
+        reasons = Counter(
+            why for why in [*(one.dropped for one in accounts), *itertools.chain(*verdicts.values())] if why
+        )
+        counts = ", ".join(f"{why} {count}" for why, count in reasons.most_common())
         raise NothingKept(
-            f"{folder}: no walk of round {number} is kept, so there is nothing to learn from; loosen `filters`, or walk labelled tours "
-            "too and keep them (sources.tours, with keep: all)"
+            f"{folder}: no walk of round {number} is kept ({counts}), so there is nothing to learn from; loosen `filters`, or walk labelled "
+            "tours too and keep them (sources.tours, with keep: all)"
         )
     with StoreWriter(folder / STORE, next(iter(stores.values())).about) as writer:
         for source, index, changes in chosen:

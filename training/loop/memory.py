@@ -14,8 +14,8 @@ from navloop.training.loop.arms import BEFORE, LOOP
 from navloop.training.loop.plan import EyesPlan, amended
 from navloop.training.perception.run import evaluate_perception
 
-RECALL = "R@5"
-"""What is watched of retrieval."""
+RECALLS = ("R@5", "R@1")
+"""What is watched of retrieval: the first of them that is measured; among five films or fewer R@5 is not."""
 
 SINCE_FIRST = "_since_first"
 """Ends the names of losses since before the first round: what each round may lose adds up over several."""
@@ -47,7 +47,7 @@ def remember(
 
     Returns:
         "retrieval" and, where the plan has it, "general", with scores by arm; "forgotten" and "forgotten_in_general", the shares that were
-        lost, None where there was nothing to forget; with `at_first` also "forgotten_since_first" and "forgotten_in_general_since_first".
+        lost, None where that cannot be told; with `at_first` also "forgotten_since_first" and "forgotten_in_general_since_first".
     """
 
     def each(kind: str, words: str, recipe: PerceptionEvalConfig, videos: Path | None) -> dict[str, Scores]:
@@ -100,20 +100,22 @@ def measure_again(
 
 
 def forgotten(before: Scores, after: Scores) -> float | None:
-    """Return the share of its retrieval that an encoder lost: of what `RECALL` is above chance, both ways together.
+    """Return the share of its retrieval that an encoder lost: of what `RECALLS` are above chance, both ways together.
 
-    Below 0 where it found more. None where it was not surely above chance before: there was nothing to forget.
+    Below 0 where it found more. None where it was not surely above chance before, and nobody can tell.
     """
-    return _lost(before, after, [name for name in before if name.endswith(RECALL)])
+    asked = ([name for name in before if name.endswith(recall)] for recall in RECALLS)
+    return _lost(before, after, next((names for names in asked if names), []))
 
 
 def forgotten_in_general(before: Scores, after: Scores) -> float | None:
-    """Return the share that an encoder lost of the first score of each task that is a share, as `forgotten` does."""
+    """Return the share that an encoder lost of the first score of that task that it lost most of, as `forgotten` does."""
     firsts: dict[str, str] = {}
     for name, score in before.items():
         if score["kind"] == "share":
             firsts.setdefault(score["task"], name)
-    return _lost(before, after, list(firsts.values()))
+    lost = [share for name in firsts.values() if (share := _lost(before, after, [name])) is not None]
+    return max(lost, default=None)
 
 
 def why_refused(found: Mapping[str, Any], most: float | None) -> str:
@@ -126,7 +128,7 @@ def why_refused(found: Mapping[str, Any], most: float | None) -> str:
 
 
 def losses(found: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the shares that were lost, by what they are of, in words; None where there was nothing to forget."""
+    """Return the shares that were lost, by what they are of, in words; None where that cannot be told."""
     words = {
         "forgotten": "its retrieval on films of validation tours",
         "forgotten_in_general": "what it knew of other videos",

@@ -212,11 +212,17 @@ def _known(found: Mapping[str, Any]) -> dict[str, Any] | None:
     first = next(iter(found.values()))
     scores = list(first)
     chance = [_score({**first[name], "value": first[name]["chance"], "low": None}) for name in scores]
-    rows = [{"arm": arm, "cells": [_score(own[name]) for name in scores if name in own]} for arm, own in found.items()]
+    rows = [{"arm": arm, "cells": [_score(own.get(name, _UNKNOWN)) for name in scores]} for arm, own in found.items()]
     return {"headings": [name.removeprefix("retrieval ") for name in scores], "chance": chance, "rows": rows}
 
 
+_UNKNOWN: Mapping[str, Any] = {"value": None}
+"""What an encoder was not measured in."""
+
+
 def _score(one: Mapping[str, Any]) -> dict[str, str]:
+    if one["value"] is None:
+        return {"mean": "–", "span": ""}
     scale, digits = (100, 1) if one["kind"] == "share" else (1, 1)
     span = "" if one["low"] is None else f"{scale * one['low']:.{digits}f} – {scale * one['high']:.{digits}f}"
     return {"mean": f"{scale * one['value']:.{digits}f}", "span": span}

@@ -47,6 +47,9 @@ from navloop.training.unseen import scenes_of
 GAPS = ("spl", "success", "ndtw")
 """Metrics in which arms are compared."""
 
+JUDGED = ("protocol", "protocol_fingerprint", "world", "split", "episodes", "selection", "data", "seed", "weights")
+"""What is told of the evaluation that a verdict rests on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circle:
@@ -283,7 +286,9 @@ class Round:
         agents = {BEFORE: self._standing.agent}
         agents |= {f"{arm}_{seed}": self._folder(f"{arm}_{seed}") / AGENT for arm, seed in learned}
         circle = self._circle
-        rows = measure(self._plan, agents, circle.sources.episodes, circle.houses, folder / "eval", circle.console)
+        rows, header = measure(
+            self._plan, agents, circle.sources.episodes, circle.houses, folder / "eval", circle.console
+        )
         arms: dict[str, Seeds] = {BEFORE: [rows[BEFORE]]}
         for arm, seed in learned:
             arms[arm] = [*arms.get(arm, ()), rows[f"{arm}_{seed}"]]
@@ -293,7 +298,8 @@ class Round:
         gaps = [gap((a, arms[a]), (b, arms[b]), metric) for a, b in pairs for metric in GAPS]
         refused = why_refused(remembered, self._config.stop.forgotten)
         found = to_json(reached, gaps, judge([g for g in gaps if g.arm == LOOP], self._config.judge, refused))
-        return {**found, "near": {arm: ends_near(own) for arm, own in arms.items()}}
+        near = {arm: ends_near(own) for arm, own in arms.items()}
+        return {**found, "near": near, "judged": {name: getattr(header, name) for name in JUDGED}}
 
     def _step(self, name: str, words: str, work: Any) -> dict[str, Any]:
         return dict(self._circle.steps.do(f"{self.name}/{name}", f"round {self.number}: {words}", work).found)

@@ -183,6 +183,7 @@ def tell_round(config: LoopConfig, found: Mapping[str, Any]) -> list[str]:
         f"round {found['round']} is {said} ({rule}): {verdict['why']}",
         *_tell_gains(config, found),
         *_tell_ends(found),
+        *_tell_grounds(found),
         *_tell_words(found),
         *_tell_arms(config, found),
         *_tell_losses(found),
@@ -208,6 +209,12 @@ def _tell_ends(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"ended within {' and '.join(f'{metres:g} m' for metres in NEAR_M)} of the goal: {', '.join(each)}"
 
 
+def _tell_grounds(found: Mapping[str, Any]) -> Iterator[str]:
+    if (judged := found.get("judged")) is not None:
+        where = f"{judged['protocol']} in {judged['world']}, seed {judged['seed']}"
+        yield f"judged by {where}, on {judged['episodes']} episodes of {judged['split']} ({judged['data']['episodes']}, chosen {judged['selection']})"
+
+
 def _tell_words(found: Mapping[str, Any]) -> Iterator[str]:
     for source, counts in found.get("described", {}).get("followed", {}).items():
         if counts["told"]:
@@ -230,7 +237,7 @@ def _tell_arms(config: LoopConfig, found: Mapping[str, Any]) -> Iterator[str]:
 def _tell_losses(found: Mapping[str, Any]) -> Iterator[str]:
     for what, lost in losses(found).items():
         if lost is None:
-            yield f"of {what} the encoder knew nothing surely above chance before, so there was nothing to forget"
+            yield f"of {what} the encoder knew nothing surely above chance, so that nobody can tell what it forgot"
         else:
             yield f"of {what} the encoder {'lost' if lost >= 0 else 'won'} {abs(100 * lost):.0f}%"
 
@@ -267,6 +274,8 @@ def reached_words(one: Mapping[str, Any]) -> str:
 
 def _score_words(one: Mapping[str, Any]) -> str:
     scale = 100 if one["kind"] == "share" else 1
+    if one["value"] is None:
+        return "–"
     mean = f"{scale * one['value']:.1f}"
     return mean if one["low"] is None else f"{mean}\n[dim]{scale * one['low']:.1f}–{scale * one['high']:.1f}[/dim]"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from navloop.configs.loop import JudgeConfig
 from navloop.envs.metrics import METRICS, SHARES, MetricInfo
 from navloop.training.comparison import COMPARED
 from navloop.training.rows import Row
-from navloop.training.statistics import compare, mean_interval
+from navloop.training.statistics import CONFIDENCE, NOTHING, compare, mean_interval
 
 Seeds = Sequence[Sequence[Row]]
 """Rows of an arm: of each seed that it learned with, those of the same episodes."""
@@ -71,8 +71,10 @@ class Gap:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the interval leaves out 0, and so does the test where the interval has no width."""
+        if self.low is None or self.high is None or self.p_value is None:
+            return False
+        return (self.low > 0 or self.high < 0) and self.p_value < 1 - CONFIDENCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +183,12 @@ def judge(gaps: Sequence[Gap], config: JudgeConfig, forgotten: str = "") -> Verd
         found = asked[name]
         if not _helps(found, config.rule):
             return Verdict(accepted=False, why=f"{_words(found)}: {_lacking(config.rule)}")
+        if found.seeds and found.seeds[0] <= NOTHING:
+            own = _words(replace(found, mean=found.seeds[0], low=None, high=None))
+            return Verdict(
+                accepted=False,
+                why=f"{_words(found)}, but the agent that would go on, of the first seed, has no gain: {own}",
+            )
     return Verdict(accepted=True, why="; ".join(_words(asked[name]) for name in config.against))
 
 
@@ -194,9 +202,7 @@ def to_json(reached: Sequence[Reach], gaps: Sequence[Gap], verdict: Verdict) -> 
 
 
 def _helps(found: Gap, rule: str) -> bool:
-    if rule == "point":
-        return found.mean > 0
-    return found.low is not None and found.low > 0
+    return found.mean > NOTHING if rule == "point" else found.mean > NOTHING and found.sure
 
 
 def _lacking(rule: str) -> str:
