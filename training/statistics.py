@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import betaincinv, stdtr, stdtrit
 
 from navloop.geometry import Vector
 
@@ -16,6 +16,8 @@ RESAMPLES = 1000
 CONFIDENCE = 0.95
 NOTHING = 1e-12
 """Differences below this are rounding."""
+FEW = 10
+"""Walks that had something, or that missed it, below which its share varies by more than their deviation tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,8 @@ def mean_interval(
     independent, whose episodes stay together: few scenes may be alike by chance. Simulated with 4 to 24 scenes, alike and unlike, 93 to 98% of the
     intervals cover the truth (tests/training/test_statistics.py). Of one scene little can be said of others: the interval is that of
     its trajectories, with one degree of freedom.
-    Of a share that is 0, or 1, in all episodes nothing varies, and it is not as sure as that looks: its ends are those of `exact_ends`.
+    What is had or not, and is rare or rarely missed, is not as sure as its deviation looks, least of all where all have it or none has: below
+    `FEW` the ends are those of `exact_ends`, of as many walks as would have that deviation if they were independent.
 
     Args:
         values: (N,), finite.
@@ -106,8 +109,8 @@ def mean_intervals(
         return [Interval(mean=mean, low=None, high=None, **counts) for mean in means]
     reaches = np.max([_jackknife(array, by) * _student(freedom) for by, freedom in groups.levels()], axis=0)
     ends = [
-        exact_ends(mean, groups.walk_count)
-        if share and ((column == 0).all() or (column == 1).all())
+        _share_ends(mean, reach, groups.walk_count)
+        if share and np.isin(column, (0, 1)).all()
         else (mean - reach, mean + reach)
         for mean, reach, column, share in zip(means, reaches.tolist(), array.T, shares, strict=True)
     ]
@@ -159,13 +162,24 @@ def bootstrap_ends(
     return None if np.isnan(reaches).any() else (value - max(reaches), value + max(reaches))
 
 
-def exact_ends(share: float, walks: int) -> tuple[float, float]:
-    """Return the ends of the 95% interval of a share that is 0, or 1, on every walk, walks being independent: 0 to 11.6% of 30 that failed.
+def exact_ends(share: float, walks: float) -> tuple[float, float]:
+    """Return the ends of the 95% interval of a share of walks that are independent: 0 to 11.6% where 30 of 30 failed.
 
-    Source: Clopper and Pearson, Biometrika 26, 1934; it holds for the mean of anything in [0, 1] that is 0 (or 1) on all of them.
+    Source: Clopper and Pearson, Biometrika 26, 1934, and for a number of walks that is no whole one Korn and Graubard, Survey Methodology 24,
+        1998. It holds for the mean of anything in [0, 1].
     """
-    least = float(((1 - CONFIDENCE) / 2) ** (1 / walks))
-    return (0.0, 1 - least) if share == 0 else (least, 1.0)
+    had, tail = share * walks, (1 - CONFIDENCE) / 2
+    low = float(betaincinv(had, walks - had + 1, tail)) if had > 0 else 0.0
+    high = float(betaincinv(had + 1, walks - had, 1 - tail)) if had < walks else 1.0
+    return low, high
+
+
+def _share_ends(share: float, reach: float, walks: int) -> tuple[float, float]:
+    spread = share * (1 - share)
+    alike = walks if reach < NOTHING else min(walks, spread * (_student(walks - 1) / reach) ** 2)
+    if 0 < share < 1 and min(share, 1 - share) * alike >= FEW:
+        return share - reach, share + reach
+    return exact_ends(min(max(share, 0.0), 1.0), alike)
 
 
 class _Groups(NamedTuple):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from navloop.training.statistics import compare, mean_interval, mean_intervals
+from navloop.training.statistics import compare, exact_ends, mean_interval, mean_intervals
 
 
 def interval(values, scenes, trajectories):
@@ -109,6 +109,31 @@ def test_an_interval_covers_the_truth_as_often_as_it_claims_and_hardly_more(scen
         found = interval(level + rng.normal(size=len(level)) > 0, scene, walk)
         hits += found.low <= 0.5 <= found.high
     assert 0.93 <= hits / 1000 <= 0.98
+
+
+@pytest.mark.parametrize(("scenes", "walks", "truth"), [(24, 15, 0.01), (8, 30, 0.02), (8, 5, 0.05), (12, 20, 0.97)])
+@pytest.mark.parametrize("alike", [0.0, 0.05])
+def test_an_interval_of_what_is_rare_covers_the_truth(scenes, walks, truth, alike):
+    rng = np.random.default_rng(5)
+    scene, walk = np.repeat(np.arange(scenes), walks), np.arange(scenes * walks)
+    hits = 0
+    for _ in range(400):
+        strength = 1 / alike - 1 if alike else 1e9
+        level = rng.beta(truth * strength, (1 - truth) * strength, scenes)[scene]
+        found = mean_interval(
+            (rng.random(len(walk)) < level).astype(float),
+            scene.astype(str).tolist(),
+            walk.astype(str).tolist(),
+            share=True,
+        )
+        hits += found.low <= truth <= found.high
+    assert hits / 400 >= 0.93
+
+
+def test_the_exact_ends_are_those_of_scipy():
+    for had, walks in ((0, 30), (3, 30), (17, 30), (30, 30)):
+        told = stats.binomtest(had, walks).proportion_ci(method="exact")
+        assert exact_ends(had / walks, walks) == pytest.approx((told.low, told.high), abs=1e-12)
 
 
 @settings(max_examples=25, deadline=None)

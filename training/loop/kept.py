@@ -94,9 +94,9 @@ def keep(
         reasons = Counter(
             why for why in [*(one.dropped for one in accounts), *itertools.chain(*verdicts.values())] if why
         )
-        counts = ", ".join(f"{why} {count}" for why, count in reasons.most_common())
+        told_why = ", ".join(f"{why} {count}" for why, count in reasons.most_common())
         raise NothingKept(
-            f"{folder}: no walk of round {number} is kept ({counts}), so there is nothing to learn from; loosen `filters`, or walk labelled "
+            f"{folder}: no walk of round {number} is kept ({told_why}), so there is nothing to learn from; loosen `filters`, or walk labelled "
             "tours too and keep them (sources.tours, with keep: all)"
         )
     with StoreWriter(folder / STORE, next(iter(stores.values())).about) as writer:
