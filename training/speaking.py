@@ -140,7 +140,8 @@ class _Run:
             walks = self.walks[split]
             whole, references = walks.whole(), walks.references
             texts = speaker.describe(whole.percepts, whole.actions)
-            scores[split] = {**tell_scores(texts, references), "loss": mean_loss(speaker, walks)}
+            counts = {"walks": len(walks), "left_out": walks.left_out}
+            scores[split] = {**tell_scores(texts, references), "loss": mean_loss(speaker, walks), **counts}
             rows = [
                 {
                     "scene_id": walk.scene_id,
@@ -217,4 +218,10 @@ class _Run:
         if self.console is None:
             return
         shown = [f"{name} {scores[name]:.3f}" for name in ("bleu", "rooms", "last_room", "turns") if name in scores]
-        self.console.print(f"{split}: {', '.join(shown)}", soft_wrap=True, highlight=False)
+        left_out = (
+            f"; {scores['left_out']} that did something else, or have no words, are left out"
+            if scores["left_out"]
+            else ""
+        )
+        told = f"{split}, {scores['walks']} walks: {', '.join(shown)}{left_out}"
+        self.console.print(told, soft_wrap=True, highlight=False)

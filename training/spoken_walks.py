@@ -40,6 +40,9 @@ class SpokenWalks:
         step: Metres of a FORWARD.
         mirror: Whether half of the walks stand in a mirror; their features must be there too.
 
+    Attributes:
+        left_out: How many walks did something else, or have no words.
+
     Raises:
         WalksError: If walks cannot be read.
         ValueError: If no walk is left.
@@ -52,6 +55,7 @@ class SpokenWalks:
         self._walks: list[Walk] = []
         self._texts: list[Sequence[str]] = []
         self._seen: list[dict[bool, NDArray[np.float16]]] = []
+        self.left_out = 0
         for folder, texts in sources:
             self._add(folder, texts, digest, step)
         if not self._walks:
@@ -104,10 +108,12 @@ class SpokenWalks:
             ends = np.cumsum([len(walk) for walk in part.walks]).tolist()
             for walk, start, end in zip(part.walks, [0, *ends], ends, strict=False):
                 said = [text for text in texts.get(walk.tour, ()) if text.strip()]
-                if said and is_faithful(walk, step):
-                    self._walks.append(walk)
-                    self._texts.append(said)
-                    self._seen.append({turned: whole[start:end] for turned, whole in features.items()})
+                if not said or not is_faithful(walk, step):
+                    self.left_out += 1
+                    continue
+                self._walks.append(walk)
+                self._texts.append(said)
+                self._seen.append({turned: whole[start:end] for turned, whole in features.items()})
 
 
 def is_faithful(walk: Walk, step: float) -> bool:

@@ -41,9 +41,9 @@ _KNOWN = {
 
 def print_loop(config: LoopConfig, found: LoopFound, console: Console) -> None:
     """Print what a loop came to."""
-    split, told = told_rightly(read_steps(found.folder))
+    walks, told = told_rightly(read_steps(found.folder))
     if told:
-        console.print(speech_table(split, told))
+        console.print(speech_table(walks, told))
     for one in found.rounds:
         console.print(yield_table(one))
         console.print(arms_table(config, one))
@@ -102,9 +102,9 @@ def yield_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def speech_table(split: str, told: Sequence[Told]) -> Table:
+def speech_table(walks: str, told: Sequence[Told]) -> Table:
     """Return how right the speaker's texts are."""
-    table = _table(f"What the speaker says of walks of {split}, % of it right")
+    table = _table(f"What the speaker says of {walks}, % of it right")
     table.add_column("", style="bold")
     for column in ("speaker", "said of another walk", "people"):
         table.add_column(column, justify="right")
