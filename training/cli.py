@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -220,9 +221,14 @@ def _train(options: argparse.Namespace) -> None:
         from navloop.training.imitation import train_by_imitation
 
         train_by_imitation(config, folder, console)
+    from navloop.training.courses import JUDGED
     from navloop.training.entrants import find_agent
 
-    told = f"agent: {find_agent(folder)}; to measure it: navloop eval RECIPE agents={folder}"
+    place, which = find_agent(folder), ""
+    if (place / JUDGED).is_file():
+        judged = json.loads((place / JUDGED).read_text())
+        which = f", that of iteration {judged['number']} with SPL {100 * judged['spl']:.1f} on {judged['split']}"
+    told = f"agent: {place}{which}; to measure it: navloop eval RECIPE agents={folder}"
     console.print(told, soft_wrap=True, highlight=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from navloop.training.unseen import refuse_scenes, scenes_of
 
 BEST = "best"
 """Folder of the agent that did best on the split that selects."""
+JUDGED = "judged.json"
+"""File in it that says after which iteration, and how well."""
 
 _SHOWN = ("success", "spl", "oracle_success", "navigation_error", "ndtw", "path_length", "steps")
 
@@ -99,7 +102,20 @@ class Course:
             )
         if spoken[0].goal_position is None:
             raise ValueError(f"{name}: its episodes have no goals, so nobody can say how to walk; choose another file")
+        if split == "train":
+            self._require_mirrored(spoken, name)
         return spoken
+
+    def _require_mirrored(self, episodes: Sequence[Episode], name: str) -> None:
+        """Refuse walks in a mirror whose instructions would stay as they are: they would teach the wrong side."""
+        if not getattr(getattr(self.config, "learning", None), "mirror", False):
+            return
+        for episode in episodes:
+            if not episode.instruction.language.startswith("en"):
+                raise ValueError(
+                    f"{name}: episode {episode.episode_id} is told in {episode.instruction.language!r}, and learning.mirror swaps left and right in "
+                    "English alone; add learning.mirror=false"
+                )
 
 
 class IteratedCourse(Course):
@@ -207,6 +223,8 @@ class Judge:
         if score is not None and score > self.best:
             self.best = score
             self._save(agent, self._folder / BEST)
+            told = {"number": number, "split": self._select, "spl": score}
+            write_text(self._folder / BEST / JUDGED, json.dumps(told) + "\n")
         return found
 
     def words(self, metrics: Mapping[str, float]) -> list[str]:

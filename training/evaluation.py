@@ -76,6 +76,9 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             weights={entrant.label: entrant.weights for entrant in entrants},
             cameras={entrant.label: list(entrant.cameras) for entrant in entrants},
             world=world_name(config.world),
+            sources={
+                entrant.label: f"{entrant.kind}:{entrant.source}" for entrant in entrants if entrant.weights is None
+            },
         )
         if (run_dir / "header.json").is_file():
             header = _continued(header, read_evaluation(run_dir))
@@ -218,11 +221,19 @@ def _continued(header: Header, earlier: Evaluation) -> Header:
                 f"({weights or 'none'}); enter it under another name ('other=FOLDER'), take another --run-dir, or delete "
                 f"{rows_file(earlier.folder, agent)}"
             )
+    for agent, source in header.sources.items():
+        old = before.sources.get(agent, source)  # earlier versions did not say
+        if earlier.rows.get(agent) and source != old:
+            raise ValueError(
+                f"{earlier.folder}: its {len(earlier.rows[agent])} rows of {agent} are of {old}, and now it is {source}; enter it under another name, "
+                f"take another --run-dir, or delete {rows_file(earlier.folder, agent)}"
+            )
     kept = [agent for agent, rows in earlier.rows.items() if rows and agent not in header.weights]
     return replace(
         header,
         weights={**header.weights, **{agent: before.weights[agent] for agent in kept}},
         cameras={**header.cameras, **{agent: before.cameras[agent] for agent in kept}},
+        sources={**header.sources, **{agent: before.sources[agent] for agent in kept if agent in before.sources}},
         sessions=before.sessions,
     )
 

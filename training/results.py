@@ -52,6 +52,7 @@ class Header:
         seed: Of the run.
         weights: Digest of each agent's weights, None for agents without.
         cameras: Names of the cameras that each agent looks at; no others were rendered for it.
+        sources: Who each agent without weights is, "named:random", "program:python mine.py"; others are known by their weights.
         world: "embedded", or Habitat's with both of its versions; "" of runs that did not say it yet.
         sessions: What it took.
     """
@@ -67,6 +68,7 @@ class Header:
     weights: dict[str, str | None]
     cameras: dict[str, list[str]]
     world: str = ""
+    sources: dict[str, str] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
 
     @property
@@ -219,7 +221,7 @@ def write_summary(evaluation: Evaluation) -> None:
     summary = {
         "format": FORMAT,
         "complete": not evaluation.missing,
-        **{name: value for name, value in asdict(header).items() if name not in ("weights", "cameras")},
+        **{name: value for name, value in asdict(header).items() if name not in ("weights", "cameras", "sources")},
         "seconds": round(seconds, 3),
         "steps_per_second": round(steps / seconds, 1) if seconds else None,
         "agents": agents,

@@ -175,7 +175,8 @@ def train_predictor(
         seed: Decides which places come when, and how they are turned.
     """
     rng = np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW([*predictor.parameters(), *eyes.parameters()], lr=lr, weight_decay=0.01)
+    learned = [*predictor.parameters(), *eyes.parameters()]
+    optimiser = torch.optim.AdamW(learned, lr=lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.1)
     device = predictor.depth.weight.device
     predictor.train()
@@ -188,7 +189,7 @@ def train_predictor(
         loss = waypoint_loss(predictor(eyes(depth.to(device))), targets.to(device))
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(predictor.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         schedule.step()
         losses.append(float(loss.detach()))

@@ -22,6 +22,7 @@ from navloop.agent.policies.planner_tokens import (
     WordTokens,
     angle_features,
     layer_of,
+    tell_apart,
 )
 from navloop.configs.planner import PlannerConfig
 
@@ -70,6 +71,7 @@ class Planner(nn.Module):
             nn.Linear(width, 1),
         )
         self.apply(initialise)
+        self.apply(tell_apart)
 
     def read(self, ids: Tensor) -> Tensor:
         """Return words as tokens, (B, L, D); once an episode.

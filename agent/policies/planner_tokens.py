@@ -98,6 +98,15 @@ class _Part(nn.Module):
         return self.norm(self.linear(x))  # type: ignore[no-any-return]
 
 
+def tell_apart(module: nn.Module) -> None:
+    """Give the parts of tokens a bias to begin with, in place; for `nn.Module.apply`.
+
+    Of a stop there is nothing to see, and the norm of nothing but zeros has gradients that drown all others.
+    """
+    if isinstance(module, _Part):
+        nn.init.normal_(module.linear.bias, std=0.02)
+
+
 class WordTokens(nn.Module):
     """Words as tokens: the word, its place, what kind of token, and layers over them."""
 

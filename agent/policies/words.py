@@ -22,7 +22,11 @@ PADDING, UNKNOWN = 0, 1
 MISSED = 0.02
 """Share of learned words that training makes unknown at least, whatever the dropout: without any, the unknown word would keep its random vector."""
 
-_WORD = re.compile(r"[^\W_]+|[.,;!?]")
+_MARKS = (
+    "\u0300-\u036f\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0c00-\u0c04\u0c3c-\u0c56\u0c62\u0c63\u200c\u200d"
+)
+"""Marks that belong to a word and are no letters: accents, and the vowel signs of Hindi and Telugu, in which RxR is told too."""
+_WORD = re.compile(rf"(?:[^\W_]|[{_MARKS}])+|[.,;!?।]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,8 @@ def test_words_are_read_as_written():
     assert split_words("Turn left; go to the kitchen's 2nd door.") == [
         *("turn", "left", ";", "go", "to", "the", "kitchen", "s", "2nd", "door", ".")
     ]
+    assert split_words("रसोई में जाएं, और बाएं मुड़ें।") == ["रसोई", "में", "जाएं", ",", "और", "बाएं", "मुड़ें", "।"]
+    assert split_words("వంటగదిలోకి వెళ్ళి తిరగండి.") == ["వంటగదిలోకి", "వెళ్ళి", "తిరగండి", "."]
     vocabulary = Vocabulary.of(["the red door", "the door"], min_count=2, max_words=3)
     assert vocabulary.words == ("door", "the")
     assert vocabulary.read(["The red DOOR the door", "", "door"]).ids.tolist() == [[3, 1, 2], [1, 0, 0], [2, 0, 0]]

@@ -98,6 +98,21 @@ def test_the_best_agent_is_that_of_the_split_that_selects(whole):
         assert agent_digest(whole / "best") == agent_digest(whole / "last" / "agent")
     else:
         assert agent_digest(whole / "best") != agent_digest(whole / "last" / "agent")
+    told = json.loads((whole / "best" / "judged.json").read_text())
+    assert told == {"number": int(np.argmax(scores)), "split": "val_seen", "spl": max(scores)}
+
+
+def test_instructions_in_other_languages_are_not_learned_in_a_mirror(tours, monkeypatch):
+    config = recipe(tours, learning={"mirror": True})
+    School(config)
+    spoken = replace(School(config).episodes[0].instruction, language="hi-IN")
+    foreign = (replace(School(config).episodes[0], instruction=spoken),)
+    monkeypatch.setattr("navloop.training.courses.select", lambda episodes, languages: foreign)
+    with pytest.raises(
+        ValueError, match=r"is told in 'hi-IN', and learning\.mirror swaps left and right in English alone"
+    ):
+        School(config)
+    School(recipe(tours, learning={"mirror": False}))
 
 
 def test_another_seed_is_another_run(tours, whole, tmp_path):

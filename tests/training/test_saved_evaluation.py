@@ -108,6 +108,19 @@ def test_the_same_agent_alone_walks_the_same(base, wanderer, finished, tmp_path)
     assert list(alone.rows) == ["other"]
 
 
+def test_rows_of_another_agent_of_the_same_name_are_not_shown_as_its_own(base, tmp_path):
+    run = tmp_path / "run"
+    evaluate(base.model_copy(update={"agents": ("mine=random",), "max_episodes": 3}), run)
+    before = rows_of(run)
+    with pytest.raises(
+        ValueError, match=r"its 3 rows of mine are of named:random, and now it is named:forward; enter it"
+    ):
+        evaluate(base.model_copy(update={"agents": ("mine=forward",), "max_episodes": 3}), run)
+    assert rows_of(run) == before
+    both = evaluate(base.model_copy(update={"agents": ("other=forward",), "max_episodes": 3}), run)
+    assert both.header.sources == {"other": "named:forward", "mine": "named:random"}
+
+
 def test_rows_of_another_world_are_not_added_to(finished, config, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished.folder, run)
