@@ -23,7 +23,12 @@ class WalkingConfig(Config):
         default=0.75,
         ge=0,
         le=1,
-        description="In iteration k (from 0) the expert, or oracle, decides a step with probability p**k.",
+        description="In iteration k (from 0) the expert, or oracle, decides a step with probability p**(k + walked).",
+    )
+    walked: int = Field(
+        default=0,
+        ge=0,
+        description="Iterations that count as done before the first: 1 lets an agent that begins from another (start) walk at once.",
     )
     tours: int | None = Field(
         default=None, ge=1, description="Tours walked an iteration, drawn anew each time; null: all there are."

@@ -64,9 +64,9 @@ class Rules:
 
     @classmethod
     def of(cls, config: CollectionConfig, iteration: int) -> Rules:
-        """Return the rules of an iteration, from 0: beta is p**iteration."""
+        """Return the rules of an iteration, from 0: beta is p**(iteration + walked)."""
         return cls(
-            beta=config.p**iteration,
+            beta=config.p ** (iteration + config.walked),
             off_path=math.inf if config.off_path is None else config.off_path,
             early_stop=config.early_stop,
             late_stop=config.late_stop,

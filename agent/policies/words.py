@@ -163,7 +163,8 @@ class MissedWords(nn.Module):
 class GRUWords(nn.Module):
     """Learned words read by a GRU in both directions; the summary is where each direction ends.
 
-    Source: Krantz et al., Beyond the Nav-Graph, ECCV 2020; differs in: words are learned, not GloVe's.
+    Source: Krantz et al., Beyond the Nav-Graph, ECCV 2020; differs in: words are learned, not GloVe's, and a GRU
+        reads them in both directions where theirs is an LSTM, in one direction for Seq2Seq.
     """
 
     def __init__(self, config: WordsConfig, vocabulary: int, width: int, dropout: float) -> None:

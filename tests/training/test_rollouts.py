@@ -164,6 +164,7 @@ def test_beta_falls_by_iterations():
     assert [Rules.of(config, k).beta for k in range(4)] == pytest.approx([1, 0.75, 0.5625, 0.421875])
     assert Rules.of(config, 1).off_path == 2.0 and Rules.of(CollectionConfig(), 1).off_path == math.inf
     assert [Rules.of(CollectionConfig(p=0.0), k).beta for k in range(3)] == [1.0, 0.0, 0.0]
+    assert [Rules.of(CollectionConfig(p=p, walked=1), 0).beta for p in (0.0, 0.75)] == [0.0, 0.75]
 
 
 def test_a_stop_too_early_is_corrected_where_that_is_asked_for(rollouts, episodes, plain):

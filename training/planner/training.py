@@ -98,7 +98,7 @@ class _Run(Iterations[Sequence[Lesson]]):
         """Make missing parts."""
         oracle, seed = self.config.oracle, draw_seed(self.config.seed, 4, iteration)
         agent, folder = (self.folder / LAST).resolve() / AGENT, self.walks_folder(iteration)
-        share, limit = oracle.p**iteration, oracle.max_steps
+        share, limit = oracle.p ** (iteration + oracle.walked), oracle.max_steps
         orders = [PlannerOrder(folder, n, episodes, agent, share, seed, limit) for n, episodes in parts]
         sizes = {n: len(episodes) for n, episodes in parts}
         total = self.course.tours_an_iteration
