@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -133,12 +134,10 @@ def test_a_verdict_says_what_it_rests_on(run):
     judged = found["judged"]
     assert judged == {name: header[name] for name in judged} and judged["world"] == "embedded"
     assert set(judged["weights"]) == {"before", *ARMS} and judged["episodes"] == 2
-    told = [line for line in tell_round(load(str(run[0]), kind="loop"), found) if line.startswith("judged by houses@1")]
-    assert (
-        len(told) == 1
-        and judged["data"]["episodes"] in told[0]
-        and told[0][:-1] in write_loop_report(run[0]).read_text()
-    )
+    lines = tell_round(load(str(run[0]), kind="loop"), found)
+    (told,) = [line for line in lines if line.startswith("judged by houses@1")]
+    assert judged["data"]["episodes"] in told
+    assert told[1:] in html.unescape(write_loop_report(run[0]).read_text())
 
 
 def test_what_every_encoder_knows_of_other_videos_is_measured_and_told(run):
