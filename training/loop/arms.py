@@ -18,7 +18,7 @@ from navloop.training.loop.plan import Plan, amended, split_file
 from navloop.training.metrics import last_metrics
 from navloop.training.pretraining import pretrain
 from navloop.training.recollection import recall
-from navloop.training.results import Header, read_evaluation
+from navloop.training.results import read_evaluation
 from navloop.training.rows import Row
 from navloop.training.steps import draw_seed
 from navloop.weights import digest
@@ -53,6 +53,10 @@ class Standing:
     manifests: tuple[str, ...]
     rounds: tuple[int, ...] = ()
     at_first: Mapping[str, Any] = field(default_factory=dict)
+
+
+JUDGED = ("protocol", "protocol_fingerprint", "world", "split", "episodes", "selection", "data", "seed", "weights")
+"""What is told of the evaluation of a round, of `navloop.training.results.Header`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +142,8 @@ def learn(
 
 def measure(
     plan: Plan, agents: Mapping[str, Path], episodes: EpisodesConfig, houses: Path, folder: Path, console: Console
-) -> tuple[dict[str, Sequence[Row]], Header]:
-    """Walk the episodes that count with every agent, and return the rows of each, and what holds for all of them.
+) -> tuple[dict[str, Sequence[Row]], dict[str, Any]]:
+    """Walk the episodes that count with every agent, and return the rows of each, and what a verdict of them rests on: `JUDGED`.
 
     Args:
         plan: Says which.
@@ -162,4 +166,5 @@ def measure(
     )
     evaluate(config, folder, console)
     found = read_evaluation(folder)
-    return {label: rows for label, rows in found.rows.items() if label in agents}, found.header
+    judged = {name: getattr(found.header, name) for name in JUDGED}
+    return {label: rows for label, rows in found.rows.items() if label in agents}, judged

@@ -47,9 +47,6 @@ from navloop.training.unseen import scenes_of
 GAPS = ("spl", "success", "ndtw")
 """Metrics in which arms are compared."""
 
-JUDGED = ("protocol", "protocol_fingerprint", "world", "split", "episodes", "selection", "data", "seed", "weights")
-"""What is told of the evaluation that a verdict rests on."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circle:
@@ -286,7 +283,7 @@ class Round:
         agents = {BEFORE: self._standing.agent}
         agents |= {f"{arm}_{seed}": self._folder(f"{arm}_{seed}") / AGENT for arm, seed in learned}
         circle = self._circle
-        rows, header = measure(
+        rows, judged = measure(
             self._plan, agents, circle.sources.episodes, circle.houses, folder / "eval", circle.console
         )
         arms: dict[str, Seeds] = {BEFORE: [rows[BEFORE]]}
@@ -298,8 +295,7 @@ class Round:
         gaps = [gap((a, arms[a]), (b, arms[b]), metric) for a, b in pairs for metric in GAPS]
         refused = why_refused(remembered, self._config.stop.forgotten)
         found = to_json(reached, gaps, judge([g for g in gaps if g.arm == LOOP], self._config.judge, refused))
-        near = {arm: ends_near(own) for arm, own in arms.items()}
-        return {**found, "near": near, "judged": {name: getattr(header, name) for name in JUDGED}}
+        return {**found, "near": {arm: ends_near(own) for arm, own in arms.items()}, "judged": judged}
 
     def _step(self, name: str, words: str, work: Any) -> dict[str, Any]:
         return dict(self._circle.steps.do(f"{self.name}/{name}", f"round {self.number}: {words}", work).found)

@@ -27,6 +27,7 @@ from navloop.records import Trajectory
 from navloop.training.store.depth import write_depth
 from navloop.training.store.films import Stretch, film_digest, join_films
 from navloop.training.store.folder import sync
+from navloop.training.store.kinds import fault_of
 from navloop.training.store.meta import picture_statistics
 from navloop.training.store.schema import (
     DEPTH,
@@ -35,7 +36,6 @@ from navloop.training.store.schema import (
     StoreAbout,
     StoredEpisode,
     StoreError,
-    require_tellable,
     told_from_json,
     told_to_json,
 )
@@ -142,7 +142,8 @@ def write_copy(folder: Path, told: Told, rows: pa.Table, films: Mapping[str, Str
         UnreadableError: If one of its films is damaged.
         OSError: If it cannot be written; then nothing of it is left.
     """
-    require_tellable(told.episode)
+    if fault := fault_of(told.episode):
+        raise StoreError(fault)
     with _part(folder, told.episode.key) as (aside, done):
         for video, stretch in films.items():
             join_films([stretch], about.fps, aside / FILMS[video])

@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from navloop.envs.protocols import Protocol
 from navloop.records import Episode, Trajectory
 from navloop.training.rollouts import Rollout
+from navloop.training.store.kinds import fault_of
 from navloop.training.walks import Frames, Walk
 
 FORMAT = 2
@@ -191,7 +192,8 @@ class Record:
     frames: Frames
 
     def __post_init__(self) -> None:
-        require_tellable(self.about)
+        if fault := fault_of(self.about):
+            raise StoreError(fault)
         steps, where = len(self.trajectory), f"walk of episode {self.about.episode_id}"
         if steps < 1:
             raise StoreError(f"{where}: has no actions, so there is nothing to store")
@@ -237,53 +239,6 @@ class Record:
             expert_actions=walk.expert_actions,
             frames=rollout.frames,
         )
-
-
-def require_tellable(about: StoredEpisode) -> None:
-    """Check that a store can hold what is told of a walk: one value of another kind would keep all others from being read.
-
-    Raises:
-        StoreError: If a field is of another kind than `StoredEpisode` says, naming it.
-    """
-    asked = [(name, getattr(about, name), *kind) for name, kind in _KINDS.items()]
-    for name, (holds, expected) in _KINDS_WITHIN.items():
-        within = getattr(about, name)
-        asked += [(f"a name in {name}", key, _is_text, "text") for key in within]
-        asked += [(f"{name} {key}", value, holds, expected) for key, value in within.items()]
-    for name, value, holds, expected in asked:
-        if not holds(value):
-            told = ascii(value)[:60]
-            raise StoreError(f"walk of episode {about.episode_id!a}: {name} is {told}, expected {expected}")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value  # no half of a surrogate pair
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float | bool) or _is_whole(value)
-
-
-_Kind: TypeAlias = "tuple[Callable[[Any], bool], str]"
-
-_KINDS: Mapping[str, _Kind] = {
-    **dict.fromkeys(
-        ("episode_id", "trajectory_id", "scene_id", "instruction", "policy", "source", "why"), (_is_text, "text")
-    ),
-    **dict.fromkeys(("weights", "original_instruction"), (lambda v: v is None or _is_text(v), "text or None")),
-    "seed": (lambda v: _is_whole(v) and v >= 0, "a whole number from 0 to below 2**63"),
-    "round": (lambda v: v is None or _is_whole(v), "a whole number or None"),
-    "success": (lambda v: isinstance(v, bool), "True or False"),
-}
-_KINDS_WITHIN: Mapping[str, _Kind] = {
-    "metrics": (_is_number, "a number"),
-    "extra": (lambda v: _is_text(v) or _is_number(v), "text or a number"),
-}
-"""What fields of `StoredEpisode` may hold, and how to say it."""
 
 
 def to_degrees(radians: float) -> float:
