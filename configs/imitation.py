@@ -91,6 +91,11 @@ class TrainConfig(Config):
             )
         return self
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether walks are learned in a mirror too, left and right swapped."""
+        return False
+
 
 class CollectionConfig(WalkingConfig):
     """How the walks that are learned from are made: in each iteration, who acts, and who may interfere.
@@ -174,6 +179,11 @@ class ImitationConfig(TrainConfig):
         description="File of encoder weights that the agent of `start` sees with from now on; null: those that it has.",
     )
     learning: LearningConfig = Field(default=LearningConfig(), description="How they are learned from.")
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether walks are learned in a mirror too, left and right swapped."""
+        return self.learning.mirror
 
     @model_validator(mode="after")
     def _has_walks(self) -> Self:

@@ -95,6 +95,11 @@ class SpeakerTrainConfig(TrainConfig):
         description="Split whose loss says which checkpoint is kept as `best`. Numbers on it are then not held out.",
     )
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether walks are learned in a mirror too, left and right swapped."""
+        return self.learning.mirror
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.agent != AgentConfig():

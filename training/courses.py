@@ -108,7 +108,7 @@ class Course:
 
     def _require_mirrored(self, episodes: Sequence[Episode], name: str) -> None:
         """Refuse walks in a mirror whose instructions would stay as they are: they would teach the wrong side."""
-        if not getattr(getattr(self.config, "learning", None), "mirror", False):
+        if not self.config.mirrors:
             return
         for episode in episodes:
             if not episode.instruction.language.startswith("en"):

@@ -97,9 +97,8 @@ class VideoFile:
             frames = None if self._counted else self._by_stamp(distinct)
             if frames is None:
                 frames = self._by_number(distinct)
-                self._counted = (
-                    True  # its stamps are not the file's; of one that is damaged, other frames may be read by them
-                )
+                # Only now: its stamps are not the file's. Of one that is damaged, other frames may be read by them.
+                self._counted = True
         return frames if np.array_equal(distinct, indices) else frames[places]
 
     def seconds(self, indices: Indices) -> Seconds:
