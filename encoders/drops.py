@@ -7,7 +7,6 @@ whatever their numbers. On one processor the numbers are those of `torch.nn.Drop
 
 from __future__ import annotations
 
-import timm.layers.drop
 from torch import Tensor, distributed, nn
 
 
@@ -31,11 +30,25 @@ class Dropout(nn.Dropout):
         return x * draw_kept(x, x.shape[1:], 1 - self.p) if self.training and self.p else x
 
 
-class DropPath(timm.layers.drop.DropPath):
-    """timm's `DropPath` over rows (B, ...)."""
+class DropPath(nn.Module):
+    """timm's `DropPath` over rows (B, ...).
+
+    It does not inherit from that: importing timm takes as long as importing torch, and whoever walks with an encoder would wait for it.
+
+    Args:
+        drop_prob: Probability that a row is 0 while training.
+    """
+
+    def __init__(self, drop_prob: float = 0.0) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x (B, ...) with some rows 0 while training."""
         if not self.training or not self.drop_prob:
             return x
         return x * draw_kept(x, (1,) * (x.ndim - 1), 1 - self.drop_prob)
+
+    def extra_repr(self) -> str:
+        """Return what stands in the brackets of the printed module."""
+        return f"drop_prob={self.drop_prob:g}"

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-ABOUT = "look into stores of walks, check them, merge them, and take walks out or in"
+ABOUT = "look into stores of walks, check, merge and split them, and take walks out or in"
 
 _WHERE = """conditions on walks: COLUMN, one of = != >= <= > <, and a value, such as success=true, 'metrics/ndtw>=0.5', source=tours;
 of several all must hold. original_instruction!=null means the relabelled ones: null is where a column says nothing. `navloop store show` names the columns. Put them in quotes: > and < mean something to the shell."""
@@ -37,6 +37,26 @@ def add_actions(store: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPar
     _add_where(merge)
     _add_never(merge)
     yield merge
+    split = _add(
+        actions, "split", "copy the walks of a store into several, such as one to learn from and one to measure on"
+    )
+    _add_stores(split, 1)
+    split.add_argument(
+        "--into", type=Path, required=True, metavar="FOLDER", help="of the new stores; run again to go on after a kill"
+    )
+    split.add_argument(
+        "--shares",
+        nargs="+",
+        required=True,
+        metavar="NAME=SHARE",
+        help="of the walks, by the name of the new store: train=0.9 val=0.1",
+    )
+    split.add_argument(
+        "--by", choices=("scene", "tour"), default="scene", help="what is in one of them alone (default: scene)"
+    )
+    split.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    _add_where(split)
+    yield split
     export = _add(
         actions,
         "export",

@@ -265,13 +265,56 @@ def test_adopted_walks_keep_their_films_and_are_told_anew(joined, tmp_path):
     assert kept.task(0).instruction.text == "Walk number 3."
 
 
-def test_a_merged_store_holds_each_walk_once_and_split_gives_the_parts_back(joined, mixed, tmp_path):
+def test_a_merged_store_holds_each_walk_once(joined, mixed, tmp_path):
     merged = merge_stores([open_store(mixed), open_store(joined)], tmp_path / "merged")
     assert [episode.episode_id for episode in merged.episodes] == [str(number) for number in range(10)]
-    folders = {tmp_path / "odd": lambda e: e.success, tmp_path / "even": lambda e: not e.success}
-    odd, even = split_store(merged, folders).values()
-    assert len(odd) == len(even) == 5
-    np.testing.assert_array_equal(odd.frames(2), merged.frames(5))
+
+
+@pytest.mark.parametrize("unit", ["scene", "tour"])
+def test_a_split_store_is_in_its_parts_once_and_no_scene_or_tour_in_two(joined, tmp_path, unit):
+    whole = open_store(joined)
+    parts = split_store(whole, tmp_path / unit, {"train": 0.7, "val": 0.3}, unit)
+    assert list(parts) == ["train", "val"] and parts["train"].folder == tmp_path / unit / "train"
+    walks = [{episode.key for episode in part.episodes} for part in parts.values()]
+    assert walks[0] | walks[1] == {episode.key for episode in whole.episodes} and not walks[0] & walks[1]
+    assert len(walks[0]) == 7 or unit == "scene"  # ten tours, three scenes
+    units = [
+        {(e.scene_id, e.trajectory_id if unit == "tour" else "") for e in part.episodes} for part in parts.values()
+    ]
+    assert units[0] and units[1] and not units[0] & units[1]
+    first = parts["val"].episodes[0]
+    original = next(episode.index for episode in whole.episodes if episode.key == first.key)
+    np.testing.assert_array_equal(parts["val"].frames(0), whole.frames(original))
+
+
+def test_a_split_is_gone_on_with_but_not_another_ones(joined, tmp_path):
+    whole, shares = open_store(joined), {"a": 0.5, "b": 0.5}
+    first = split_store(whole, tmp_path, shares, "tour", seed=1)
+    again = split_store(whole, tmp_path, shares, "tour", seed=1)
+    assert [[e.key for e in part.episodes] for part in again.values()] == [
+        [e.key for e in part.episodes] for part in first.values()
+    ]
+    with pytest.raises(StoreError, match=r"a: holds \d+ walks already that are not of this part.*another folder"):
+        split_store(whole, tmp_path, shares, "tour", seed=2)
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"train": 0.9}, r"shares are train=0\.9; give two or more parts, each above 0 and together 1"),
+        ({"train": 0.9, "val": 0.2}, "together 1"),
+        ({"train": 1.0, "val": 0.0}, "each above 0"),
+        ({"../x": 0.5, "val": 0.5}, r"'\.\./x' is no name of a part"),
+        (
+            {"train": 0.98, "val": 0.02},
+            r"10 walks in 3 scenes; part 'val' \(0\.02 of the walks\) would hold none.*by tour",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused_and_writes_nothing(joined, tmp_path, shares, said):
+    with pytest.raises(ValueError, match=said):
+        split_store(open_store(joined), tmp_path / "parts", shares)
+    assert not (tmp_path / "parts").exists() and not (tmp_path / "x").exists()
 
 
 def test_a_merge_is_gone_on_with_also_where_something_is_no_number(tmp_path):

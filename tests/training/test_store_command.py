@@ -53,6 +53,16 @@ def test_merged_walks_are_exported_for_the_stages_and_for_replay(store, tmp_path
     assert code == 0 and [episode.ground_truth is not None for episode in episodes] == [True] * 4
 
 
+def test_a_store_is_split_by_the_command(store, tmp_path, capsys):
+    words = ("split", store, "--into", tmp_path / "parts", "--by", "tour", "--shares")
+    code, said = run(capsys, *words, "train=0.5", "val=0.5", "--where", "index<4")
+    assert code == 0 and "train: 2 walks" in said and "val: 2 walks" in said
+    assert len(open_store(tmp_path / "parts" / "val")) == 2
+    for shares, told in ((("train",), "'train' is not NAME=SHARE"), (("a=0.5", "a=0.5"), "names 'a' twice")):
+        code, said = run(capsys, *words, *shares)
+        assert code == 2 and told in said
+
+
 def test_a_damaged_walk_is_listed_with_how_to_keep_the_others(store, tmp_path, capsys):
     code, said = run(capsys, "check", store)
     assert code == 0 and "all 6 walks are whole" in said

@@ -19,6 +19,7 @@ from navloop.training.store.joining import join_parts
 from navloop.training.store.parts import PARTS, read_told, write_copy, write_record
 from navloop.training.store.reader import Store, Where, open_store
 from navloop.training.store.schema import Record, StoreAbout, StoredEpisode, StoreError, told_to_json
+from navloop.training.store.splitting import Unit, deal
 from navloop.training.store.viewing import export_rerun
 from navloop.training.unseen import refuse_scenes
 
@@ -150,14 +151,60 @@ def merge_stores(
     chosen = [(store, range(len(store)) if where is None else store.select(where)) for store in stores]
     for store, indices in chosen:
         refuse_scenes({store.episodes[index].scene_id for index in indices}, never, str(store.folder))
-    there = [open_store(folder)] if is_store(folder) else []
-    _require_distinct([*((store, range(len(store))) for store in there), *chosen])
-    with StoreWriter(folder, stores[0].about) as writer:
+    _require_distinct([*((store, range(len(store))) for store in _there(folder)), *chosen])
+    return _copy(chosen, folder)
+
+
+def split_store(
+    store: Store,
+    folder: Path,
+    shares: Mapping[str, float],
+    unit: Unit = "scene",
+    *,
+    seed: int = 0,
+    where: Where | None = None,
+) -> dict[str, Store]:
+    """Write the walks of a store into several, films as they are, and return these finished: no scene, or no tour, is in two of them.
+
+    Args:
+        store: To split.
+        folder: Of the new stores; each is a folder in it by its name.
+        shares: Of the walks, by the name of the part; together 1. Kept as nearly as whole scenes or tours allow.
+        unit: What is in one part alone.
+        seed: Of the draw.
+        where: Which walks; None: all.
+
+    Raises:
+        StoreError: If a part would hold nothing, one is there already and holds other walks, or the store cannot be read.
+        ValueError: If the shares are none. Nothing is written then.
+    """
+    parts = deal(store, range(len(store)) if where is None else store.select(where), shares, unit, seed)
+    for name, indices in parts.items():
+        _require_no_others(folder / name, store, indices)
+    return {name: _copy([(store, indices)], folder / name) for name, indices in parts.items()}
+
+
+def _copy(chosen: Sequence[tuple[Store, Sequence[int]]], folder: Path) -> Store:
+    with StoreWriter(folder, chosen[0][0].about) as writer:
         for store, indices in chosen:
             for index in indices:
                 writer.adopt(store, index)
         writer.finish()
     return open_store(folder)
+
+
+def _there(folder: Path) -> list[Store]:
+    return [open_store(folder)] if is_store(folder) else []
+
+
+def _require_no_others(folder: Path, store: Store, indices: Sequence[int]) -> None:
+    """Refuse a part that is there and holds what is not dealt to it: that may be in another part too."""
+    keys = {store.episodes[index].key for index in indices}
+    for there in _there(folder):
+        if others := sum(episode.key not in keys for episode in there.episodes):
+            raise StoreError(
+                f"{folder}: holds {others:,} walks already that are not of this part, as it is drawn from {store.folder}; split into another folder"
+            )
 
 
 def _require_distinct(chosen: Sequence[tuple[Store, Sequence[int]]]) -> None:
@@ -180,8 +227,3 @@ def _require_same_walker(folder: Path, there: StoredEpisode, new: StoredEpisode)
             f"{folder}: holds a walk of episode {new.episode_id} by {new.policy} with seed {new.seed} already, with weights {there.weights}, and this "
             f"one is with {new.weights}; give it another policy, seed, source or round"
         )
-
-
-def split_store(store: Store, folders: Mapping[Path, Where]) -> dict[Path, Store]:
-    """Write walks of a store into others, each those that a condition holds for."""
-    return {folder: merge_stores([store], folder, where) for folder, where in folders.items()}

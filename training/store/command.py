@@ -24,6 +24,7 @@ from navloop.training.store import (
     export_rerun,
     merge_stores,
     open_store,
+    split_store,
 )
 from navloop.training.store.checking import Checked, check_walks, require_told
 from navloop.training.store.imports import import_annotations
@@ -48,7 +49,7 @@ def run_store(options: argparse.Namespace, console: Console) -> None:
         _tell(console, store)
         return
     stores = [open_store(folder) for folder in options.stores]
-    if options.action in ("merge", "export") and not any(_chosen(store, options.where) for store in stores):
+    if options.action in ("merge", "split", "export") and not any(_chosen(store, options.where) for store in stores):
         raise StoreError(
             f"{', '.join(map(str, options.stores))}: no walk is meant by {' '.join(options.where or ['that'])}; see `navloop store show`"
         )
@@ -60,6 +61,8 @@ def run_store(options: argparse.Namespace, console: Console) -> None:
         _join(stores[0], console)
     elif options.action == "merge":
         _tell(console, merge_stores(stores, options.into, options.where, never=scenes_of(*options.never)))
+    elif options.action == "split":
+        _split(stores[0], options, console)
     else:
         _export(stores[0], options.to, options.where, console)
 
@@ -137,6 +140,28 @@ def _join(store: Store, console: Console) -> None:
     with StoreWriter(store.folder, store.about) as writer:
         writer.finish()
     _tell(console, open_store(store.folder))
+
+
+def _split(store: Store, options: argparse.Namespace, console: Console) -> None:
+    parts = split_store(
+        store, options.into, _shares(options.shares), options.by, seed=options.seed, where=options.where
+    )
+    for part in parts.values():
+        _tell(console, part)
+
+
+def _shares(words: Sequence[str]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for word in words:
+        name, _, share = word.partition("=")
+        try:
+            number = float(share)
+        except ValueError:
+            raise ValueError(f"--shares: {word!r} is not NAME=SHARE, such as train=0.9") from None
+        if name in shares:
+            raise ValueError(f"--shares: names {name!r} twice")
+        shares[name] = number
+    return shares
 
 
 def _tell_damage(store: Store, damaged: Sequence[Checked]) -> str:
