@@ -49,6 +49,8 @@ def _check_comparison(options: argparse.Namespace) -> None:
         options.refuse("the following arguments are required: RECIPE")
     if options.compare is None and options.agent is not None:
         options.refuse("--agent goes with --compare; to choose whom to measure, write agents=NAME")
+    if options.compare is None and options.to is not None:
+        options.refuse("--to goes with --compare; an evaluation is written into its --run-dir")
     if options.compare is not None and options.recipe is not None:
         options.refuse(f"--compare sets finished runs side by side and takes no recipe ({options.recipe})")
 
@@ -116,6 +118,12 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="NAME",
                 help="whom to compare: an agent of both runs, or one of the first and one of the second (default: all of both); 'loop_*' is the "
                 "mean of all of that name, such as the seeds of one recipe",
+            )
+            command.add_argument(
+                "--to",
+                type=Path,
+                metavar="FILE",
+                help="where to write the comparison of agents besides, as JSON: compared.json",
             )
             command.set_defaults(refuse=command.error)
         _add_debug(command)

@@ -105,12 +105,15 @@ def _compare(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from navloop.training.comparison import pair_up, print_comparisons
+    from navloop.training.comparison_files import write_comparisons
     from navloop.training.perception.comparison import is_perception
 
     if any(is_perception(run) for run in options.compare):
         _compare_perception(options)
         return
     pairs = pair_up(options.compare, options.agent or ())
+    if options.to is not None:
+        write_comparisons(options.to, pairs)
     print_comparisons(pairs, Console(width=None if sys.stdout.isatty() else 100))
 
 
@@ -119,8 +122,10 @@ def _compare_perception(options: argparse.Namespace) -> None:
 
     from navloop.training.perception.comparison import compare_perception, print_perception_comparison
 
-    if len(options.compare) != 2 or options.agent:
-        raise ValueError("runs that measured encoders are compared two at a time, and have no agents; name two folders")
+    if len(options.compare) != 2 or options.agent or options.to:
+        raise ValueError(
+            "runs that measured encoders are compared two at a time, have no agents, and are not written with --to; name two folders"
+        )
     found = compare_perception(*options.compare)
     print_perception_comparison(*found, Console(width=None if sys.stdout.isatty() else 100))
 

@@ -101,17 +101,44 @@ class Pair:
         return f"{self.first}, {self.ours.folder}", f"{self.second}, {self.theirs.folder}"
 
 
-def seeds_note(pair: Pair) -> list[str]:
-    """Return how the agents of two names differ one by one, in order, where each name is of as many: no interval over episodes has that."""
+def single_differences(pair: Pair, metric: MetricInfo) -> list[Comparison | None]:
+    """Return how the agents of two names differ one by one, in order; nothing where the names are not of as many, or of one."""
     ours, theirs = agents_named(pair.ours, pair.first), agents_named(pair.theirs, pair.second)
     if len(ours) != len(theirs) or len(ours) < 2:
         return []
+    return [
+        compare_rows(list(pair.ours.rows[a]), list(pair.theirs.rows[b]), metric)
+        for a, b in zip(ours, theirs, strict=True)
+    ]
+
+
+def seeds_note(pair: Pair) -> list[str]:
+    """Return the single differences in words, which no interval over episodes has."""
     (spl,) = metrics_named(("spl",))
-    singles = (
-        compare_rows(list(pair.ours.rows[a]), list(pair.theirs.rows[b]), spl) for a, b in zip(ours, theirs, strict=True)
-    )
-    told = ", ".join(describe(found, spl).mean for found in singles)
-    return [f"They are of these {len(ours)} seeds of learning, whose single differences in {heading(spl)} are {told}."]
+    singles = [describe(found, spl).mean for found in single_differences(pair, spl)]
+    if not singles:
+        return []
+    return [
+        f"They are of these {len(singles)} seeds of learning, whose single differences in {heading(spl)} are {', '.join(singles)}."
+    ]
+
+
+def grounds(pair: Pair) -> str:
+    """Return what a comparison rests on: the data, and of both sides the run, its seed, and who walked, by the digest of the weights."""
+    data = pair.ours.header
+    sides = [
+        f"{word}: {run.folder}, seed {run.header.seed}{run.header.drawn}, {', '.join(_known_as(run, name))}"
+        for word, run, name in (("First", pair.ours, pair.first), ("second", pair.theirs, pair.second))
+    ]
+    return f"Episodes {data.data['episodes']}, chosen {data.selection}. {'; '.join(sides)}."
+
+
+def _known_as(run: Evaluation, name: str) -> list[str]:
+    header = run.header
+    return [
+        f"{agent} {header.weights[agent] or header.sources.get(agent, '')}".rstrip()
+        for agent in agents_named(run, name)
+    ]
 
 
 def agents_named(evaluation: Evaluation, name: str) -> list[str]:
@@ -231,7 +258,12 @@ def _table(pair: Pair) -> Table:
     if size is not None:
         counts = f"{size.episodes} episodes of {size.trajectories} walks in {size.scenes} scenes"
         table.caption = " ".join(
-            [f"First minus second, paired over {counts}; intervals over scenes and walks.", *notes, *seeds_note(pair)]
+            [
+                f"First minus second, paired over {counts}; intervals over scenes and walks.",
+                *notes,
+                *seeds_note(pair),
+                grounds(pair),
+            ]
         )
     return table
 

@@ -76,6 +76,7 @@ def evaluate(config: EvalConfig, run_dir: Path, console: Console | None = None) 
             weights={entrant.label: entrant.weights for entrant in entrants},
             cameras={entrant.label: list(entrant.cameras) for entrant in entrants},
             world=world_name(config.world),
+            temperature=config.temperature,
             sources={
                 entrant.label: f"{entrant.kind}:{entrant.source}" for entrant in entrants if entrant.weights is None
             },

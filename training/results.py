@@ -52,6 +52,7 @@ class Header:
         seed: Of the run.
         weights: Digest of each agent's weights, None for agents without.
         cameras: Names of the cameras that each agent looks at; no others were rendered for it.
+        temperature: Of the softmax that saved agents draw from; 0 of those that take the likeliest action, and of runs that did not say it yet.
         sources: Who each agent without weights is, "named:random", "program:python mine.py"; others are known by their weights.
         world: "embedded", or Habitat's with both of its versions; "" of runs that did not say it yet.
         sessions: What it took.
@@ -68,6 +69,7 @@ class Header:
     weights: dict[str, str | None]
     cameras: dict[str, list[str]]
     world: str = ""
+    temperature: float = 0.0
     sources: dict[str, str] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
 
@@ -75,6 +77,11 @@ class Header:
     def place(self) -> str:
         """The world for a title, with two blanks before it; nothing for the embedded one, and where it is not known."""
         return "" if self.world in ("", "embedded") else f"  {self.world}"
+
+    @property
+    def drawn(self) -> str:
+        """For a title, with two blanks before it, how actions are drawn; nothing where the likeliest is taken."""
+        return f"  temperature {self.temperature:g}" if self.temperature else ""
 
     @property
     def terms(self) -> Terms:

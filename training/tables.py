@@ -60,7 +60,9 @@ def ends(interval: Interval, metric: MetricInfo) -> tuple[float, float] | None:
 def print_results(evaluation: Evaluation, console: Console) -> None:
     """Print the results of every agent with their intervals."""
     header = evaluation.header
-    title = f"{header.protocol}{header.place}  {header.split}  {header.episodes} episodes  seed {header.seed}"
+    title = (
+        f"{header.protocol}{header.place}  {header.split}  {header.episodes} episodes  seed {header.seed}{header.drawn}"
+    )
     table = Table(
         box=SIMPLE_HEAD,
         title=title,

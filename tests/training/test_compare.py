@@ -197,6 +197,34 @@ def test_the_command_prints_the_table(runs):
     assert "takes no recipe (eval_demo)" in both.stderr
 
 
+def test_a_comparison_says_what_it_rests_on_and_is_written(runs, tmp_path):
+    file = tmp_path / "new" / "compared.json"
+    result = navloop("eval", "--compare", runs / "a", runs / "b", "--agent", "expert", "random", "--to", file)
+    assert result.returncode == 0, result.stderr
+    header, said = read_evaluation(runs / "a").header, " ".join(result.stdout.split())
+    assert f"Episodes {header.data['episodes']}, chosen {header.selection}." in said
+    assert re.search(r"First: \S*a, seed 0, expert named:expert; second: \S*b, seed 0, random named:random\.", said)
+    (pair,) = json.loads(file.read_text())["pairs"]
+    assert pair["first"]["weights"] == {"expert": None} and pair["data"] == header.data
+    ours, theirs = column(runs / "a", "expert", "spl"), column(runs / "b", "random", "spl")
+    spl = pair["metrics"]["spl"]
+    assert spl["difference"]["mean"] == pytest.approx(np.mean([ours[key] - theirs[key] for key in ours]))
+    assert spl["difference"]["episodes"] == EPISODES and spl["seeds"] == []
+    assert spl["first"]["mean"] - spl["second"]["mean"] == pytest.approx(spl["difference"]["mean"])
+    assert pair["metrics"]["success"]["mcnemar_p_value"] < 0.05
+    alone = navloop("eval", "eval_demo", "--to", file)
+    assert alone.returncode == 2 and "--to goes with --compare" in alone.stderr
+
+
+def test_a_temperature_is_told(config, runs, tmp_path):
+    evaluate(config.model_copy(update={"temperature": 0.5, "agents": ("forward",)}), tmp_path / "drawn")
+    (pair,) = pair_up([runs / "a", tmp_path / "drawn"], ["expert", "forward"])
+    assert "seed 0 temperature 0.5, forward named:forward." in " ".join(shown([pair]).split())
+    assert "seed 0 temperature 0.5" in " ".join(
+        navloop("eval", "--compare", runs / "a", tmp_path / "drawn").stdout.split()
+    )
+
+
 def test_runs_in_two_worlds_say_so(runs, tmp_path):
     shutil.copytree(runs / "a", tmp_path / "elsewhere")
     header = json.loads((tmp_path / "elsewhere" / "header.json").read_text())
