@@ -44,7 +44,8 @@ class ExternalError(ValueError):
 class ExternalAgent:
     """An agent that asks a program. It starts with the object and ends with `close`.
 
-    The program is told the instruction, the frames that it asks for, and a seed; not where it is, nor how well it does.
+    The program is told the instruction, the frames that it asks for, a seed, and the rules of the protocol; not where it is, nor how well it
+    does.
 
     Args:
         command: Program and arguments; no shell reads them.
@@ -93,7 +94,8 @@ class ExternalAgent:
         instruction = env.episode.instruction
         self._actions = int(env.action_space.n)  # type: ignore[attr-defined]
         words = {"instruction": instruction.text, "language": instruction.language, "seed": seed}
-        self._ask({"type": "reset", **words}, {}, "ready")
+        rules = {"protocol": env.protocol.label, "rules": env.protocol.fields()}
+        self._ask({"type": "reset", **words, **rules}, {}, "ready")
 
     def act(self, observation: Observation, info: dict[str, Any]) -> int:
         """Return the action that the program answers with.
@@ -209,8 +211,10 @@ class ServedPolicy(Protocol):
 def serve(policy: ServedPolicy) -> None:
     """Answer on standard input and output until the input ends: the whole main program of an external agent.
 
-    What anything prints meanwhile goes to standard error.
+    What anything prints meanwhile goes to standard error. A policy that has a method `begin` is told the protocol's rules with it, a dict as
+    `Protocol.fields` gives it, before the first episode and whenever they change.
     """
+    begun: Mapping[str, Any] | None = None
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     channel = Channel(sys.stdin.fileno(), output)
@@ -222,6 +226,9 @@ def serve(policy: ServedPolicy) -> None:
         if message["type"] == "hello":
             reply = {"type": "hello", "version": VERSION, "cameras": policy.cameras, "weights": policy.weights}
         elif message["type"] == "reset":
+            if hasattr(policy, "begin") and message["rules"] != begun:
+                begun = message["rules"]
+                policy.begin(begun)
             policy.reset(message["instruction"], message["seed"])
             reply = {"type": "ready"}
         else:

@@ -128,6 +128,24 @@ def test_a_benchmark_walks_programs_beside_other_agents(houses, val_unseen, prog
     assert any(2 in row.actions for row in result.rows["mine"])
 
 
+def test_a_program_is_told_the_rules_once_unless_they_change(env, program):
+    text = served("return 0").replace(
+        "    def reset",
+        """    def begin(self, rules):
+        print("begun:", rules["body.turn"], rules["cameras.rgb.width"], rules["max_steps"], "position" in str(rules))
+
+    def reset""",
+    )
+    with ExternalAgent(program(text)) as agent:
+        for episode in env.episodes:
+            walk(env, agent, episode.episode_id, 0)
+        with pytest.raises(ExternalError) as fault:
+            agent._ask({"type": "reset", "instruction": "", "seed": 0, "rules": {}}, {}, "ready")
+    told = str(fault.value)
+    assert told.count(f"begun: {env.protocol.body.turn} 32 {env.protocol.max_steps} False") == 1
+    assert "KeyError: 'body.turn'" in told  # other rules are told again
+
+
 def test_a_served_policy_gets_frames_instruction_and_seed(env, program):
     act = "return 0 if self.steps > 20 else int(self.rng.integers(1, 4)) if frames['rgb'].dtype == np.uint8 else 9"
     walks = []
