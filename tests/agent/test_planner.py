@@ -183,6 +183,32 @@ def test_history_alone_can_decide():
     assert scores.argmax(1).tolist() == wanted.tolist()
 
 
+def told(batch: int, wanted: torch.Tensor, seed: int) -> torch.Tensor:
+    """Instructions of six words, of which one, at any place, says what is wanted: words 1 to 5; the others mean nothing."""
+    rng = torch.Generator().manual_seed(seed)
+    words = torch.randint(6, 20, (batch, 6), generator=rng)
+    return words.scatter(1, torch.randint(6, (batch, 1), generator=rng), 1 + wanted[:, None])
+
+
+def test_words_alone_can_decide_and_sentences_that_it_never_heard_are_followed():
+    torch.manual_seed(4)
+    made = Planner(SMALL).train()
+    batch, one, around = 20, random_candidates(1), features(1)  # everybody stands at one place
+    candidates = Candidates(
+        *(getattr(one, name).expand(batch, -1) for name in ("angle_cells", "distance_cells", "heat", "valid"))
+    )
+    seen = PanoramaFeatures(around.rgb.expand(batch, -1, -1), around.depth.expand(batch, -1, -1))
+    wanted = torch.arange(batch) % (COUNT + 1)  # the stop among them
+    optimiser = torch.optim.AdamW(made.parameters(), 4e-3)
+    for step in range(150):
+        loss = F.cross_entropy(score(made, candidates, seen, told(batch, wanted, step)), wanted)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    found = score(made.eval(), candidates, seen, told(batch, wanted, 1000)).argmax(1)
+    assert (found == wanted).float().mean() >= 0.9
+
+
 def test_every_weight_gets_a_gradient():
     made, candidates = planner(), random_candidates()
     scores = score(made, candidates, features(), ids(), [past(made, 7)])
