@@ -18,6 +18,8 @@ NOTHING = 1e-12
 """Differences below this are rounding."""
 FEW = 10
 """Walks that had something, or that missed it, below which its share varies by more than their deviation tells."""
+MOSTLY = 0.9
+"""Share of values that are 0 or 1 from which on the others are taken for what few had in part, as SPL where few arrive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,8 @@ def mean_interval(
     intervals cover the truth (tests/training/test_statistics.py). Of one scene little can be said of others: the interval is that of
     its trajectories, with one degree of freedom.
     What is had or not, and is rare or rarely missed, is not as sure as its deviation looks, least of all where all have it or none has: below
-    `FEW` the ends are those of `exact_ends`, of as many walks as would have that deviation if they were independent.
+    `FEW` the ends are those of `exact_ends`, of as many walks as would have that deviation if they were independent. So are those of a share that
+    is all or nothing for `MOSTLY` all walks.
 
     Args:
         values: (N,), finite.
@@ -110,7 +113,7 @@ def mean_intervals(
     reaches = np.max([_jackknife(array, by) * _student(freedom) for by, freedom in groups.levels()], axis=0)
     ends = [
         _share_ends(mean, reach, groups.walk_count)
-        if share and np.isin(column, (0, 1)).all()
+        if share and np.isin(column, (0, 1)).mean() >= MOSTLY
         else (mean - reach, mean + reach)
         for mean, reach, column, share in zip(means, reaches.tolist(), array.T, shares, strict=True)
     ]

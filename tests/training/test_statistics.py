@@ -113,7 +113,9 @@ def test_an_interval_covers_the_truth_as_often_as_it_claims_and_hardly_more(scen
 
 @pytest.mark.parametrize(("scenes", "walks", "truth"), [(24, 15, 0.01), (8, 30, 0.02), (8, 5, 0.05), (12, 20, 0.97)])
 @pytest.mark.parametrize("alike", [0.0, 0.05])
-def test_an_interval_of_what_is_rare_covers_the_truth(scenes, walks, truth, alike):
+@pytest.mark.parametrize("least", [1.0, 0.6])
+def test_an_interval_of_what_is_rare_covers_the_truth(scenes, walks, truth, alike, least):
+    """Also where those who have it have but a part: an SPL of `least` to 1."""
     rng = np.random.default_rng(5)
     scene, walk = np.repeat(np.arange(scenes), walks), np.arange(scenes * walks)
     hits = 0
@@ -121,12 +123,12 @@ def test_an_interval_of_what_is_rare_covers_the_truth(scenes, walks, truth, alik
         strength = 1 / alike - 1 if alike else 1e9
         level = rng.beta(truth * strength, (1 - truth) * strength, scenes)[scene]
         found = mean_interval(
-            (rng.random(len(walk)) < level).astype(float),
+            (rng.random(len(walk)) < level) * rng.uniform(least, 1, len(walk)),
             scene.astype(str).tolist(),
             walk.astype(str).tolist(),
             share=True,
         )
-        hits += found.low <= truth <= found.high
+        hits += found.low <= truth * (least + 1) / 2 <= found.high
     assert hits / 400 >= 0.93
 
 
