@@ -9,8 +9,9 @@ DEMO ?= runs/demo
 demo: .venv/installed
 	$(BIN)/navloop loop loop_tiny --run-dir $(DEMO)
 
+# The tests start Python some hundred times: its bytecode is kept, whatever the shell says.
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from hypothesis import settings
 from navloop.configs.schema import HousesConfig
 
 # The same examples on every run and no deadlines: a failure is the change's, not the day's or the machine's.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
 
 HOUSES = HousesConfig(

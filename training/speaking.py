@@ -141,7 +141,8 @@ class _Run:
             whole, references = walks.whole(), walks.references
             texts = speaker.describe(whole.percepts, whole.actions)
             counts = {"walks": len(walks), "left_out": walks.left_out}
-            scores[split] = {**tell_scores(texts, references), "loss": mean_loss(speaker, walks), **counts}
+            scenes = [walk.scene_id for walk in walks.walks()]
+            scores[split] = {**tell_scores(texts, references, scenes), "loss": mean_loss(speaker, walks), **counts}
             rows = [
                 {
                     "scene_id": walk.scene_id,
@@ -217,7 +218,8 @@ class _Run:
     def _tell(self, split: str, scores: Mapping[str, float]) -> None:
         if self.console is None:
             return
-        shown = [f"{name} {scores[name]:.3f}" for name in ("bleu", "rooms", "last_room", "turns") if name in scores]
+        names = [name for name in ("bleu", "rooms", "last_room", "turns") if name in scores]
+        shown = [f"{name} {scores[name]:.3f}{_span(scores, name)}" for name in names]
         left_out = (
             f"; {scores['left_out']} that did something else, or have no words, are left out"
             if scores["left_out"]
@@ -225,3 +227,10 @@ class _Run:
         )
         told = f"{split}, {scores['walks']} walks: {', '.join(shown)}{left_out}"
         self.console.print(told, soft_wrap=True, highlight=False)
+
+
+def _span(scores: Mapping[str, float], name: str) -> str:
+    """Return the ends of a score's interval in words, if it has any."""
+    if f"{name}_low" not in scores:
+        return ""
+    return f" ({scores[f'{name}_low']:.3f}–{scores[f'{name}_high']:.3f})"

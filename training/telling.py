@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from navloop.agent.content import rooms_named, turns_named
+from navloop.training.statistics import mean_interval
 from navloop.training.wording import bleu, bleu_counts
 
 References = Sequence[Sequence[str]]
@@ -37,16 +38,18 @@ MEASURES: Mapping[str, tuple[Callable[[str], tuple[str, ...]], Callable[[Sequenc
 """What is looked for in texts, and how two finds are compared."""
 
 
-def tell_scores(texts: Sequence[str], references: References) -> dict[str, float]:
+def tell_scores(texts: Sequence[str], references: References, scenes: Sequence[str] | None = None) -> dict[str, float]:
     """Return scores of descriptions, each with the nearest of its references.
 
     "rooms", "last_room", "turns" are means in [0, 1]; the same with "_others" behind are those of the texts dealt to other walks, which
     is what saying something likely is worth; with "_people", those of references with each other, where there are several. "bleu" is
-    BLEU-4, case ignored, where sacreBLEU is installed; "distinct" the share of texts that are not said of another walk too.
+    BLEU-4, case ignored, where sacreBLEU is installed; "distinct" the share of texts that are not said of another walk too. With scenes, the
+    means of the texts have the ends of their 95% intervals, "rooms_low", "rooms_high".
 
     Args:
         texts: N descriptions.
         references: For each, one or more texts.
+        scenes: Of each walk; None says no intervals.
 
     Raises:
         ValueError: If there are no texts, or not a reference for each.
@@ -56,22 +59,28 @@ def tell_scores(texts: Sequence[str], references: References) -> dict[str, float
     dealt = [texts[place - 1] for place in range(len(texts))] if len(texts) > 1 else None
     found = {"distinct": len(set(texts)) / len(texts)}
     for name in MEASURES:
-        found[name] = _mean(name, texts, references)
+        own = _scores(name, texts, references)
+        found[name] = float(np.mean(own))
+        found |= {} if scenes is None else _ends(name, own, scenes)
         if dealt is not None:
-            found[f"{name}_others"] = _mean(name, dealt, references)
-        people = [(row[0], row[1:]) for row in references if len(row) > 1]
-        if people:
-            found[f"{name}_people"] = _mean(name, [one for one, _ in people], [others for _, others in people])
+            found[f"{name}_others"] = float(np.mean(_scores(name, dealt, references)))
+        if people := [(row[0], row[1:]) for row in references if len(row) > 1]:
+            found[f"{name}_people"] = float(np.mean(_scores(name, *zip(*people, strict=True))))
     found |= _bleu(texts, references)
     return found
 
 
-def _mean(name: str, texts: Sequence[str], references: References) -> float:
+def _scores(name: str, texts: Sequence[str], references: References) -> list[float]:
+    """Return what each text scores beside the nearest of its references."""
     find, compare = MEASURES[name]
-    scores = [
-        max(compare(find(text), find(meant)) for meant in row) for text, row in zip(texts, references, strict=True)
-    ]
-    return float(np.mean(scores))
+    return [max(compare(find(text), find(meant)) for meant in row) for text, row in zip(texts, references, strict=True)]
+
+
+def _ends(name: str, scores: Sequence[float], scenes: Sequence[str]) -> dict[str, float]:
+    found = mean_interval(scores, scenes, [str(place) for place in range(len(scores))], share=True)
+    if found.low is None or found.high is None:
+        return {}
+    return {f"{name}_low": max(found.low, 0.0), f"{name}_high": min(found.high, 1.0)}
 
 
 def _bleu(texts: Sequence[str], references: References) -> dict[str, float]:

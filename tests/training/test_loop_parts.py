@@ -285,6 +285,8 @@ def test_an_encoder_that_is_not_surely_above_chance_has_nothing_to_forget():
 def test_the_speaker_s_words_are_set_beside_those_of_other_walks_and_people_s():
     scores = {
         "rooms": 0.5,
+        "rooms_low": 0.42,
+        "rooms_high": 0.58,
         "rooms_others": 0.2,
         "rooms_people": 0.9,
         "turns": 0.7,
@@ -296,6 +298,7 @@ def test_the_speaker_s_words_are_set_beside_those_of_other_walks_and_people_s():
     walks, told = told_rightly({"speaker": step})
     assert walks == "48 walks of val_unseen"
     assert [(one.speaker, one.others, one.people) for one in told] == [(0.5, 0.2, 0.9), (0.7, 0.3, None)]
+    assert [one.ends for one in told] == ["42–58", ""]
     assert told_rightly({}) == ("", [])
 
 

@@ -106,6 +106,8 @@ def test_a_run_keeps_what_it_says(whole, tours):
     assert scores["val_seen"]["loss"] == pytest.approx(best, rel=1e-5)
     rows = [json.loads(line) for line in (whole / "told_val_unseen.jsonl").read_text().splitlines()]
     assert len(rows) == 3 and all(len(row["references"]) == 2 for row in rows)
+    told = scores["val_unseen"]
+    assert all(0 <= told[f"{name}_low"] <= told[name] <= told[f"{name}_high"] <= 1 for name in ("rooms", "turns"))
     assert {row["scene_id"] for row in rows} == {"short/val_unseen_000/val_unseen_000.glb"}
 
 

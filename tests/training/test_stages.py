@@ -75,7 +75,7 @@ def divided(name: str) -> PretrainConfig:
     }.get(name, {})
     # A batch of 6 leaves 2 of the 8 held-out clips for a last one, which is smaller than those in training.
     engine = {"contrastive": {"batch": 6}, "accumulated": {"accumulate": 2}}.get(name, {})
-    return config(*RECIPES[name], engine={"steps": 4, "clip": 1.0, **engine}, **changes)
+    return config(*RECIPES[name], engine={"steps": 3, "clip": 1.0, **engine}, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_two_processes_give_the_metrics_of_one(name: str, two_processes: Path, t
     for one, two in zip(lines(tmp_path), lines(two_processes / name), strict=True):
         assert "gradient_norm" in one  # neither Adam nor a clipped gradient shows how large it was
         assert comparable(two, name) == pytest.approx(comparable(one, name), abs=1e-5, rel=1e-5)
-    # Keys' biases have no gradient but rounding, which Adam makes steps of: each is 1e-3 at most, and there are four.
+    # Keys' biases have no gradient but rounding, which Adam makes steps of: each is 1e-3 at most, and there are three.
     assert furthest(tmp_path, two_processes / name) < 5e-4
 
 

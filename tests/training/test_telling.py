@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from navloop.agent.content import rooms_named, turns_named
 from navloop.training.sides import mirror_text
+from navloop.training.statistics import mean_interval
 from navloop.training.telling import agreement, tell_scores
 
 rows = st.lists(st.sampled_from("abc"), max_size=6)
@@ -109,3 +110,15 @@ def test_scores_are_numbers_between_nothing_and_all():
     scores = tell_scores(["Go.", "Stop in the den."], [["Turn left."], ["Enter the lounge."]])
     assert scores["rooms"] == 1.0 and scores["last_room"] == 1.0 and scores["turns"] == 0.5
     assert all(0 <= value <= 1 and np.isfinite(value) for value in scores.values())
+
+
+def test_scores_have_intervals_where_scenes_are_told():
+    texts = ["Go to the kitchen.", "Go to the office.", "Go to the office.", "Go to the bedroom."]
+    meant = [["Walk into the kitchen."], ["Enter the office."], ["Enter the hallway."], ["Stop in the bedroom."]]
+    scores = tell_scores(texts, meant, ["a", "a", "b", "b"])
+    expected = mean_interval([1, 1, 0, 1], ["a", "a", "b", "b"], ["0", "1", "2", "3"], share=True)
+    assert scores["last_room"] == 0.75
+    assert expected.low is not None and scores["last_room_low"] == max(expected.low, 0.0)
+    assert expected.high is not None and scores["last_room_high"] == min(expected.high, 1.0)
+    assert "last_room_others_low" not in scores and "last_room_low" not in tell_scores(texts, meant)
+    assert "rooms_low" not in tell_scores(texts[:1], meant[:1], ["a"])  # of one walk nothing is said of others

@@ -22,14 +22,21 @@ class Told:
     Attributes:
         asked: In which respect.
         speaker: The speaker's texts.
+        span: The ends of its 95% interval; None where it has none.
         others: Its texts, each said of another walk: what it is worth to say something likely.
         people: The data's texts, against each other; None where a walk has one alone.
     """
 
     asked: str
     speaker: float
+    span: tuple[float, float] | None
     others: float
     people: float | None
+
+    @property
+    def ends(self) -> str:
+        """The interval in percent, "45–57"; "" where there is none."""
+        return "" if self.span is None else "–".join(f"{100 * end:.0f}" for end in self.span)
 
 
 def told_rightly(steps: Mapping[str, Step]) -> tuple[str, list[Told]]:
@@ -42,6 +49,7 @@ def told_rightly(steps: Mapping[str, Step]) -> tuple[str, list[Told]]:
         Told(
             asked=words,
             speaker=scores[name],
+            span=(scores[f"{name}_low"], scores[f"{name}_high"]) if f"{name}_low" in scores else None,
             others=scores[f"{name}_others"],
             people=scores.get(f"{name}_people"),
         )

@@ -109,10 +109,10 @@ def speech_table(walks: str, told: Sequence[Told]) -> Table:
     for column in ("speaker", "said of another walk", "people"):
         table.add_column(column, justify="right")
     for one in told:
-        table.add_row(
-            one.asked,
-            *("–" if share is None else f"{100 * share:.0f}" for share in (one.speaker, one.others, one.people)),
+        own, *others = (
+            "–" if share is None else f"{100 * share:.0f}" for share in (one.speaker, one.others, one.people)
         )
+        table.add_row(one.asked, f"{own} ({one.ends})" if one.ends else own, *others)
     return table
 
 
