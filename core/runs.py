@@ -144,18 +144,30 @@ class RunFolder:
             for path, before, now in _differences(old, config)
             if not any(f"{path}.".startswith(f"{field}.") for field in resumable)
         ]
+        unknown = any(" was absent, now " in fault for fault in faults)
         earlier = self.starts()[-1]["data"] if self.starts() else {}
         faults += [f"data of {path} was {before}, now {now}" for path, before, now in _differences(earlier, dict(data))]
         if not faults:
             return None
-        return f"holds a run that began differently: {'; '.join(faults)}. Take the old values or another --run-dir"
+        began = f"holds a run that began differently: {'; '.join(faults)}. Take the old values or another --run-dir"
+        return f"{began}; what was absent the version that began it did not know{self._version()}" if unknown else began
+
+    def _version(self) -> str:
+        """Return the version of the last start in words."""
+        code = self.starts()[-1].get("code", {}) if self.starts() else {}
+        told = " ".join(str(code[name]) for name in ("navloop", "commit") if name in code)
+        return f" (navloop {told}), which can go on with it" if told else ""
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield what differs. A field that one of the two versions did not know yet, and that says nothing (null or empty), does not."""
+    """Yield what differs. A field that one of the two versions did not know yet, and that says nothing (null, false or empty), does not."""
     for key in [*old, *(key for key in new if key not in old)]:
         path, before, now = f"{prefix}{key}", old.get(key, "absent"), new.get(key, "absent")
         if isinstance(before, dict) and isinstance(now, dict):
             yield from _differences(before, now, f"{path}.")
-        elif before != now and not ("absent" in (before, now) and any(value in (None, {}) for value in (before, now))):
+        elif before != now and not ("absent" in (before, now) and any(_says_nothing(one) for one in (before, now))):
             yield path, str(before), str(now)
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value is False or value in ({}, [])

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from navloop import __version__
 from navloop.runs import RunError, RunFolder
 
 CONFIG = "kind: eval\nseed: 1\nworkers: 2\nreport: {maps: 3}\n"
@@ -65,9 +66,20 @@ def test_a_run_that_left_nothing_may_be_begun_anew(tmp_path):
 
 def test_a_field_of_a_later_version_that_says_nothing_changes_no_run(tmp_path):
     start(tmp_path)
-    for more in ("more: null\n", "", "more: {}\n", ""):
+    for more in ("more: null\n", "", "more: {}\n", "", "more: false\n", "", "more: []\n", ""):
         start(tmp_path, CONFIG + more)
-    assert len(RunFolder(tmp_path).starts()) == 5
+    assert len(RunFolder(tmp_path).starts()) == 9
+
+
+@pytest.mark.parametrize("more", ["more: true\n", "more: 0\n", "more: ''\n"])
+def test_a_field_of_a_later_version_that_says_something_is_told_with_the_version_that_can_go_on(tmp_path, more):
+    start(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
+    with pytest.raises(RunError, match=rf"more was absent, now .*did not know \(navloop {re.escape(__version__)}"):
+        start(tmp_path, CONFIG + more)
+    with pytest.raises(RunError) as fault:
+        start(tmp_path, CONFIG.replace("seed: 1", "seed: 2"))
+    assert "did not know" not in str(fault.value)
 
 
 def test_a_run_of_another_kind_is_refused_in_one_line_that_names_both(tmp_path):
