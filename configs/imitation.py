@@ -47,7 +47,15 @@ class EpisodesConfig(Config):
 class TrainConfig(Config):
     """What all training of agents shares; a recipe is of one algorithm."""
 
-    RESUMABLE: ClassVar[tuple[str, ...]] = ("name", "workers", "keep", "checkpoint_every", "log_every")
+    RESUMABLE: ClassVar[tuple[str, ...]] = (
+        "name",
+        "device",
+        "workers",
+        "lanes",
+        "keep",
+        "checkpoint_every",
+        "log_every",
+    )
 
     kind: Literal["train"] = Field(default="train", description="Which command the recipe is for.")
     algorithm: str = Field(description="How it learns; it decides which other fields there are.")

@@ -47,7 +47,8 @@ class ToursConfig(Config):
     max_steps: int | None = Field(default=90, ge=1, description="Actions of a walk at most; null: the protocol's own.")
     keep: Literal["all", "corrected"] = Field(
         default="all",
-        description="corrected: only walks that arrived within 0.5 m after a detour, or led back by the expert (StreamVLN's rule).",
+        description="corrected: only walks that arrived, within 0.5 m or where the expert stops (stop_within), after a detour, or that off_path, early_stop or "
+        "late_stop led back (StreamVLN's rule).",
     )
 
 
@@ -149,7 +150,8 @@ class JudgeConfig(Config):
     metric: Literal["success", "spl", "ndtw"] = Field(default="spl", description="What has to grow.")
     rule: Literal["point", "interval"] = Field(
         default="interval",
-        description="interval: the lower end of the 95% interval of the gain lies above 0; point: the gain itself does.",
+        description="interval: the lower end of the 95% interval of the gain lies above 0; point: the gain itself does. Of several seeds the first "
+        "alone must gain too.",
     )
     against: tuple[Literal["before", "old", "expert"], ...] = Field(
         default=("before", "old"),
@@ -201,7 +203,7 @@ class LoopConfig(Config):
     seed: int = Field(
         default=0,
         ge=0,
-        description="Every draw of the loop follows from it, but for what recipes of houses, films, encoders and the judge draw by their own.",
+        description="Every draw of the loop follows from it, but for what recipes of houses, films, the first encoder and the judge draw by their own.",
     )
     rounds: int = Field(default=1, ge=1, le=99, description="Times around; more of them go on with a finished loop.")
     houses: PartConfig = Field(
@@ -220,7 +222,7 @@ class LoopConfig(Config):
     )
     first: PartConfig = Field(description="Recipe of training by imitation: the first agent, and the old walks.")
     retrain: PartConfig = Field(
-        description="Recipe of training by imitation, with learning.steps: how every arm of a round learns."
+        description="Recipe of training by imitation, with learning.steps: how every arm of a round learns. Walks, world and pixels are those of the round."
     )
     speaker: PartConfig = Field(description="Recipe of training a speaker: who describes walks.")
     encoder: EyesConfig | None = Field(default=None, description="How the encoder learns; null leaves it as it is.")

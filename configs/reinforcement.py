@@ -72,9 +72,13 @@ class PPOConfig(Config):
     target_kl: float | None = Field(
         default=0.03,
         gt=0,
-        description="Divergence from the rollout's own policy that ends its epochs early; null: none.",
+        description="Divergence from the rollout's own policy, of which one and a half times ends its epochs early; null: none.",
     )
-    value: float = Field(default=0.5, gt=0, description="Weight of the critic's loss.")
+    value: float = Field(
+        default=0.5,
+        gt=0,
+        description="Weight of the critic's loss where critic_shapes is true; by itself the critic learns alike with any.",
+    )
     max_gradient: float = Field(
         default=0.5, gt=0, description="Largest norm of the gradient, of policy and critic apart."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from navloop.envs.metrics import evaluate as measure
 from navloop.processes import end_with_the_parent
 from navloop.records import Episode
 from navloop.training.mirroring import mirror_frames
+from navloop.training.pool import WorkerError
 from navloop.training.preparation import prepare_crew
 from navloop.training.progress import FilmProgress
 from navloop.training.rollout import episode_seed
@@ -277,9 +279,21 @@ def _measure(trial: Trial) -> list[Row]:
 
 
 def _as_done(futures: Sequence[Future]) -> Iterator:  # type: ignore[type-arg]
+    """Yield results as they come.
+
+    Raises:
+        WorkerError: If a process is gone, whose work nobody else does.
+    """
     try:
         for future in as_completed(futures):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process ended without a word, as the system ends those that take too much memory; try fewer workers or lanes; what was "
+            "walked is kept, and the same command goes on",
+            str(error),
+            is_input=True,
+        ) from error
     finally:
         for future in futures:
             future.cancel()

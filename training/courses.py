@@ -218,6 +218,8 @@ class Judge:
             averages = aggregate([row.metrics for row in rows])
             values = {name: averages.means[name] for name in _SHOWN}
             found |= {f"{split}_{name}": value for name, value in values.items() if value is not None}
+            if averages.unreachable:  # failures that no mean distance has
+                found[f"{split}_unreachable"] = float(averages.unreachable)
         shutil.rmtree(saved)
         score = found.get(f"{self._select}_spl")
         if score is not None and score > self.best:

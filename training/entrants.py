@@ -204,13 +204,11 @@ def _check_learned(path: Path, folder: Path) -> None:
             f"agent {str(folder)!r}: its run has learned nothing yet, last is {link.readlink()}, its first weights; go on with it: navloop "
             f"train {run / 'config.yaml'} --run-dir {run}, or name {link.resolve() / path.relative_to(link)} to take them as they are"
         )
-    end = None if step is None else _end_of(run)
-    if end is not None and step is not None and step < end:
+    if step is not None and (left := _left_of(run, step)):
         LOGGER.warning(
-            "agent %r is of a run that has not come to its end, step %d of %d; to go on with it: navloop train %s --run-dir %s",
+            "agent %r is of a run that has not come to its end, %s; to go on with it: navloop train %s --run-dir %s",
             str(folder),
-            step,
-            end,
+            left,
             run / "config.yaml",
             run,
         )
@@ -222,16 +220,23 @@ def _step_of(link: Path) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _end_of(run: Path) -> int | None:
-    """Return the step that a training ends at; None where its recipe alone does not tell, as where it counts epochs, or cannot be read."""
+def _left_of(run: Path, step: int) -> str:
+    """Return how far a training is that has not come to its end: its step, or where its recipe counts epochs, the iteration judged last; else ""."""
     try:
         recipe = yaml.safe_load((run / "config.yaml").read_text())
         if recipe.get("algorithm") == "reinforcement":
-            return int(recipe["ppo"]["iterations"])
-        walking = recipe.get("collection") or recipe.get("oracle") or {}
-        return int(recipe["learning"]["steps"]) * max(1, int(walking.get("iterations", 1)))
+            return _part("step", step, int(recipe["ppo"]["iterations"]))
+        iterations = int((recipe.get("collection") or recipe.get("oracle") or {}).get("iterations", 1))
+        if (steps := recipe["learning"]["steps"]) is not None:
+            return _part("step", step, int(steps) * max(1, iterations))
+        judged = {name.name[:2] for name in (run / "evaluations").glob("*.jsonl")}
+        return _part("iteration", len(judged), iterations) if recipe["evaluate"] else ""
     except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError):
-        return None  # the agent beside it is what is asked for, and says itself whether it is whole
+        return ""  # the agent beside it is what is asked for, and says itself whether it is whole
+
+
+def _part(what: str, done: int, count: int) -> str:
+    return f"{what} {done} of {count}" if done < count else ""
 
 
 def _label(folder: Path) -> str:

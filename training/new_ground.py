@@ -40,7 +40,7 @@ def draw_ground(
 ) -> list[Episode]:
     """Draw walks as tours are drawn, evenly over houses; fewer only where houses are too small for more.
 
-    Ids are "g1", "g2", ... A house's walks follow from the seed, its scene id and how many are drawn in it.
+    What does not divide evenly is drawn in houses that the seed decides. Ids are "g1", "g2", ... A house's walks follow from the seed, its scene id and how many are drawn in it.
 
     Args:
         scenes: Folder that scene ids are relative to.
@@ -58,7 +58,8 @@ def draw_ground(
         ValueError: If there is no house, or one of `among` is kept for validation or is no generated house.
     """
     houses = _houses(scenes, among, frozenset(never))
-    shares = [count // len(houses) + (number < count % len(houses)) for number in range(len(houses))]
+    more = set(np.random.default_rng(seed).permutation(len(houses))[: count % len(houses)].tolist())
+    shares = [count // len(houses) + (number in more) for number in range(len(houses))]
     jobs = [_Job(scenes, scene, share, seed, lengths) for scene, share in zip(houses, shares, strict=True) if share]
     found = [episode for drawn in _each(jobs, workers) for episode in drawn]
     return [replace(e, episode_id=f"g{i}", trajectory_id=f"g{i}") for i, e in enumerate(found, start=1)]

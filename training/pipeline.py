@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from navloop.configs.entries import read_entry
-from navloop.configs.imitation import TrainConfig
+from navloop.configs.imitation import ImitationConfig, TrainConfig
 from navloop.configs.kinds import Recipe
 from navloop.configs.loader import RecipeError, dump, load
 from navloop.configs.perception import PerceptionEvalConfig
 from navloop.configs.pipeline import PipelineConfig, StepConfig
 from navloop.configs.pretraining import PretrainConfig
+from navloop.configs.reinforcement import ReinforcementConfig
 from navloop.configs.schema import EvalConfig
 from navloop.files import write_text
 from navloop.runs import RunFolder
@@ -146,7 +147,8 @@ def _load(
         recipe = load(step.recipe, [*step.set, *taken])
         if seed is not None and not isinstance(recipe, EvalConfig):  # its seed decides which episodes: the same for all
             key = "engine.seed" if isinstance(recipe, PretrainConfig) else "seed"
-            recipe = load(step.recipe, [*step.set, *taken, f"{key}={seed}"])
+            seeds = [f"{key}={seed}", *([f"agent.perception.seed={seed}"] if _draws_eyes(recipe) else [])]
+            recipe = load(step.recipe, [*step.set, *taken, *seeds])
     except RecipeError as error:
         raise RecipeError(f"step {step.name}: {error}") from None
     if isinstance(recipe, PipelineConfig):
@@ -154,6 +156,13 @@ def _load(
     if why := why_not(recipe):
         raise RecipeError(f"step {step.name}: {step.recipe}: {why}")
     return recipe
+
+
+def _draws_eyes(recipe: Recipe) -> bool:
+    """Whether a recipe makes an agent over an encoder of random weights, which are as much a seed's as those of its policy."""
+    return isinstance(recipe, (ImitationConfig, ReinforcementConfig)) and not (
+        recipe.start or recipe.agent.perception.weights
+    )
 
 
 def _found(setting: str, inputs: Mapping[str, str], folder: Path, seed: int | None, many: Collection[str]) -> str:

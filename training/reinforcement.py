@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
 from navloop.agent.policy_agent import PolicyAgent, create_policy_agent
 from navloop.agent.saving import load_agent, save_agent
@@ -160,10 +161,16 @@ class _Run:
         return Round(episodes, draw_seed(seed, 8, number), lr, number <= config.critic_first)
 
     def _round(self, plan: Round) -> dict[str, float]:
-        found = self.ppo.go_round(plan)
-        if not math.isfinite(found["value_loss"] + found["policy_loss"]):
+        try:
+            found = self.ppo.go_round(plan)
+        except ValueError as error:
+            if _is_finite(self.ppo.policy):
+                raise
+            raise DivergedError(f"iteration {self.done + 1}: weights are not finite; try a lower ppo.lr") from error
+        losses = found["policy_loss"], found["value_loss"]
+        if not all(map(math.isfinite, losses)) or not _is_finite(self.ppo.policy):
             raise DivergedError(
-                f"iteration {self.done + 1}: the losses are {found['policy_loss']} and {found['value_loss']}; try a lower ppo.lr"
+                f"iteration {self.done + 1}: losses ({losses[0]:g} and {losses[1]:g}) or weights are not finite; try a lower ppo.lr"
             )
         return found
 
@@ -207,6 +214,10 @@ class _Run:
         self.console.print(
             f"iteration {iteration}: {', '.join(self.judge.words(metrics))}", soft_wrap=True, highlight=False
         )
+
+
+def _is_finite(policy: nn.Module) -> bool:
+    return all(bool(weights.isfinite().all()) for weights in policy.parameters())
 
 
 def _given(simulator: Simulator) -> Simulator:

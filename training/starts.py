@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from navloop.agent.planner_saving import is_planner
 from navloop.agent.policies.words import Vocabulary, split_words
 from navloop.agent.policy_agent import PolicyAgent
 from navloop.agent.saving import agent_digest, load_agent
@@ -25,7 +26,14 @@ def load_start(config: TrainConfig) -> tuple[PolicyAgent | None, dict[str, str]]
     """
     if config.start is None:
         return None, {}
-    folder = find_agent(Path(config.start))
+    try:
+        folder = find_agent(Path(config.start))
+    except ValueError as error:
+        raise ValueError(f"start: {error}") from None
+    if is_planner(folder):
+        raise ValueError(
+            f"start: {folder} is a planner, which learns by `algorithm: planner` alone; name an agent of `navloop train imitation_*`"
+        )
     agent = load_agent(folder)
     faults = [f"agent.{field} is {said}, that agent's is {own}" for field, said, own in _unlike(config.agent, agent)]
     if faults:

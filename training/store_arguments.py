@@ -73,6 +73,19 @@ def add_actions(store: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPar
     )
     _add_where(export)
     yield export
+    walks = _add(
+        actions, "walks", "write walks as training by imitation reads them (`walks` of its recipes), frames decoded"
+    )
+    _add_stores(walks, 1)
+    walks.add_argument(
+        "--into",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="gets walks/ and train.json.gz, the episodes with their words; run again to go on after a kill",
+    )
+    _add_where(walks)
+    yield walks
     taken = _add(actions, "import", "write walks of a StreamVLN or InternNav annotations.json into a store")
     taken.add_argument("annotations", type=Path, metavar="FILE", help="annotations.json, beside its folders of frames")
     _add_into(taken)

@@ -42,7 +42,8 @@ def tell_scores(texts: Sequence[str], references: References, scenes: Sequence[s
     """Return scores of descriptions, each with the nearest of its references.
 
     "rooms", "last_room", "turns" are means in [0, 1]; the same with "_others" behind are those of the texts dealt to other walks, which
-    is what saying something likely is worth; with "_people", those of references with each other, where there are several. "bleu" is
+    is what saying something likely is worth; with "_people", those of each reference with the others, where there are several. So that
+    they can be set side by side, a text too is asked of all references but one, each left out in turn: the nearest of more is nearer. "bleu" is
     BLEU-4, case ignored, where sacreBLEU is installed; "distinct" the share of texts that are not said of another walk too. With scenes, the
     means of the texts have the ends of their 95% intervals, "rooms_low", "rooms_high".
 
@@ -64,16 +65,34 @@ def tell_scores(texts: Sequence[str], references: References, scenes: Sequence[s
         found |= {} if scenes is None else _ends(name, own, scenes)
         if dealt is not None:
             found[f"{name}_others"] = float(np.mean(_scores(name, dealt, references)))
-        if people := [(row[0], row[1:]) for row in references if len(row) > 1]:
-            found[f"{name}_people"] = float(np.mean(_scores(name, *zip(*people, strict=True))))
+        if people := [_with_each_other(name, row) for row in references if len(row) > 1]:
+            found[f"{name}_people"] = float(np.mean(people))
     found |= _bleu(texts, references)
     return found
 
 
 def _scores(name: str, texts: Sequence[str], references: References) -> list[float]:
-    """Return what each text scores beside the nearest of its references."""
+    """Return what each text scores beside the nearest of its references, of which each is left out in turn where there are several."""
+    return [
+        float(np.mean([_nearest(name, text, others) for _, others in _left_out(row)]))
+        if len(row) > 1
+        else _nearest(name, text, row)
+        for text, row in zip(texts, references, strict=True)
+    ]
+
+
+def _with_each_other(name: str, row: Sequence[str]) -> float:
+    return float(np.mean([_nearest(name, one, others) for one, others in _left_out(row)]))
+
+
+def _left_out(row: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return each of a row of texts with the others."""
+    return [(one, [*row[:place], *row[place + 1 :]]) for place, one in enumerate(row)]
+
+
+def _nearest(name: str, text: str, references: Sequence[str]) -> float:
     find, compare = MEASURES[name]
-    return [max(compare(find(text), find(meant)) for meant in row) for text, row in zip(texts, references, strict=True)]
+    return max(compare(find(text), find(meant)) for meant in references)
 
 
 def _ends(name: str, scores: Sequence[float], scenes: Sequence[str]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -124,12 +125,8 @@ class Sight(nn.Module):
         percepts = percepts.to(self.project.weight.dtype)
         kinds = percepts[:, : self.layout.visual].split(self._lengths(), dim=1)
         frames = percepts[:, self.layout.visual :].flatten(1)[:, : DEPTH_SIDE**2]
-        if self.training and valid is not None and int(self.standardise.batches) < CALIBRATION_BATCHES:
-            for kind, tokens in enumerate(kinds):
-                self.standardise.learn(tokens[valid], kind)
-            if self.depth is not None:
-                self.depth.standardise.learn(frames[valid][..., None], 0)
-            self.standardise.batches += 1
+        if self.training and valid is not None:
+            self._learn_statistics(kinds, frames, valid)
         even = [self.dropout(self.standardise(tokens, kind)) for kind, tokens in enumerate(kinds)]
         projected = self.project(torch.cat(even[:2], 1))
         if self.project_clip is not None:
@@ -140,6 +137,16 @@ class Sight(nn.Module):
             return Seen(tokens, None, vector, None)
         deep, deep_vector = self.depth(frames)
         return Seen(tokens, deep, vector, deep_vector)
+
+    def _learn_statistics(self, kinds: Sequence[Tensor], frames: Tensor, valid: Tensor) -> None:
+        """Take valid steps into the statistics, of the encoder's percepts and of depth: each has its own batches, for a new encoder brings no new depth."""
+        if int(self.standardise.batches) < CALIBRATION_BATCHES:
+            for kind, tokens in enumerate(kinds):
+                self.standardise.learn(tokens[valid], kind)
+            self.standardise.batches += 1
+        if self.depth is not None and int(self.depth.standardise.batches) < CALIBRATION_BATCHES:
+            self.depth.standardise.learn(frames[valid][..., None], 0)
+            self.depth.standardise.batches += 1
 
     def _lengths(self) -> list[int]:
         return [self.layout.grid**2, 1] + [1] * self.layout.clip

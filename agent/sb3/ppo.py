@@ -82,6 +82,7 @@ class WalkPPO(PPO):  # type: ignore[misc]
         self.set_logger(Logger(None, []))
         self._last_obs: Any = {}  # each rollout begins anew, so there is nothing to begin with
         self._round = Round(0, 0, config.lr, False)
+        self._cut_off = 0
         self._reference: Policy | None = None
         if reference is not None and config.kl:  # a copy: it may be the walker itself, which moves away from it
             self._reference = deepcopy(reference).requires_grad_(False).eval().to(self.device)
@@ -93,6 +94,7 @@ class WalkPPO(PPO):  # type: ignore[misc]
         told = self.logger.name_to_value
         return {
             **_averages(self.get_env().finished),
+            "cut_off": float(self._cut_off),
             "value_loss": float(told["train/value_loss"]),
             "policy_loss": float(told["train/policy_gradient_loss"]),
             "kl": float(told["train/approx_kl"]),
@@ -129,6 +131,7 @@ class WalkPPO(PPO):  # type: ignore[misc]
     def train(self) -> None:
         """Learn from the buffer."""
         self.policy.alone, self.policy.noted = self._round.alone, []
+        self._cut_off = len(self.rollout_buffer.segments()) - len(self.get_env().finished)
         self.rollout_buffer.reference = None
         if self._reference is not None:
             self.rollout_buffer.reference = self._refer(self._reference)

@@ -1,6 +1,7 @@
 """Policies: walks and steps give the same numbers; what they depend on and what they do not; that they can learn."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,6 +197,18 @@ def test_the_scale_of_channels_does_not_matter_to_learned_policies():
         policy(batches[0])
         outputs.append(policy.eval()(batches[1]).logits)
     torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-4)
+
+
+def test_another_encoder_brings_no_other_depth():
+    layout = replace(SEEING, depth=True)
+    policy = create_policy(PolicyConfig(), layout, VOCABULARY).train()
+    for seed in range(CALIBRATION_BATCHES + 1):
+        policy(random_batch(2, 3, seed, layout=layout))
+    seen, depth = policy.sight.standardise, policy.sight.depth.standardise
+    counts = seen.count.clone(), depth.count.clone()
+    seen.forget()  # as where an agent goes on with another encoder
+    policy(random_batch(2, 3, 99, layout=layout))
+    assert 0 < seen.count[0] < counts[0][0] and torch.equal(depth.count, counts[1])
 
 
 def test_statistics_are_those_of_numpy_and_stay_after_the_first_batches():

@@ -189,7 +189,8 @@ def test_frames_are_encoded_once_however_often_they_are_learned_from(agent_of, p
     ppo = ppo_of(agent, epochs=3)
     ppo.go_round(ROUND)
     assert sum(seen) == ENVIRONMENTS * (STEPS + 1)
-    ppo.go_round(ROUND)
+    found = ppo.go_round(ROUND)
+    assert found["walks"] + found["cut_off"] == len(ppo.rollout_buffer.segments()) and found["cut_off"] <= ENVIRONMENTS
     assert sum(seen) == 2 * ENVIRONMENTS * (STEPS + 1)
 
 

@@ -352,7 +352,7 @@ def test_a_part_that_does_not_fit_a_loop_is_refused_by_its_place(tmp_path, place
 
 def test_speakers_and_judges_need_tours_of_their_own(tmp_path):
     config = write_loop(tmp_path / "recipes", judge={"split": "val_seen"})
-    with pytest.raises(RecipeError, match=r"speaker: .* best on val_seen .* add select=val_unseen or evaluate=0 to sp"):
+    with pytest.raises(RecipeError, match=r"speaker: .* best on val_seen .*; add evaluate=0 to speaker"):
         read_plan(changed(config, "speaker", "evaluate=3"))
     read_plan(changed(config, "speaker", "evaluate=3", "select=val_unseen"))
     bare = changed(config, "houses", "val_seen_tours=0")

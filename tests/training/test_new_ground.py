@@ -27,7 +27,8 @@ def drawn(houses, never):
 
 def test_walks_are_spread_over_the_houses_that_may_be_learned_in(drawn, never, houses):
     assert never == {f"small/val_unseen_00{i}/val_unseen_00{i}.glb" for i in (0, 1)}
-    assert Counter(e.scene_id for e in drawn) == {f"small/train_00{i}/train_00{i}.glb": 4 - i for i in (0, 1)}
+    counts = Counter(e.scene_id for e in drawn)
+    assert set(counts) == {f"small/train_00{i}/train_00{i}.glb" for i in (0, 1)} and sorted(counts.values()) == [3, 4]
     assert [e.episode_id for e in drawn] == [e.trajectory_id for e in drawn] == [f"g{i}" for i in range(1, 8)]
 
 

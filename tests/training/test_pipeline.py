@@ -15,7 +15,7 @@ from said import navloop
 from short_tours import make_tours
 from striking import begin, kill_when
 
-from navloop.agent.saving import agent_digest
+from navloop.agent.saving import agent_digest, load_agent
 from navloop.configs.entries import read_entry
 from navloop.configs.loader import RecipeError, list_recipes, load
 from navloop.configs.pipeline import PipelineConfig
@@ -231,7 +231,9 @@ def test_agents_are_trained_and_measured_seed_by_seed(tmp_path: Path) -> None:
     walked = summary["agents"]["agent"]
     assert done[3].scores["agent SPL"].value == pytest.approx(walked["metrics"]["spl"]["mean"], abs=1e-6)
     assert walked["weights"] == agent_digest(tmp_path / "run" / "walker" / "seed_3" / "last" / "agent")
+    agents = [load_agent(tmp_path / "run" / "walker" / f"seed_{seed}" / "last" / "agent") for seed in SEEDS]
     assert agent_digest(tmp_path / "run" / "walker" / "seed_0" / "last" / "agent") != walked["weights"]
+    assert agents[0].perception.digest != agents[1].perception.digest  # random eyes are a seed's too
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from short_tours import make_tours
+from short_tours import recipe as imitation
 from striking import begin, kill_when
 from torch.nn import functional as F
 
@@ -29,6 +30,7 @@ from navloop.training.planner.learner import decision_losses
 from navloop.training.planner.training import train_by_oracle
 from navloop.training.planning import TaughtAgent, lesson_of, planner_loss, planner_scores
 from navloop.training.rollouts import Rollouts
+from navloop.training.starts import load_start
 from navloop.training.walks import WalksError
 
 SIZES = {
@@ -209,6 +211,15 @@ def test_it_goes_on_from_a_saved_planner_and_holds_to_it(tours, by_heart, tmp_pa
     assert load_planner(tmp_path / "run" / "last" / "agent").config == load_planner(by_heart / "best").config
     assert planner_digest(tmp_path / "run" / "last" / "agent") != planner_digest(by_heart / "best")
     assert lines(tmp_path / "run")[-1]["accuracy"] > 0.9
+
+
+def test_other_algorithms_do_not_go_on_from_a_planner_or_from_nothing(tours, by_heart):
+    for start, said in (
+        (str(by_heart), r"start: .* is a planner, which learns by `algorithm: planner` alone"),
+        ("nowhere", r"start: agent 'nowhere': no such folder"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            load_start(imitation(tours, start=start))
 
 
 def test_recipes_that_cannot_be_are_refused(tours, by_heart, tmp_path):

@@ -218,6 +218,22 @@ def test_a_run_that_has_not_come_to_its_end_is_told_of(wanderer, tmp_path, caplo
     assert find_agent(run) == run / "step_000020" / "agent" and not caplog.records
 
 
+def test_of_a_run_that_counts_epochs_the_iteration_judged_last_is_told(wanderer, tmp_path, caplog):
+    run = tmp_path / "run"
+    shutil.copytree(wanderer, run / "step_000010" / "agent")
+    (run / "last").symlink_to("step_000010")
+    recipe = {"algorithm": "imitation", "learning": {"steps": None}, "collection": {"iterations": 2}, "evaluate": 8}
+    (run / "config.yaml").write_text(json.dumps(recipe))
+    (run / "evaluations").mkdir()
+    (run / "evaluations" / "00_val_seen.jsonl").touch()
+    assert find_agent(run) and "has not come to its end, iteration 1 of 2; to go on" in caplog.text
+    caplog.clear()
+    (run / "evaluations" / "01_val_seen.jsonl").touch()
+    assert find_agent(run) and not caplog.records
+    (run / "config.yaml").write_text(json.dumps({**recipe, "evaluate": 0}))  # judges nothing, and tells nothing
+    assert find_agent(run) and not caplog.records
+
+
 def test_folders_without_an_agent_and_names_that_clash_are_refused(base, wanderer, tmp_path):
     def entering(*agents):
         return base.model_copy(update={"agents": agents})

@@ -10,6 +10,7 @@ from navloop.envs.episodes import read_episodes
 from navloop.training.cli import main
 from navloop.training.manifests import read_manifests
 from navloop.training.store import StoreWriter, open_store
+from navloop.training.walks import WalkFolder
 
 FILM = "videos/observation.images.rgb/chunk-000/file-000.mp4"
 
@@ -51,6 +52,15 @@ def test_merged_walks_are_exported_for_the_stages_and_for_replay(store, tmp_path
     code, _ = run(capsys, "export", tmp_path / "all", "--to", tmp_path / "out" / "walks.json.gz")
     episodes = read_episodes(tmp_path / "out" / "walks.json.gz").episodes
     assert code == 0 and [episode.ground_truth is not None for episode in episodes] == [True] * 4
+
+
+def test_walks_are_written_for_imitation_with_their_words(store, tmp_path, capsys):
+    code, said = run(capsys, "walks", store, "--into", tmp_path / "out", "--where", "success=true")
+    assert code == 0 and "3 walks" in said
+    walks = [walk for part in WalkFolder(tmp_path / "out" / "walks").parts for walk in part.walks]
+    told = {e.episode_id: e.instruction.text for e in read_episodes(tmp_path / "out" / "train.json.gz").episodes}
+    assert [told[walk.episode_id] for walk in walks] == [f"Walk number {number}." for number in (1, 3, 5)]
+    assert run(capsys, "walks", store, "--into", tmp_path / "out", "--where", "success=true")[0] == 0
 
 
 def test_a_store_is_split_by_the_command(store, tmp_path, capsys):

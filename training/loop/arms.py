@@ -161,6 +161,7 @@ def measure(
         episodes=str(split_file(houses, plan.config.judge.split)),
         protocol=episodes.protocol,
         pixels=episodes.pixels,
+        **({} if episodes.world == "embedded" else _habitat(episodes)),
         agents=tuple(f"{label}={path}" for label, path in agents.items()),
         workers=plan.config.workers,
     )
@@ -168,3 +169,7 @@ def measure(
     found = read_evaluation(folder)
     judged = {name: getattr(found.header, name) for name in JUDGED}
     return {label: rows for label, rows in found.rows.items() if label in agents}, judged
+
+
+def _habitat(episodes: EpisodesConfig) -> dict[str, Any]:
+    return {"scene_dataset_config": episodes.scene_dataset_config, "gpu_devices": (episodes.gpu_device,)}

@@ -115,7 +115,7 @@ def _check_judge(plan: Plan) -> None:
         if theirs is not None and name in judge.model_fields_set and ours != theirs:
             raise RecipeError(
                 f"judge: {name} is {theirs}, and the agents of first learn with episodes.{name}={ours}; what they are judged by would be "
-                f"another task: set {name}={ours} in judge.set, or episodes.{name} in first.set and retrain.set"
+                f"another task: set {name}={ours} in judge.set, or episodes.{name} in first.set"
             )
 
 
@@ -128,10 +128,11 @@ def _check_speaker(plan: Plan) -> None:
                 f"{name}=null to speaker.set"
             )
     if speaker.evaluate and speaker.select == config.judge.split:
-        other = "val_unseen" if speaker.select == "val_seen" else "val_seen"
+        # val_unseen is what is left to measure on at the end, where val_seen judges.
+        mend = "evaluate=0" if speaker.select == "val_seen" else "select=val_seen or evaluate=0"
         raise RecipeError(
             f"speaker: {config.speaker.recipe} keeps the checkpoint that is best on {speaker.select} (select), and judge.split is "
-            f"{config.judge.split}: what judges must not choose who describes; add select={other} or evaluate=0 to speaker.set"
+            f"{config.judge.split}: what judges must not choose who describes; add {mend} to speaker.set"
         )
 
 

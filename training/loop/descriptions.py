@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,7 +112,7 @@ class Describer:
         """Write `CANDIDATES` into a folder, and return the counts of each source: candidates, each reason, kept.
 
         With `filters.told_others` also "followed", by source: how many the follower was told, how many of them it followed by their words, and
-        how many told the words of another walk.
+        how many told the words of another walk; and the seconds that this took, "asking_seconds": nothing is kept or dropped for it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         walked = [one for source, store in stores.items() for one in self._told(source, store)]
@@ -140,7 +141,9 @@ class Describer:
         np.save(folder / FEATURES, np.stack([np.zeros(1) if f is None else f for f in features]) if features else [])
         write_text(folder / CANDIDATES, "".join(f"{one.to_line()}\n" for one in found))
         sources = {source: count_reasons(found, source) for source in stores}
-        return {"sources": sources, "followed": self._followed(walked, candidates)}
+        began = time.monotonic()
+        followed = self._followed(walked, candidates)
+        return {"sources": sources, "followed": followed, "asking_seconds": round(time.monotonic() - began, 3)}
 
     def _followed(self, walked: Sequence[_Walked], candidates: Sequence[Candidate]) -> dict[str, dict[str, int]]:
         rule = create_reproduced(self.filters)

@@ -74,13 +74,16 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
 
     Returns:
         "frames" and "walks" that were walked, "kept_walks", "kept_frames" and "kept_hours" that are learned from, in seconds "collecting",
-        "learning" (the loop's arm, all seeds), "controls" (the other arms, and what is walked for them) and "judging", and "seconds_per_hour", of
+        "learning" (the loop's arm, all seeds), "controls" (the other arms, and what is walked for them) and "judging" (what the words of others are worth to a follower is asked there too), and "seconds_per_hour", of
         collecting a kept hour.
     """
     prefix = f"round_{found['round']:02d}/"
     own = {name.removeprefix(prefix): step.seconds for name, step in steps.items() if name.startswith(prefix)}
-    collecting = sum(seconds for name, seconds in own.items() if name in _COLLECTING)
-    judging = sum(s for name, s in own.items() if name == "verdict" or name.startswith(("retrieval_", "general_")))
+    asking = found.get("described", {}).get("asking_seconds", 0.0)
+    collecting = sum(seconds for name, seconds in own.items() if name in _COLLECTING) - asking
+    judging = asking + sum(
+        s for name, s in own.items() if name == "verdict" or name.startswith(("retrieval_", "general_"))
+    )
     learning = sum(s for name, s in own.items() if name.startswith((f"{LOOP}_", f"encoder_{LOOP}")))
     kept, again = found["kept"], found["kept"].get("corrected", {"walks": 0, "frames": 0})
     frames = kept["frames"] + again["frames"]

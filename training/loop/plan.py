@@ -76,10 +76,11 @@ class Plan:
         sources = sum(
             source is not None for source in (config.sources.tours, config.sources.ground, config.sources.free)
         )
-        described = int(self.speaks)
+        ground = config.sources.ground
+        described, again = int(self.speaks), int(ground is not None and ground.corrected)
         measured = 0 if self.eyes is None else 1 + (self.eyes.general is not None)  # of every arm and the agent before
         learned = arms * (len(config.arms.seeds) + (self.eyes is not None)) + (arms + 1) * measured
-        a_round = sources + described + 1 + config.arms.expert + len(config.arms.without) + learned + 1
+        a_round = sources + described + 1 + again + config.arms.expert + len(config.arms.without) + learned + 1
         before = 2 + described + (0 if self.eyes is None else 3)
         return before + config.rounds * a_round
 

@@ -90,7 +90,7 @@ class Round:
         """Do what is left of the round, and return what it came to: "reached", "gaps", "verdict", "described", "kept", ..."""
         collected = self._collect()
         described = self._describe(collected)
-        kept = self._step("kept", "keep what is good", lambda folder: self._keep(folder, collected))
+        kept = self._correct(self._step("kept", "keep what is good", lambda folder: self._keep(folder, collected)))
         control = self._control(kept)
         arms = self._arms(kept, control)
         eyes = {arm.name: self._see(arm) for arm in arms} if self._plan.eyes is not None else {}
@@ -181,19 +181,22 @@ class Round:
         stop_within = self._circle.sources.stop_within
         rule = rule_of(self._config.sources.tours, stop_within)
         accounts = read_accounts(self._folder("described"))
-        found = keep(stores, accounts, self.number, folder, rule, stop_within)
-        ground = self._config.sources.ground
-        if ground is not None and ground.corrected and found["sources"]["ground"]["walks"]:
-            found |= {"corrected": self._correct(folder)}
-        return found
+        return keep(stores, accounts, self.number, folder, rule, stop_within)
 
-    def _correct(self, folder: Path) -> dict[str, Any]:
+    def _correct(self, kept: dict[str, Any]) -> dict[str, Any]:
+        """Return what was kept with what came of walking its new ground again, if anything."""
+        ground = self._config.sources.ground
+        if ground is None or not ground.corrected or not kept["sources"]["ground"]["walks"] or "corrected" in kept:
+            return kept  # earlier versions walked it when they kept it
+        words = "walk kept new ground again, corrected"
+        return {**kept, "corrected": self._step("corrected", words, self._walk_kept)}
+
+    def _walk_kept(self, where: Path) -> dict[str, Any]:
         """Let the agent walk the kept new ground, told the speaker's words and corrected by an expert."""
+        folder, tours = self._folder("kept"), self._config.sources.tours
         kept = zip(read_episodes(folder / EPISODES).episodes, open_store(folder / KEPT).episodes, strict=True)
         told = [episode for episode, walk in kept if walk.source == "ground"]
-        tours = self._config.sources.tours
         assert tours is not None
-        where = self._folder("corrected")
         found = self._circle.sources.walk_described(where, self.number, self._standing.agent, told, tours)
         return {**found, "films": lay_out(open_store(where / STORE), where)}
 

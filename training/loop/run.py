@@ -84,9 +84,14 @@ def run_loop(config: LoopConfig, folder: Path, console: Console) -> LoopFound:
         return _Loop(plan, folder, console).run()
 
 
+def rounds_done(folder: Path) -> int:
+    """Return of how many rounds a loop's folder has a verdict."""
+    return len(list(folder.glob("steps/round_*.verdict.json")))
+
+
 def _require_no_fewer(folder: Path, rounds: int) -> None:
     """Refuse fewer rounds than are done, before anything is written."""
-    if (done := len(list(folder.glob("steps/round_*.verdict.json")))) > rounds:
+    if (done := rounds_done(folder)) > rounds:
         raise ValueError(
             f"{folder}: {done} rounds are done here, and rounds is {rounds}, so that its page would forget some; take rounds={done} or more"
         )
@@ -103,6 +108,7 @@ class _Loop:
     def run(self) -> LoopFound:
         """Do what is left."""
         circle, standing = self._begin()
+        done = rounds_done(self._folder)
         rounds: list[dict[str, Any]] = []
         ended = ""
         while not ended:
@@ -117,9 +123,11 @@ class _Loop:
                 standing = around.standing_after(found)
                 cost = costs(found, {step.name: step for step in self._steps.done}, FPS)
                 rounds.append({**found, "standing": self._inside(standing.agent), "costs": cost})
-                ended = self._ends(rounds)
-            write_lineage(self._folder, rounds, self._steps.done)
-            self._write(rounds, ended)
+                # Rounds that are done stay, whatever would stop them now; and what is written tells of all of them at any moment.
+                ended = self._ends(rounds) if len(rounds) >= done else ""
+            if len(rounds) >= done:
+                write_lineage(self._folder, rounds, self._steps.done)
+                self._write(rounds, ended)
         seconds = sum(step.seconds for step in self._steps.done)
         return LoopFound(folder=self._folder, rounds=rounds, ended=ended, agent=standing.agent, seconds=seconds)
 

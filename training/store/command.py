@@ -25,6 +25,7 @@ from navloop.training.store import (
     merge_stores,
     open_store,
     split_store,
+    walk_folder,
 )
 from navloop.training.store.checking import Checked, check_walks, require_told
 from navloop.training.store.imports import import_annotations
@@ -49,7 +50,9 @@ def run_store(options: argparse.Namespace, console: Console) -> None:
         _tell(console, store)
         return
     stores = [open_store(folder) for folder in options.stores]
-    if options.action in ("merge", "split", "export") and not any(_chosen(store, options.where) for store in stores):
+    if options.action in ("merge", "split", "walks", "export") and not any(
+        _chosen(store, options.where) for store in stores
+    ):
         raise StoreError(
             f"{', '.join(map(str, options.stores))}: no walk is meant by {' '.join(options.where or ['that'])}; see `navloop store show`"
         )
@@ -61,6 +64,8 @@ def run_store(options: argparse.Namespace, console: Console) -> None:
         _join(stores[0], console)
     elif options.action == "merge":
         _tell(console, merge_stores(stores, options.into, options.where, never=scenes_of(*options.never)))
+    elif options.action == "walks":
+        _walks(stores[0], options.into, options.where, console)
     elif options.action == "split":
         _split(stores[0], options, console)
     else:
@@ -148,6 +153,13 @@ def _split(store: Store, options: argparse.Namespace, console: Console) -> None:
     )
     for part in parts.values():
         _tell(console, part)
+
+
+def _walks(store: Store, into: Path, where: Sequence[str] | None, console: Console) -> None:
+    chosen = _chosen(store, where)
+    walk_folder(store, into / "walks", chosen)
+    export_episodes(store, into / "train.json.gz", chosen)
+    console.print(f"{len(chosen):,} walks: {into}", soft_wrap=True, highlight=False)
 
 
 def _shares(words: Sequence[str]) -> dict[str, float]:
