@@ -100,7 +100,10 @@ class PolicyConfig(Config):
         if self.kind != "streaming":
             said = [name for name in ("layers", "heads", "memory") if getattr(self, name) is not None]
             if said:
-                raise ValueError(f"{', '.join(said)} say nothing to a policy of kind {self.kind}; leave them null")
+                mend = " ".join(f"agent.policy.{name}=null" for name in said)
+                raise ValueError(
+                    f"{', '.join(said)}: of streaming alone, and kind is {self.kind}; leave them null: {mend}"
+                )
         elif self.width % (2 * (self.heads or HEADS)):
             raise ValueError(f"{self.heads or HEADS} heads of an even width do not divide a width of {self.width}")
         return self

@@ -19,7 +19,7 @@ from striking import begin, kill_when
 
 from navloop.agent.policies import PolicyOutput
 from navloop.agent.saving import agent_digest, load_agent
-from navloop.configs.agents import AgentConfig
+from navloop.configs.agents import AgentConfig, PolicyConfig
 from navloop.configs.imitation import LearningConfig
 from navloop.configs.loader import dump
 from navloop.training.agent_learner import imitation_losses, inflection_weights
@@ -61,16 +61,27 @@ def results(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
-def test_eight_tours_are_learned_by_heart(tours, tmp_path):
+LEARNED_BY_HEART = {
+    "streaming": {"epochs": 90, "batch": 8},
+    "cma": {"epochs": 150, "batch": 8, "lr": 8e-3},
+    "seq2seq": {"epochs": 150, "batch": 8, "lr": 8e-3},
+}
+
+
+@pytest.mark.parametrize("kind", LEARNED_BY_HEART)
+def test_eight_tours_are_learned_by_heart(tours, tmp_path, kind):
     config = recipe(
-        tours, evaluate=16, collection={"iterations": 1}, learning={"epochs": 90, "batch": 8}, checkpoint_every=500
+        tours, evaluate=16, collection={"iterations": 1}, learning=LEARNED_BY_HEART[kind], checkpoint_every=500
     )
+    if kind != "streaming":
+        policy = PolicyConfig(kind=kind, width=64, turn_deg=15.0, dropout=0.0)
+        config = config.model_copy(update={"agent": config.agent.model_copy(update={"policy": policy})})
     config = config.model_copy(
         update={"episodes": config.episodes.model_copy(update={"val_seen": config.episodes.train, "val_unseen": None})}
     )
     report = train_by_imitation(config, tmp_path / "run")
     last = report.curve[-1]
-    assert last["walks"] == 8 and report.steps == 90
+    assert last["walks"] == 8 and report.steps == LEARNED_BY_HEART[kind]["epochs"]
     assert last["accuracy"] > 0.99
     assert last["val_seen_success"] == 1.0  # both wordings of all eight, through the real environment
     assert last["val_seen_spl"] > 0.95
