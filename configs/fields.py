@@ -75,6 +75,12 @@ def _kind_of_entry(annotation: Any, entry: Any) -> type[BaseModel] | None:
     return kinds[0] if len(kinds) == 1 else None
 
 
+def entry_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the schema of the entries of a list of sections that are all of one kind; None of anything else."""
+    item = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+    return item if is_section(item) else None
+
+
 def is_section(annotation: Any) -> bool:
     """Whether a field holds further fields, and never null."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)

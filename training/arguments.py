@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import navloop
-from navloop.configs.fields import FieldEntry, list_fields
+from navloop.configs.fields import FieldEntry, entry_of, list_fields
 from navloop.configs.kinds import COMMANDS, KINDS, TASKS, VARIANTS, Recipe
 from navloop.configs.loader import list_recipes
 from navloop.configs.perception import PerceptionEvalConfig
@@ -187,4 +187,6 @@ def _field_lines(fields: Iterable[FieldEntry]) -> list[str]:
         default = "required" if field.default is None else f"default {field.default}" if field.default else ""
         lines.append(f"  {field.path}  ({', '.join(part for part in (field.kind, default) if part)})")
         lines += textwrap.wrap(field.description, 96, initial_indent="      ", subsequent_indent="      ")
+        if (entry := entry_of(field.annotation)) is not None:
+            lines += _field_lines(list_fields(entry, f"{field.path}.N."))
     return lines

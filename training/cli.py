@@ -233,7 +233,7 @@ def _train(options: argparse.Namespace) -> None:
     if (place / JUDGED).is_file():
         judged = json.loads((place / JUDGED).read_text())
         which = f", that of iteration {judged['number']} with SPL {100 * judged['spl']:.1f} on {judged['split']}"
-    told = f"agent: {place}{which}; to measure it: navloop eval RECIPE agents={folder}"
+    told = f"agent: {place}{which}; to measure it: navloop eval RECIPE agents={folder}; curves: tensorboard --logdir {folder}"
     console.print(told, soft_wrap=True, highlight=False)
 
 

@@ -324,7 +324,7 @@ def test_batches_that_do_not_fit_are_refused():
 
 def test_configurations_that_contradict_themselves_are_refused():
     with pytest.raises(
-        ValidationError, match="layers, memory: of streaming alone, and kind is cma; .*agent.policy.memory=null"
+        ValidationError, match=r"layers, memory: of streaming alone, and kind is cma; .*agent.policy.memory=null"
     ):
         PolicyConfig(kind="cma", layers=2, memory=9)
     with pytest.raises(ValidationError, match="3 heads"):

@@ -282,6 +282,7 @@ def test_a_bare_command_asks_for_what_it_needs_and_no_more(name, needed):
 
 
 def test_help_lists_every_field_with_type_default_and_meaning():
+    assert "  walks.N.folder  (text, not empty, required)" in navloop("train", "--help").stdout
     text = navloop("eval", "--help").stdout
     assert "report.video_fps  (integer, from 1 to 60, default 8)" in text
     assert "scenes  (text, not empty, required)" in text
