@@ -120,6 +120,14 @@ class _Run:
 
     def _begin(self, log: MetricsLog) -> None:
         """Measure the agent as it came; let a new one first see what frames are like."""
+        longest, steps = self.config.rollout.max_steps or self.course.protocol.max_steps, self.config.rollout.steps
+        if self.console is not None and steps < longest:
+            self.console.print(
+                f"a rollout is {steps} steps, and a walk may take {longest}: one that never stops is cut off before it has failed, and learns little "
+                f"from that; set rollout.max_steps to {steps} or less",
+                soft_wrap=True,
+                highlight=False,
+            )
         if self.config.start is None:
             self.ppo.calibrate(self._plan(0))
         found = self.judge.judge(self.agent, 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,8 @@ from navloop.envs.metrics import evaluate
 from navloop.envs.navigation import NavigationEnv
 from navloop.envs.simulator import Action
 from navloop.envs.worlds import create_simulator
+from navloop.training.collection import _as_done
+from navloop.training.pool import WorkerError
 from navloop.training.rollout import episode_seed, walk
 from navloop.training.rollouts import Rollouts, Rules, distance_to_path, protocol_of
 
@@ -221,3 +225,11 @@ def test_protocols_have_the_cameras_that_are_looked_at():
     assert [
         camera.name for camera in protocol_of(EpisodesConfig(scenes="s", train="t", protocol="r2r-ce")).cameras
     ] == ["rgb"]
+
+
+def test_of_a_worker_that_is_gone_the_mend_is_told():
+    future: Future = Future()
+    future.set_exception(BrokenProcessPool("a process was terminated abruptly"))
+    with pytest.raises(WorkerError, match="fewer workers or lanes; what was walked is kept") as fault:
+        list(_as_done([future]))
+    assert fault.value.is_input
