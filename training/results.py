@@ -253,7 +253,11 @@ def pace(header: Header, sessions: Sequence[Session]) -> str:
     crew = f"{' or '.join(map(str, workers))} worker{'s' if workers != [1] else ''}"
     seen: dict[str, list[str]] = {}
     for agent in dict.fromkeys(agent for session in sessions for agent in session.agents):
-        seen.setdefault(" and ".join(header.cameras[agent]) or "no frames", []).append(agent)
+        cameras = header.cameras[agent]
+        eyes = (
+            f"{len(cameras)} cameras" if len(cameras) > 3 else " and ".join(cameras) or "no frames"
+        )  # a panorama has 24
+        seen.setdefault(eyes, []).append(agent)
     rendered = [
         f"{eyes} rendered" + (f" for {', '.join(agents)}" if len(seen) > 1 else "") for eyes, agents in seen.items()
     ]
