@@ -89,8 +89,8 @@ class PipelineConfig(Config):
     )
     seeds: Annotated[tuple[int, ...], AfterValidator(_seeds)] = Field(
         default=(),
-        description="Steps that learn or measure are done once for each of these, in folders STEP/seed_N; empty: once, each with "
-        "the seed of its own recipe.",
+        description="Steps that learn or measure are done once for each of these, in folders STEP/seed_N; an agent's random eyes are drawn "
+        "with it too, unless its step says agent.perception.seed. Empty: once, each with the seed of its own recipe.",
     )
     claims: tuple[ClaimConfig, ...] = Field(default=(), description="What the scores are asked, at the end.")
 

@@ -144,7 +144,7 @@ class RunFolder:
             for path, before, now in _differences(old, config)
             if not any(f"{path}.".startswith(f"{field}.") for field in resumable)
         ]
-        unknown = any(" was absent, now " in fault for fault in faults)
+        unknown = bool(faults) and all(" was absent, now " in fault for fault in faults)
         earlier = self.starts()[-1]["data"] if self.starts() else {}
         faults += [f"data of {path} was {before}, now {now}" for path, before, now in _differences(earlier, dict(data))]
         if not faults:

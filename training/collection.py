@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -181,14 +181,14 @@ class Workforce(Generic[O, D]):
         if self._workers == 1:
             yield from map(self._own_hand().collect, orders)
         else:
-            yield from _as_done([self._hired().submit(_collect, order) for order in orders])
+            yield from _as_done(self._hired().submit(_collect, order) for order in orders)
 
     def measure(self, trials: Sequence[Trial]) -> Iterator[list[Row]]:
         """Do trials and yield the rows of each as it is done."""
         if self._workers == 1:
             yield from map(self._own_hand().measure, trials)
         else:
-            yield from _as_done([self._hired().submit(_measure, trial) for trial in trials])
+            yield from _as_done(self._hired().submit(_measure, trial) for trial in trials)
 
     def close(self) -> None:
         """Let everybody go."""
@@ -278,19 +278,21 @@ def _measure(trial: Trial) -> list[Row]:
     return _hand.measure(trial)
 
 
-def _as_done(futures: Sequence[Future]) -> Iterator:  # type: ignore[type-arg]
-    """Yield results as they come.
+def _as_done(jobs: Iterable[Future]) -> Iterator:  # type: ignore[type-arg]
+    """Submit jobs and yield results as they come.
 
     Raises:
         WorkerError: If a process is gone, whose work nobody else does.
     """
+    futures: list[Future] = []  # type: ignore[type-arg]
     try:
+        futures.extend(jobs)
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise WorkerError(
-            "a worker process ended without a word, as the system ends those that take too much memory; try fewer workers or lanes; what was "
-            "walked is kept, and the same command goes on",
+            "a worker process could not begin, and what is above says why, or was ended, as the system ends those that take too much memory: try "
+            "fewer workers or lanes then; what was walked is kept, and the same command goes on",
             str(error),
             is_input=True,
         ) from error

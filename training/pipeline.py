@@ -147,8 +147,8 @@ def _load(
         recipe = load(step.recipe, [*step.set, *taken])
         if seed is not None and not isinstance(recipe, EvalConfig):  # its seed decides which episodes: the same for all
             key = "engine.seed" if isinstance(recipe, PretrainConfig) else "seed"
-            seeds = [f"{key}={seed}", *([f"agent.perception.seed={seed}"] if _draws_eyes(recipe) else [])]
-            recipe = load(step.recipe, [*step.set, *taken, *seeds])
+            eyes = [f"agent.perception.seed={seed}"] if _draws_eyes(recipe) else []
+            recipe = load(step.recipe, [*eyes, *step.set, *taken, f"{key}={seed}"])
     except RecipeError as error:
         raise RecipeError(f"step {step.name}: {error}") from None
     if isinstance(recipe, PipelineConfig):

@@ -144,9 +144,14 @@ class Sight(nn.Module):
             for kind, tokens in enumerate(kinds):
                 self.standardise.learn(tokens[valid], kind)
             self.standardise.batches += 1
-        if self.depth is not None and int(self.depth.standardise.batches) < CALIBRATION_BATCHES:
-            self.depth.standardise.learn(frames[valid][..., None], 0)
-            self.depth.standardise.batches += 1
+        depth = None if self.depth is None else self.depth.standardise
+        if depth is None or int(depth.batches) >= CALIBRATION_BATCHES:
+            return
+        if depth.count.any() and not depth.batches:  # agents of earlier versions counted both by the encoder's
+            depth.batches.fill_(CALIBRATION_BATCHES)
+            return
+        depth.learn(frames[valid][..., None], 0)
+        depth.batches += 1
 
     def _lengths(self) -> list[int]:
         return [self.layout.grid**2, 1] + [1] * self.layout.clip

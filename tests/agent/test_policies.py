@@ -209,6 +209,9 @@ def test_another_encoder_brings_no_other_depth():
     seen.forget()  # as where an agent goes on with another encoder
     policy(random_batch(2, 3, 99, layout=layout))
     assert 0 < seen.count[0] < counts[0][0] and torch.equal(depth.count, counts[1])
+    depth.batches.zero_()  # as agents were saved that counted both by the encoder's
+    policy(random_batch(2, 3, 98, layout=layout))
+    assert torch.equal(depth.count, counts[1]) and depth.batches == CALIBRATION_BATCHES
 
 
 def test_statistics_are_those_of_numpy_and_stay_after_the_first_batches():

@@ -26,6 +26,7 @@ from navloop.training.loop.descriptions import Account
 from navloop.training.loop.kept import keep, lay_out, rule_of
 from navloop.training.loop.lineage import costs, write_lineage
 from navloop.training.loop.memory import forgotten, forgotten_in_general, known_before, remember, why_refused
+from navloop.training.loop.plan import _held
 from navloop.training.loop.report import _known
 from navloop.training.loop.speech import told_rightly
 from navloop.training.loop.steps import Step, Steps, read_steps
@@ -437,3 +438,10 @@ def test_of_walks_that_an_expert_corrected_a_rule_may_keep_some(tmp_path):
     assert every["walks"] == 8 and every["dropped"] == {"tours": {}}
     told = {"described": {"sources": {}}, "kept": found}
     assert dropped(told, "tours") == {"too short": sum(n <= 4 for n in lengths)}
+
+
+def test_a_loop_holds_its_parts_to_lanes_and_device_as_it_always_did():
+    first = load("imitation_tiny", kind="train")
+    held = {name: _held(first.model_copy(update={name: value})) for name, value in (("lanes", 3), ("device", "cpu"))}
+    assert all(text != _held(first) for text in held.values())
+    assert _held(first.model_copy(update={"workers": 3, "keep": 9})) == _held(first)

@@ -230,6 +230,6 @@ def test_protocols_have_the_cameras_that_are_looked_at():
 def test_of_a_worker_that_is_gone_the_mend_is_told():
     future: Future = Future()
     future.set_exception(BrokenProcessPool("a process was terminated abruptly"))
-    with pytest.raises(WorkerError, match="fewer workers or lanes; what was walked is kept") as fault:
+    with pytest.raises(WorkerError, match="fewer workers or lanes then; what was walked is kept") as fault:
         list(_as_done([future]))
     assert fault.value.is_input

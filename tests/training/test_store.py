@@ -287,6 +287,13 @@ def test_a_split_store_is_in_its_parts_once_and_no_scene_or_tour_in_two(joined, 
     np.testing.assert_array_equal(parts["val"].frames(0), whole.frames(original))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_part_is_empty_however_small_its_share(joined, tmp_path, seed):
+    whole = open_store(joined)
+    parts = split_store(whole, tmp_path, {"train": 0.98, "val": 0.02}, seed=seed)  # three scenes of 3 or 4 walks
+    assert len({e.scene_id for e in parts["val"].episodes}) == 1 and len(parts["train"]) + len(parts["val"]) == 10
+
+
 def test_a_split_is_gone_on_with_but_not_another_ones(joined, tmp_path):
     whole, shares = open_store(joined), {"a": 0.5, "b": 0.5}
     first = split_store(whole, tmp_path, shares, "tour", seed=1)
@@ -306,8 +313,8 @@ def test_a_split_is_gone_on_with_but_not_another_ones(joined, tmp_path):
         ({"train": 1.0, "val": 0.0}, "each above 0"),
         ({"../x": 0.5, "val": 0.5}, r"'\.\./x' is no name of a part"),
         (
-            {"train": 0.98, "val": 0.02},
-            r"10 walks in 3 scenes; part 'val' \(0\.02 of the walks\) would hold none.*by tour",
+            dict.fromkeys("abcd", 0.25),
+            "10 walks in 3 scenes are too few for 4 parts; take fewer parts, or split by tour",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from navloop.configs.imitation import EpisodesConfig, ImitationConfig
+from navloop.configs.imitation import EpisodesConfig, ImitationConfig, TrainConfig
 from navloop.configs.loader import RecipeError, load
 from navloop.configs.loop import JudgeConfig, LoopConfig, PartConfig
 from navloop.configs.perception import PerceptionEvalConfig
@@ -151,7 +151,9 @@ def _plain(value: Any) -> Any:
 def _held(config: Config) -> str:
     """Return the fields of a recipe that a loop's results depend on. Tasks are among them: steps that are done are not measured anew."""
     fields = config.model_dump(mode="json")
-    for path in set(config.RESUMABLE) - {"tasks"}:
+    # Digits, if not results, depend on device and lanes of a training, which a run by itself may change to go on.
+    held = {"tasks", "device", "lanes"} if isinstance(config, TrainConfig) else {"tasks"}
+    for path in set(config.RESUMABLE) - held:
         *sections, name = path.split(".")
         inside = fields
         for section in sections:

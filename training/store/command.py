@@ -157,8 +157,9 @@ def _split(store: Store, options: argparse.Namespace, console: Console) -> None:
 
 def _walks(store: Store, into: Path, where: Sequence[str] | None, console: Console) -> None:
     chosen = _chosen(store, where)
+    into.mkdir(parents=True, exist_ok=True)
+    export_episodes(store, into / "train.json.gz", chosen)  # first: it refuses imported walks before any is decoded
     walk_folder(store, into / "walks", chosen)
-    export_episodes(store, into / "train.json.gz", chosen)
     console.print(f"{len(chosen):,} walks: {into}", soft_wrap=True, highlight=False)
 
 

@@ -130,6 +130,10 @@ def walk_folder(
     numbers = list(range(len(store)) if keep is None else keep)
     names = names_of([store.episodes[index] for index in numbers])
     there = {part.number: part.walks for part in folder.parts}
+    if others := [number for number in there if number * PART >= len(numbers)]:
+        raise StoreError(
+            f"{path}, part {others[0]}: holds other walks than these; name another folder, or remove it to write it anew"
+        )
     path.mkdir(parents=True, exist_ok=True)
     for number, begin in enumerate(range(0, len(numbers), PART)):
         chosen = list(zip(numbers[begin : begin + PART], names[begin : begin + PART], strict=True))

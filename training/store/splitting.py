@@ -22,7 +22,8 @@ def deal(
 ) -> dict[str, list[int]]:
     """Return the walks of each part, in their order.
 
-    Scenes or tours are drawn one after the other, and each goes to the part that lacks most walks.
+    Scenes or tours are drawn one after the other, those of most walks first, and each goes to the part that lacks most; no part stays empty
+    while there are as many of them as parts.
 
     Args:
         store: To split.
@@ -39,20 +40,27 @@ def deal(
     groups: dict[tuple[str, ...], list[int]] = {}
     for index in indices:
         groups.setdefault(_group(store.episodes[index], unit), []).append(index)
-    names = sorted(groups)
     lack = {name: share * len(indices) for name, share in shares.items()}
     parts: dict[str, list[int]] = {name: [] for name in shares}
-    for number in np.random.default_rng(seed).permutation(len(names)).tolist():
-        walks = groups[names[number]]
-        part = max(lack, key=lambda name: lack[name])
-        lack[part] -= len(walks)
-        parts[part] += walks
-    if empty := [name for name, walks in parts.items() if not walks]:
+    for number, names in enumerate(_drawn(groups, seed)):
+        left, empty = len(groups) - number, [name for name, walks in parts.items() if not walks]
+        # The last ones are for parts that have none yet, however small their share.
+        part = max(empty if len(empty) >= left else lack, key=lambda name: lack[name])
+        lack[part] -= len(groups[names])
+        parts[part] += groups[names]
+    if len(groups) < len(parts):
+        mend = "take fewer parts" if unit == "tour" else "take fewer parts, or split by tour"
         raise StoreError(
-            f"{store.folder}: {len(indices):,} walks in {len(groups):,} {unit}s; part {empty[0]!r} ({shares[empty[0]]:g} of the walks) would hold "
-            f"none of them; give it more{'' if unit == 'tour' else ', or split by tour'}"
+            f"{store.folder}: {len(indices):,} walks in {len(groups):,} {unit}s are too few for {len(parts)} parts; {mend}"
         )
     return {name: sorted(walks) for name, walks in parts.items()}
+
+
+def _drawn(groups: Mapping[tuple[str, ...], Sequence[int]], seed: int) -> list[tuple[str, ...]]:
+    """Return the groups with the largest first, for small ones even out what those left; of equal ones the seed decides the order."""
+    names = sorted(groups)
+    order = np.random.default_rng(seed).permutation(len(names)).tolist()
+    return sorted((names[number] for number in order), key=lambda name: -len(groups[name]))
 
 
 def _group(episode: StoredEpisode, unit: Unit) -> tuple[str, ...]:
