@@ -226,9 +226,10 @@ def serve(policy: ServedPolicy) -> None:
         if message["type"] == "hello":
             reply = {"type": "hello", "version": VERSION, "cameras": policy.cameras, "weights": policy.weights}
         elif message["type"] == "reset":
-            if hasattr(policy, "begin") and message["rules"] != begun:
-                begun = message["rules"]
-                policy.begin(begun)
+            rules = message.get("rules", begun)  # a navloop of an earlier version tells none
+            if hasattr(policy, "begin") and rules != begun:
+                policy.begin(rules)
+            begun = rules
             policy.reset(message["instruction"], message["seed"])
             reply = {"type": "ready"}
         else:

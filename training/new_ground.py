@@ -40,7 +40,8 @@ def draw_ground(
 ) -> list[Episode]:
     """Draw walks as tours are drawn, evenly over houses; fewer only where houses are too small for more.
 
-    What does not divide evenly is drawn in houses that the seed decides. Ids are "g1", "g2", ... A house's walks follow from the seed, its scene id and how many are drawn in it.
+    What does not divide evenly is drawn in houses that the seed decides. Ids are "g1", "g2", ... A house's walks follow from the seed, its
+    scene id and how many are drawn in it.
 
     Args:
         scenes: Folder that scene ids are relative to.

@@ -254,9 +254,8 @@ def pace(header: Header, sessions: Sequence[Session]) -> str:
     seen: dict[str, list[str]] = {}
     for agent in dict.fromkeys(agent for session in sessions for agent in session.agents):
         cameras = header.cameras[agent]
-        eyes = (
-            f"{len(cameras)} cameras" if len(cameras) > 3 else " and ".join(cameras) or "no frames"
-        )  # a panorama has 24
+        # A panorama has 24, which nobody reads.
+        eyes = f"{len(cameras)} cameras" if len(cameras) > 3 else " and ".join(cameras) or "no frames"
         seen.setdefault(eyes, []).append(agent)
     rendered = [
         f"{eyes} rendered" + (f" for {', '.join(agents)}" if len(seen) > 1 else "") for eyes, agents in seen.items()

@@ -74,8 +74,8 @@ def costs(found: Mapping[str, Any], steps: Mapping[str, Step], fps: int) -> dict
 
     Returns:
         "frames" and "walks" that were walked, "kept_walks", "kept_frames" and "kept_hours" that are learned from, in seconds "collecting",
-        "learning" (the loop's arm, all seeds), "controls" (the other arms, and what is walked for them) and "judging" (what the words of others are worth to a follower is asked there too), and "seconds_per_hour", of
-        collecting a kept hour.
+        "learning" (the loop's arm, all seeds), "controls" (the other arms, and what is walked for them) and "judging" (asking what others' words
+        are worth to the follower included), and "seconds_per_hour", of collecting a kept hour.
     """
     prefix = f"round_{found['round']:02d}/"
     own = {name.removeprefix(prefix): step.seconds for name, step in steps.items() if name.startswith(prefix)}
